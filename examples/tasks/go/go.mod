@@ -1,0 +1,3 @@
+module outrider.dev/examples/tasks/notifications
+
+go 1.21

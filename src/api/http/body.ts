@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http'
+import { Code, OutriderError } from '../../errors.ts'
+
+/** How long a body may stay silent before it is shed, milliseconds. */
+const STALL = 15_000
+
+function tooLarge(limit: number): OutriderError {
+  return new OutriderError({
+    code: 'ERR_BODY_READ',
+    http: 413,
+    grpc: Code.ResourceExhausted,
+    message: `failed to read request body: http: request body too large`,
+    hint: `The body is larger than ${limit} bytes; raise --max-body-size to accept it.`,
+  })
+}
+
+/**
+ * Reads a whole body, at most `limit` bytes (0: no limit).
+ * Rejects with 413 past the limit, 408 when the client stops half-way for 15 s.
+ */
+export function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
+  const declared = Number(request.headers['content-length'] ?? Number.NaN)
+  if (limit > 0 && declared > limit) return Promise.reject(tooLarge(limit))
+  if (declared === 0 || (Number.isNaN(declared) && request.headers['transfer-encoding'] === undefined && request.httpVersionMajor === 1)) return Promise.resolve(Buffer.alloc(0))
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    const stalled = setTimeout(() => {
+      fail(new OutriderError({ code: 'ERR_BODY_READ', http: 408, grpc: Code.DeadlineExceeded, message: `failed to read request body: nothing received for ${STALL / 1000}s`, hint: 'Send the whole body, or close the request.' }))
+      request.destroy()
+    }, STALL)
+    const fail = (error: Error) => {
+      clearTimeout(stalled)
+      request.removeListener('data', take)
+      request.resume()
+      reject(error)
+    }
+    const take = (chunk: Buffer) => {
+      size += chunk.length
+      if (limit > 0 && size > limit) return fail(tooLarge(limit))
+      chunks.push(chunk)
+      stalled.refresh()
+    }
+    request.on('data', take)
+    request.once('end', () => {
+      clearTimeout(stalled)
+      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
+    })
+    request.once('error', (error) => fail(new OutriderError({ code: 'ERR_BODY_READ', http: 400, grpc: Code.InvalidArgument, message: `failed to read request body: ${error.message}`, cause: error })))
+    request.once('close', () => {
+      if (!request.complete) fail(new OutriderError({ code: 'ERR_BODY_READ', http: 400, grpc: Code.InvalidArgument, message: 'failed to read request body: unexpected EOF' }))
+    })
+  })
+}

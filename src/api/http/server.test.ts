@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { request } from 'node:http'
+import { connect as connectHttp2 } from 'node:http2'
+import { connect } from 'node:net'
+import { after, test } from 'node:test'
+import type { Route } from './route.ts'
+import { HttpApi, type HttpApiOptions } from './server.ts'
+
+const echo: Route = { methods: ['POST'], path: '/echo', group: 'g', version: 'v1', name: 'Echo', handler: async (call) => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: await call.body() }) }
+const hello: Route = { methods: ['GET'], path: '/hello', group: 'g', version: 'v1', name: 'Hello', handler: (call) => ({ status: 200, body: JSON.stringify({ token: call.headers['dapr-api-token'] ?? null }) }) }
+const open: HttpApi[] = []
+after(() => Promise.all(open.map((api) => api.close(100))))
+
+async function serve(options: Partial<HttpApiOptions> = {}): Promise<number> {
+  const api = new HttpApi({ routes: [echo, hello], maxBodySize: 1000, readBufferSize: 4096, h2c: true, ...options })
+  open.push(api)
+  return api.listen({ host: '127.0.0.1', port: 0 })
+}
+
+test('one port serves HTTP/1.1 and prior-knowledge HTTP/2', async () => {
+  const port = await serve()
+  assert.equal((await fetch(`http://127.0.0.1:${port}/hello`)).status, 200)
+  const session = connectHttp2(`http://127.0.0.1:${port}`)
+  const stream = session.request({ ':method': 'POST', ':path': '/echo' })
+  stream.end('over two')
+  const [headers] = (await once(stream, 'response')) as [{ ':status': number }]
+  stream.setEncoding('utf8')
+  let text = ''
+  for await (const chunk of stream) text += chunk
+  assert.equal(headers[':status'], 200)
+  assert.equal(text, 'over two')
+  session.close()
+})
+
+test('a body over the limit is 413, declared or not', async () => {
+  const port = await serve()
+  const declared = await fetch(`http://127.0.0.1:${port}/echo`, { method: 'POST', body: 'x'.repeat(1001) })
+  assert.equal(declared.status, 413)
+  const chunked = request({ port, host: '127.0.0.1', path: '/echo', method: 'POST', headers: { 'transfer-encoding': 'chunked' } })
+  chunked.end('x'.repeat(1001))
+  const [response] = await once(chunked, 'response')
+  assert.equal(response.statusCode, 413)
+  response.resume()
+})
+
+test('the token is asked for, compared whole, and never handed on', async () => {
+  const port = await serve({ apiToken: 'secret', open: new Set(['/health']) })
+  const url = `http://127.0.0.1:${port}/hello`
+  const without = await fetch(url)
+  assert.equal(without.status, 401)
+  assert.equal(await without.text(), 'invalid api token\n')
+  assert.equal((await fetch(url, { headers: { 'dapr-api-token': 'secre' } })).status, 401)
+  const right = await fetch(url, { headers: { 'dapr-api-token': 'secret' } })
+  assert.deepEqual(await right.json(), { token: null })
+})
+
+test('a path with a broken escape is refused before any route sees it', async () => {
+  const port = await serve()
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET /he%zzllo HTTP/1.1\r\nhost: x\r\n\r\n')
+  const [chunk] = (await once(socket, 'data')) as [Buffer]
+  assert.match(chunk.toString(), /^HTTP\/1\.1 400 /)
+  socket.destroy()
+})
+
+test('closing lets the request under way finish and refuses new connections', async () => {
+  let release = () => {}
+  const slow: Route = { methods: ['GET'], path: '/slow', group: 'g', version: 'v1', name: 'Slow', handler: () => new Promise((resolve) => (release = () => resolve({ status: 200, body: '"done"' }))) }
+  const api = new HttpApi({ routes: [slow], maxBodySize: 0, readBufferSize: 4096, h2c: true, onRequest: () => began() })
+  let began = () => {}
+  const begun = new Promise<void>((resolve) => (began = resolve))
+  const port = await api.listen({ host: '127.0.0.1', port: 0 })
+  const reply = fetch(`http://127.0.0.1:${port}/slow`)
+  await begun
+  const closed = api.close(5000)
+  release()
+  assert.equal(await (await reply).text(), '"done"')
+  await closed
+  await assert.rejects(fetch(`http://127.0.0.1:${port}/slow`))
+})

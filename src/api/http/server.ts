@@ -1,0 +1,244 @@
+import { timingSafeEqual } from 'node:crypto'
+import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import { createServer as createHttp2, type Http2Server } from 'node:http2'
+import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import { OutriderError } from '../../errors.ts'
+import { serveTraceparent } from '../../telemetry/trace-context.ts'
+import { readBody } from './body.ts'
+import { corsHeaders } from './cors.ts'
+import { errorReply, writeReply } from './reply.ts'
+import type { Call, Handler, Reply, Route } from './route.ts'
+import { cleanPath, ParameterError, Router } from './router.ts'
+
+export interface HttpApiOptions {
+  routes: readonly Route[]
+  /** Serves every path and method that no route takes; without one they are 404. */
+  fallback?: Handler
+  /** Required in `dapr-api-token` when not empty. */
+  apiToken?: string | undefined
+  /** Bytes; 0: no limit. */
+  maxBodySize: number
+  /** Bytes of request line and headers. */
+  readBufferSize: number
+  allowedOrigins?: string | undefined
+  /** Also speaks HTTP/2 without TLS on the same port. */
+  h2c: boolean
+  /** Paths that need no token and carry no trace. */
+  open?: ReadonlySet<string>
+  onError?: (error: OutriderError, route: Route | undefined, path: string) => void
+  onRequest?: (method: string, path: string, route: Route | undefined, request: IncomingMessage) => void
+}
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0')
+const plain = { 'content-type': 'text/plain; charset=utf-8' }
+
+/** The HTTP API of one edge: cleans the path, checks origin and token, finds the route, runs it, writes what it says. */
+export class HttpApi {
+  readonly #options: HttpApiOptions
+  readonly #router = new Router()
+  readonly #token: Buffer | undefined
+  readonly #open: ReadonlySet<string>
+  readonly #servers: Server[] = []
+  readonly #sockets = new Set<Socket>()
+  readonly #http1
+  readonly #http2: Http2Server | undefined
+  #draining = false
+
+  constructor(options: HttpApiOptions) {
+    this.#options = options
+    this.#token = options.apiToken ? Buffer.from(options.apiToken) : undefined
+    this.#open = options.open ?? new Set()
+    for (const route of options.routes) this.#router.add(route)
+    // Go allows 4 KiB of slack over the header limit; clients tuned to daprd rely on it.
+    this.#http1 = createHttp1({ maxHeaderSize: options.readBufferSize + 4096, headersTimeout: 10_000, requestTimeout: 0, keepAliveTimeout: 120_000, noDelay: true, insecureHTTPParser: false }, this.#serve)
+    this.#http1.on('checkContinue', this.#serve)
+    if (options.h2c) {
+      this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
+      this.#http2.on('sessionError', () => {})
+    }
+  }
+
+  /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
+  listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number> {
+    const server = createTcp({ noDelay: true }, this.#accept)
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(at, () => {
+        server.removeListener('error', reject)
+        this.#servers.push(server)
+        const address = server.address()
+        resolve(address !== null && typeof address === 'object' ? address.port : 0)
+      })
+    })
+  }
+
+  /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
+  async close(grace: number): Promise<void> {
+    this.#draining = true
+    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    this.#http1.closeIdleConnections()
+    for (const socket of this.#sockets) if (idle.has(socket)) socket.destroy()
+    const deadline = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, grace)
+    await Promise.all(closed)
+    clearTimeout(deadline)
+  }
+
+  readonly #accept = (socket: Socket) => {
+    this.#sockets.add(socket)
+    idle.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    socket.on('error', () => {})
+    if (!this.#http2) {
+      this.#http1.emit('connection', socket)
+      return
+    }
+    const late = setTimeout(() => socket.destroy(), 10_000)
+    socket.once('close', () => clearTimeout(late))
+    const sniff = (chunk: Buffer) => {
+      clearTimeout(late)
+      socket.pause()
+      const http2 = chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
+      socket.unshift(chunk)
+      if (http2) {
+        idle.delete(socket)
+        this.#http2?.emit('connection', socket)
+      } else {
+        this.#http1.emit('connection', socket)
+        socket.resume()
+      }
+    }
+    socket.once('data', sniff)
+  }
+
+  readonly #serve: RequestListener = (request, response) => {
+    const socket = request.httpVersionMajor === 1 ? request.socket : undefined
+    if (socket) {
+      idle.delete(socket)
+      response.once('close', () => {
+        idle.add(socket)
+        if (this.#draining) socket.destroySoon()
+      })
+    }
+    if (this.#draining && socket) response.setHeader('connection', 'close')
+    this.#dispatch(request, response).catch((thrown: unknown) => this.#fail(response, thrown, undefined, request.url ?? ''))
+  }
+
+  async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const target = request.url ?? '/'
+    const mark = target.indexOf('?')
+    const escaped = mark < 0 ? target : target.slice(0, mark)
+    if (/%(?![0-9a-fA-F]{2})/.test(escaped)) return writeReply(response, { status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
+    let path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
+    const method = request.method as string
+    const open = this.#open.has(path)
+    if (!open) response.setHeader('traceparent', serveTraceparent(request.headers.traceparent as string | undefined))
+    if (this.#options.allowedOrigins) {
+      const done = corsHeaders(this.#options.allowedOrigins, request, response)
+      if (done) return writeReply(response, done)
+    }
+    if (this.#token && !open && !this.#authorised(request)) {
+      return writeReply(response, { status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
+    }
+    delete request.headers['dapr-api-token']
+    let found: ReturnType<Router['find']>
+    try {
+      found = this.#router.find(method, path)
+      if (!found && path.length > 1 && path.endsWith('/')) {
+        const shorter = path.slice(0, -1)
+        found = this.#router.find(method, shorter)
+        if (found) path = shorter
+      }
+    } catch (error) {
+      if (error instanceof ParameterError) return writeReply(response, { status: 400, headers: plain, body: `${error.message}\n` })
+      throw error
+    }
+    const handler = found?.route.handler ?? this.#options.fallback
+    this.#options.onRequest?.(method, path, found?.route, request)
+    if (!handler) return writeReply(response, { status: 404, headers: plain, body: '404 page not found\n' })
+    const call = new HttpCall(request, response, method, path, mark < 0 ? '' : target.slice(mark + 1), found?.params ?? {}, this.#options.maxBodySize)
+    try {
+      const reply: Reply | undefined = await handler(call)
+      if (reply) writeReply(response, reply)
+    } catch (thrown) {
+      this.#fail(response, thrown, found?.route, path)
+    }
+    if (!request.complete) request.resume()
+  }
+
+  #authorised(request: IncomingMessage): boolean {
+    const given = request.headers['dapr-api-token']
+    const token = this.#token as Buffer
+    const candidate = Buffer.from(typeof given === 'string' ? given : '')
+    return candidate.length === token.length && timingSafeEqual(candidate, token)
+  }
+
+  #fail(response: ServerResponse, thrown: unknown, route: Route | undefined, path: string): void {
+    const error = OutriderError.from(thrown)
+    this.#options.onError?.(error, route, path)
+    if (response.headersSent) response.destroy()
+    else writeReply(response, errorReply(error))
+  }
+}
+
+/** HTTP/1.1 sockets that serve no request right now. */
+const idle = new WeakSet<Socket>()
+
+class HttpCall implements Call {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly method: string
+  readonly path: string
+  readonly rawQuery: string
+  readonly params: Record<string, string>
+  readonly #limit: number
+  #query: URLSearchParams | undefined
+  #abort: AbortController | undefined
+
+  constructor(request: IncomingMessage, response: ServerResponse, method: string, path: string, rawQuery: string, params: Record<string, string>, limit: number) {
+    this.request = request
+    this.response = response
+    this.method = method
+    this.path = path
+    this.rawQuery = rawQuery
+    this.params = params
+    this.#limit = limit
+  }
+
+  get headers() {
+    return this.request.headers
+  }
+
+  get query(): URLSearchParams {
+    this.#query ??= new URLSearchParams(this.rawQuery)
+    return this.#query
+  }
+
+  metadata(): Record<string, string> {
+    const found: Record<string, string> = {}
+    if (!this.rawQuery.includes('metadata.')) return found
+    for (const [name, value] of this.query) {
+      const key = name.slice(9)
+      if (name.startsWith('metadata.') && !Object.hasOwn(found, key)) found[key] = value
+    }
+    return found
+  }
+
+  body(): Promise<Buffer> {
+    if (this.request.headers.expect === '100-continue') this.response.writeContinue()
+    return readBody(this.request, this.#limit)
+  }
+
+  /** Made on demand: most handlers never ask. */
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      const abort = new AbortController()
+      this.#abort = abort
+      this.response.once('close', () => {
+        if (!this.response.writableFinished) abort.abort(new Error('the client went away'))
+      })
+    }
+    return this.#abort.signal
+  }
+}

@@ -1,0 +1,92 @@
+import type { ComponentSet } from '../../components/sets.ts'
+import { Code, messageOf, OutriderError } from '../../errors.ts'
+import { type Around, once } from '../around.ts'
+import { decryptDocument, encryptDocument, SegmentError } from './document.ts'
+import { type CryptoProvider, WRAP_ALGORITHMS, type WrapAlgorithm } from './driver.ts'
+import { CIPHERS, type CipherName } from './header.ts'
+
+export interface EncryptOptions {
+  keyName: string
+  /** A256KW (or AES), A128CBC-NOPAD, A192CBC-NOPAD, A256CBC-NOPAD, RSA-OAEP-256 (or RSA), in any case. */
+  keyWrapAlgorithm: string
+  /** aes-gcm (default) or chacha20-poly1305. */
+  dataEncryptionCipher?: string | undefined
+  omitDecryptionKeyName?: boolean | undefined
+  /** Written into the document in place of keyName. */
+  decryptionKeyName?: string | undefined
+}
+
+export interface CryptoOptions {
+  components: ComponentSet<CryptoProvider>
+  around?: Around
+}
+
+export interface CryptoBlock {
+  /** The plaintext as a `dapr.io/enc/v1` document. The provider is checked at once, the rest while reading. */
+  encrypt(provider: string, options: EncryptOptions, plain: AsyncIterable<Buffer>, signal?: AbortSignal): AsyncGenerator<Buffer>
+  /** A document's plaintext; `keyName` overrides the name in the document. */
+  decrypt(provider: string, options: { keyName?: string | undefined }, document: AsyncIterable<Buffer>, signal?: AbortSignal): AsyncGenerator<Buffer>
+}
+
+const ALIASES: Record<string, WrapAlgorithm> = { AES: 'A256KW', RSA: 'RSA-OAEP-256' }
+
+/** Encrypts and decrypts streams with keys that stay with their provider. */
+export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
+  const around = options.around ?? once
+
+  const find = (provider: string): CryptoProvider => {
+    if (options.components.size === 0) {
+      throw new OutriderError({ code: 'ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED', http: 500, grpc: Code.Internal, message: 'crypto providers not configured', hint: 'add a component of a crypto.* type to the resources folder' })
+    }
+    const found = options.components.get(provider)
+    if (found) return found.component
+    throw new OutriderError({ code: 'ERR_CRYPTO_PROVIDER_NOT_FOUND', http: 400, grpc: Code.InvalidArgument, message: `crypto provider ${provider} not found`, hint: `crypto providers loaded: ${[...options.components.keys()].join(', ')}` })
+  }
+
+  return {
+    encrypt(provider, request, plain, signal) {
+      const component = find(provider)
+      const wanted = request.keyWrapAlgorithm.toUpperCase()
+      const wrapAlgorithm = ALIASES[wanted] ?? known(WRAP_ALGORITHMS, wanted)
+      if (!wrapAlgorithm) throw failure(new Error(`invalid key wrap algorithm: ${request.keyWrapAlgorithm}`), `use one of ${Object.keys(WRAP_ALGORITHMS).join(', ')}`)
+      const cipher: CipherName | undefined = known(CIPHERS, (request.dataEncryptionCipher || 'aes-gcm').toLowerCase())
+      if (!cipher) throw failure(new Error(`invalid data encryption cipher: ${request.dataEncryptionCipher}`), `use one of ${Object.keys(CIPHERS).join(', ')}`)
+      return guarded(
+        encryptDocument(plain, {
+          keyName: request.omitDecryptionKeyName ? undefined : request.decryptionKeyName || request.keyName,
+          wrapAlgorithm,
+          cipher,
+          wrap: (fileKey) => around(provider, 'wrap_key', (inner) => component.wrapKey(fileKey, wrapAlgorithm, request.keyName, inner), signal),
+        }),
+      )
+    },
+    decrypt(provider, request, document, signal) {
+      const component = find(provider)
+      return guarded(
+        decryptDocument(document, (manifest) => {
+          const keyName = request.keyName || manifest.keyName
+          if (!keyName) throw new Error('the document names no key: name it in the request')
+          return around(provider, 'unwrap_key', (inner) => component.unwrapKey(manifest.wrappedKey, manifest.wrapAlgorithm, keyName, inner), signal)
+        }),
+      )
+    },
+  }
+}
+
+function known<T extends object>(table: T, name: string): (keyof T & string) | undefined {
+  return Object.hasOwn(table, name) ? (name as keyof T & string) : undefined
+}
+
+/** What fails before the payload is ERR_CRYPTO; a damaged segment is the untyped error that daprd gives there. */
+async function* guarded(stream: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* stream
+  } catch (error) {
+    if (error instanceof SegmentError || error instanceof OutriderError) throw OutriderError.from(error)
+    throw failure(error, 'check the key name, that the key fits the algorithm, and that the document is whole')
+  }
+}
+
+function failure(cause: unknown, hint: string): OutriderError {
+  return new OutriderError({ code: 'ERR_CRYPTO', http: 500, grpc: Code.Internal, message: `failed to perform operation: ${messageOf(cause)}`, hint, cause })
+}

@@ -1,0 +1,169 @@
+import type { AppChannel } from '../../app/channel.ts'
+import type { ResponseSink } from '../../app/response-sink.ts'
+import { Code, messageOf, OutriderError } from '../../errors.ts'
+import { callApp } from '../../peers/app-call.ts'
+import type { PeerClient } from '../../peers/client.ts'
+import type { Invocation } from '../../peers/invocation.ts'
+import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
+
+export interface InvokeBlockOptions {
+  appId: string
+  namespace: string
+  /** The app beside us; without one calls to ourselves fail. */
+  app?: AppChannel | undefined
+  peers: PeerClient
+  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  /** Calls again after a lost connection, with this pause in milliseconds when the address is the same. Default 3 and 1000, as Dapr. */
+  retries?: number
+  retryDelay?: number
+}
+
+export interface InvokeBlock {
+  /**
+   * Invokes `target` (`app` or `app.namespace`). The reply, or an OutriderError, goes to the sink. Returns what gives the
+   * call up; the sink then hears nothing more.
+   */
+  invoke(target: string, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void
+}
+
+/** The error of an invocation that brought no reply. */
+export function invokeError(target: string, cause: unknown, hint?: string): OutriderError {
+  const denied = cause instanceof GrpcStatus && cause.code === Code.PermissionDenied
+  return new OutriderError({
+    code: 'ERR_DIRECT_INVOKE',
+    http: denied ? 403 : 500,
+    grpc: denied ? Code.PermissionDenied : Code.Internal,
+    message: `failed to invoke, id: ${target}, err: ${cause instanceof GrpcStatus ? describeStatus(cause) : messageOf(cause)}`,
+    ...(hint ? { hint } : {}),
+    cause,
+  })
+}
+
+/** Service invocation: our own app directly, other apps through the sidecars beside them. */
+export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
+  return {
+    invoke(target, invocation, sink) {
+      const parts = target.split('.')
+      const appId = parts[0] as string
+      const namespace = parts[1] ?? options.namespace
+      if (appId === '' || parts.length > 2) {
+        sink.failed(invokeError(target, new Error(target === '' ? 'app id is empty' : `invalid app id ${target}`), 'name the app as its id, or as id.namespace'))
+        return nothing
+      }
+      if (appId === options.appId && namespace === options.namespace) return callOwn(options, target, invocation, sink)
+      const call = new RemoteCall(options, target, appId, namespace, invocation, sink)
+      call.start()
+      return (reason) => call.abort(reason)
+    },
+  }
+}
+
+function callOwn(options: InvokeBlockOptions, target: string, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
+  try {
+    if (!options.app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
+    return callApp(options.app, invocation, {
+      head: (status, headers, source) => sink.head(status, headers, source),
+      data: (chunk) => sink.data(chunk),
+      end: () => sink.end(),
+      failed: (error) => sink.failed(invokeError(target, error, 'check that the app is running and listens on --app-port')),
+    })
+  } catch (error) {
+    sink.failed(invokeError(target, error, options.app ? undefined : 'start the sidecar with --app-port'))
+    return nothing
+  }
+}
+
+/** One call to another app: resolve → call → reply, and back to resolve when the connection failed and nothing is lost by it. */
+class RemoteCall implements ResponseSink {
+  readonly #options: InvokeBlockOptions
+  readonly #target: string
+  readonly #appId: string
+  readonly #namespace: string
+  readonly #invocation: Invocation
+  readonly #sink: ResponseSink
+  #cancel: ((reason?: Error) => void) | undefined
+  #timer: NodeJS.Timeout | undefined
+  #address: string | undefined
+  #tries = 0
+  #answered = false
+  #over = false
+
+  constructor(options: InvokeBlockOptions, target: string, appId: string, namespace: string, invocation: Invocation, sink: ResponseSink) {
+    this.#options = options
+    this.#target = target
+    this.#appId = appId
+    this.#namespace = namespace
+    this.#invocation = invocation
+    this.#sink = sink
+  }
+
+  start(): void {
+    try {
+      const found = this.#options.resolver.resolve(this.#appId, this.#namespace)
+      if (Array.isArray(found)) this.#go(found)
+      else found.then((addresses) => this.#go(addresses), (error: unknown) => this.#fail(error))
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #go(addresses: Address[]): void {
+    if (this.#over) return
+    if (addresses.length === 0) return this.#fail(new Error(`couldn't find service: ${this.#appId}`), `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`)
+    const before = this.#address
+    const others = before !== undefined && addresses.length > 1 ? addresses.filter((address) => formatAddress(address) !== before) : addresses
+    const address = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    this.#address = address
+    const go = () => {
+      if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
+    }
+    // Another address is tried at once; the same one gets time to come back.
+    if (before === address) this.#timer = setTimeout(go, this.#options.retryDelay ?? 1000)
+    else go()
+  }
+
+  head(...given: Parameters<ResponseSink['head']>): void {
+    this.#answered = true
+    this.#sink.head(...given)
+  }
+
+  data(chunk: Buffer): void {
+    this.#sink.data(chunk)
+  }
+
+  end(): void {
+    this.#over = true
+    this.#sink.end()
+  }
+
+  failed(error: Error): void {
+    if (this.#over) return
+    const status = GrpcStatus.from(error)
+    const lost = status.code === Code.Unavailable || status.code === Code.Unauthenticated
+    if (lost) {
+      this.#options.resolver.invalidate(this.#appId, this.#namespace)
+      if (this.#address) this.#options.peers.forget(this.#address)
+    }
+    const { body } = this.#invocation
+    const replayable = body === undefined || Buffer.isBuffer(body) || !body.readableDidRead
+    if (!lost || this.#answered || !replayable || this.#tries >= (this.#options.retries ?? 3)) return this.#fail(error)
+    this.#tries++
+    this.start()
+  }
+
+  #fail(error: unknown, hint?: string): void {
+    if (this.#over) return
+    this.#over = true
+    this.#sink.failed(invokeError(this.#target, error, hint))
+  }
+
+  abort(reason?: Error): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#cancel?.(reason)
+  }
+}
+
+function nothing(): void {}

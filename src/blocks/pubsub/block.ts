@@ -1,0 +1,257 @@
+import type { AppChannel } from '../../app/channel.ts'
+import type { ComponentSet, Named } from '../../components/sets.ts'
+import { messageOf } from '../../errors.ts'
+import type { Logger } from '../../telemetry/log.ts'
+import { bulkHandler } from './bulk-delivery.ts'
+import { deadLetters } from './dead-letter.ts'
+import { type DeliveryContext, once, singleHandler } from './delivery.ts'
+import type { PubSub } from './driver.ts'
+import { notFound } from './errors.ts'
+import type { Delivery, EventApp, Verdict } from './event-app.ts'
+import { createHttpEventApp } from './http-event-app.ts'
+import type { PubSubPolicies } from './policy-hook.ts'
+import { createPublisher, type Publisher, rawPayload } from './publish.ts'
+import { keepSubscribed } from './keep-subscribed.ts'
+import { compileRules, type Router } from './routing.ts'
+import { topicScopes } from './scopes.ts'
+import { declarative, flushesAtOnce, info, merge, programmatic, type Subscription, type SubscriptionInfo, type SubscriptionResource } from './subscription.ts'
+
+export interface PubSubOptions {
+  components: ComponentSet<PubSub>
+  appId: string
+  namespace: string
+  log: Logger
+  /** The app over HTTP; undefined: no app, or `eventApp`. */
+  app?: AppChannel | undefined
+  /** The app over another wire; wins over `app`. */
+  eventApp?: EventApp | undefined
+  policies?: PubSubPolicies | undefined
+  /** Whether the topics of this component carry the namespace before their name. */
+  namespaceScoped?: ((pubsubName: string) => boolean) | undefined
+  /** false: the app is never asked for its subscriptions (`--disable-init-endpoints subscribe`). */
+  askApp?: boolean | undefined
+}
+
+export interface StreamRequest {
+  pubsubName: string
+  topic: string
+  metadata: Readonly<Record<string, string>>
+  deadLetterTopic?: string | undefined
+}
+
+export interface PubSubBlock extends Publisher, AsyncDisposable {
+  /** Takes the resources as they are now; what runs is brought in line. Before start, only remembered. */
+  declare(resources: readonly SubscriptionResource[]): Promise<void>
+  /** Asks the app (the first time) and subscribes. Resolves when each subscription is active or being retried. */
+  start(options?: { declarative?: readonly SubscriptionResource[]; signal?: AbortSignal }): Promise<void>
+  /** Brings subscriptions in line with the components there are; call it after one came, and before one goes is disposed. */
+  refresh(): Promise<void>
+  /** Ends all subscriptions but streams, running deliveries finish first; start begins again without asking the app. */
+  stop(): Promise<void>
+  /** A subscription of the app's own connection; disposing ends it. Rejects when the topic is not allowed or the broker refuses. */
+  stream(request: StreamRequest, deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>): Promise<AsyncDisposable>
+  /** All known subscriptions, for metadata. */
+  list(): SubscriptionInfo[]
+}
+
+interface Active {
+  /** The definition as text: a change means another subscription. */
+  definition: string
+  component: PubSub
+  handle: AsyncDisposable
+}
+
+/** What asking the app for its subscriptions takes: three more attempts, half a second to a second apart. */
+const ASK = { retries: 3, first: 500, most: 1000 }
+
+/** Pub/sub for one app: publishing, and delivery of what the app and the resources subscribe to. */
+export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
+  const { components, appId } = options
+  const log = options.log.scope('dapr.runtime.pubsub')
+  const app = options.eventApp ?? (options.app && createHttpEventApp(options.app, appId, log))
+  const publisher = createPublisher(options)
+  const active = new Map<string, Active>()
+  const streams = new Set<Subscription>()
+  let declared: { subscription: Subscription; route: Router }[] = []
+  let asked: { subscription: Subscription; route: Router }[] | undefined
+  let running = false
+  /** One change at a time: each waits for the one before. */
+  let turn: Promise<void> = Promise.resolve()
+
+  const inTurn = (change: () => Promise<void>): Promise<void> => {
+    const mine = turn.then(change)
+    turn = mine.catch(() => {})
+    return mine
+  }
+  const merged = () => merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], (message) => log.warn(message))
+  const routeOf = (wanted: Subscription) => [...(asked ?? []), ...declared].find(({ subscription }) => subscription === wanted)?.route as Router
+  const brokerTopic = (pubsubName: string, topic: string) => (options.namespaceScoped?.(pubsubName) ? options.namespace + topic : topic)
+
+  const contextOf = (subscription: Subscription, named: Named<PubSub>, route: Router, ending: AbortSignal): DeliveryContext => ({
+    subscription,
+    ending,
+    raw: rawPayload(subscription.metadata),
+    route,
+    policy: options.policies?.inbound(subscription.pubsubName),
+    deadLetters: subscription.deadLetterTopic
+      ? deadLetters(named.component, subscription.deadLetterTopic, brokerTopic(subscription.pubsubName, subscription.deadLetterTopic), options.policies?.outbound(subscription.pubsubName) ?? ((operation, signal) => operation(signal)), log)
+      : undefined,
+    log,
+  })
+
+  const begin = async (subscription: Subscription, named: Named<PubSub>, eventApp: EventApp): Promise<AsyncDisposable> => {
+    const ending = new AbortController()
+    const context = contextOf(subscription, named, routeOf(subscription), ending.signal)
+    const { bulk } = subscription
+    const handler = bulk ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp) : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
+    // A broker that hands over one message at a time could never fill a batch.
+    const metadata = bulk ? { concurrency: String(bulk.maxMessagesCount), ...subscription.metadata } : subscription.metadata
+    const handle = await keepSubscribed(
+      () => named.component.subscribe(brokerTopic(named.name, subscription.topic), metadata, handler),
+      (error, wait) => log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`),
+    )
+    return endingFirst(ending, handle)
+  }
+
+  const reconcile = async () => {
+    const wanted = new Map<string, { subscription: Subscription; named: Named<PubSub>; definition: string }>()
+    for (const subscription of running && app ? merged() : []) {
+      const named = components.get(subscription.pubsubName)
+      if (!named) {
+        log.error(`subscription to topic ${subscription.topic} waits: pubsub ${subscription.pubsubName} is not loaded`)
+      } else if (!topicScopes(named.properties, appId).maySubscribe(subscription.topic)) {
+        log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: subscription to topic '${subscription.topic}' on pubsub '${named.name}' is not allowed`)
+      } else wanted.set(`${named.name}||${subscription.topic}`, { subscription, named, definition: JSON.stringify(subscription) })
+    }
+    const ended = [...active].filter(([key, { definition, component }]) => wanted.get(key)?.definition !== definition || wanted.get(key)?.named.component !== component)
+    for (const [key] of ended) active.delete(key)
+    await Promise.all(ended.map(([, { handle }]) => end(handle)))
+    const begun = [...wanted].filter(([key]) => !active.has(key))
+    await Promise.all(
+      begun.map(async ([key, { subscription, named, definition }]) => {
+        try {
+          active.set(key, { definition, component: named.component, handle: await begin(subscription, named, app as EventApp) })
+        } catch (error) {
+          log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: ${messageOf(error)}`)
+        }
+      }),
+    )
+    for (const name of new Set(begun.map(([, { named }]) => named.name))) {
+      log.info(`app is subscribed to the following topics: [[${begun.filter(([, { named }]) => named.name === name).map(([, { subscription }]) => subscription.topic).join(' ')}]] through pubsub=${name}`)
+    }
+  }
+
+  const end = async (handle: AsyncDisposable) => {
+    try {
+      await handle[Symbol.asyncDispose]()
+    } catch (error) {
+      log.warn(`ending a subscription: ${messageOf(error)}`)
+    }
+  }
+
+  const take = async (resources: readonly SubscriptionResource[]) => {
+    const taken: typeof declared = []
+    for (const resource of resources) {
+      try {
+        const subscription = declarative(resource, appId)
+        if (subscription) taken.push({ subscription, route: await compileRules(subscription.rules) })
+      } catch (error) {
+        log.error(`failed to load subscription ${resource.metadata.name}: ${messageOf(error)}`)
+      }
+    }
+    declared = taken
+  }
+
+  const ask = async (eventApp: EventApp, signal: AbortSignal) => {
+    try {
+      const answer = await retried(() => eventApp.subscriptions(signal), signal)
+      const subscriptions = programmatic(answer, (message) => log.warn(message))
+      asked = await Promise.all(subscriptions.map(async (subscription) => ({ subscription, route: await compileRules(subscription.rules) })))
+    } catch (error) {
+      signal.throwIfAborted()
+      asked = []
+      log.error(`error getting topic list from app: ${messageOf(error)}`)
+    }
+  }
+
+  const block: PubSubBlock = {
+    ...publisher,
+    declare: (resources) =>
+      inTurn(async () => {
+        await take(resources)
+        await reconcile()
+      }),
+    start: ({ declarative: resources, signal = new AbortController().signal } = {}) =>
+      inTurn(async () => {
+        if (resources) await take(resources)
+        running = true
+        if (options.askApp === false) log.info('Skipping programmatic subscription loading')
+        else if (app && !asked && components.size > 0) await ask(app, signal)
+        await reconcile()
+      }),
+    refresh: () =>
+      inTurn(async () => {
+        if (running && options.askApp !== false && app && !asked && components.size > 0) await ask(app, new AbortController().signal)
+        await reconcile()
+      }),
+    stop: () =>
+      inTurn(async () => {
+        running = false
+        await reconcile()
+      }),
+    async stream({ pubsubName, topic, metadata, deadLetterTopic = '' }, deliver) {
+      const named = components.get(pubsubName)
+      if (!named) throw notFound(pubsubName, null)
+      if (!topicScopes(named.properties, appId).maySubscribe(topic)) throw new Error(`subscription to topic '${topic}' on pubsub '${pubsubName}' is not allowed`)
+      const subscription: Subscription = { pubsubName, topic, metadata, rules: [{ match: '', path: '/' }], deadLetterTopic, type: 'STREAMING' }
+      const ending = new AbortController()
+      const handle = endingFirst(ending, await named.component.subscribe(brokerTopic(pubsubName, topic), metadata, singleHandler(contextOf(subscription, named, () => '/', ending.signal), deliver)))
+      streams.add(subscription)
+      return {
+        async [Symbol.asyncDispose]() {
+          streams.delete(subscription)
+          await handle[Symbol.asyncDispose]()
+        },
+      }
+    },
+    list: () => [...merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], () => {}), ...streams].map(info),
+    [Symbol.asyncDispose]: () => block.stop(),
+  }
+  return block
+}
+
+/** Tells a subscription's handlers of its end before the driver waits for them. */
+function endingFirst(ending: AbortController, handle: AsyncDisposable): AsyncDisposable {
+  return {
+    async [Symbol.asyncDispose]() {
+      ending.abort()
+      await handle[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function retried<T>(operation: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let attempt = 0, wait = ASK.first; ; attempt++, wait = Math.min(wait * 1.5, ASK.most)) {
+    try {
+      return await operation()
+    } catch (error) {
+      if (attempt >= ASK.retries || error instanceof SyntaxError) throw error
+      await pause(wait, signal)
+    }
+  }
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted()
+    const stop = () => {
+      clearTimeout(timer)
+      reject(signal.reason as Error)
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop)
+      resolve()
+    }, milliseconds)
+    signal.addEventListener('abort', stop, { once: true })
+  })
+}

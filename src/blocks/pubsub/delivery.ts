@@ -1,0 +1,98 @@
+import { messageOf } from '../../errors.ts'
+import type { Logger } from '../../telemetry/log.ts'
+import type { DeadLetters } from './dead-letter.ts'
+import type { DeliveredMessage, MessageHandler } from './driver.ts'
+import { type Delivery, DeliveryError, type Verdict } from './event-app.ts'
+import { type Incoming, isExpired, readMessage } from './incoming.ts'
+import type { Runner } from './policy-hook.ts'
+import type { Router } from './routing.ts'
+import type { Subscription } from './subscription.ts'
+
+/** What delivering one subscription's messages needs. */
+export interface DeliveryContext {
+  subscription: Subscription
+  raw: boolean
+  route: Router
+  deadLetters: DeadLetters | undefined
+  /** The inbound policy; undefined: one attempt, the broker redelivers. */
+  policy: Runner | undefined
+  /** Aborted as soon as the subscription is to end: calls under way finish, no other begins, nothing is dead-lettered. */
+  ending: AbortSignal
+  log: Logger
+}
+
+/**
+ * The handler of one subscription, message by message:
+ * read → expired? → route → app → handled, dropped (dead letter) or failed (dead letter, or back to the broker).
+ * An app that is merely unreachable sends nothing to the dead letters, unless a policy has had its say.
+ */
+export function singleHandler(context: DeliveryContext, deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>): MessageHandler {
+  const { subscription, policy, deadLetters, ending } = context
+  return async (message, signal) => {
+    if (ending.aborted || signal.aborted) throw endedError(subscription)
+    const prepared = prepare(context, message)
+    if (prepared instanceof Error) return settleFailure(context, message, prepared, signal)
+    if (prepared === 'DROP') return deadLetters?.send(message)
+    const delivery = { pubsubName: subscription.pubsubName, topic: subscription.topic, path: prepared.path, event: prepared.event, body: prepared.body, traceparent: prepared.traceparent, metadata: { ...message.metadata, pubsubName: subscription.pubsubName } }
+    let verdict: Verdict
+    try {
+      verdict = await (policy ?? once)((attempt) => {
+        if (ending.aborted) throw endedError(subscription)
+        return deliver(delivery, bothOf(attempt, signal))
+      }, signal)
+    } catch (error) {
+      return settleFailure(context, message, error, signal)
+    }
+    if (verdict === 'DROP') await deadLetters?.send(message)
+  }
+}
+
+export interface Prepared extends Incoming {
+  path: string
+}
+
+/** A message read and routed; DROP when nobody wants it (expired, no route), an Error when it cannot be read or routed. */
+export function prepare({ subscription, raw, route, log }: DeliveryContext, message: DeliveredMessage): Prepared | 'DROP' | Error {
+  try {
+    const incoming = readMessage(message, subscription.pubsubName, subscription.topic, raw)
+    const { event } = incoming
+    if (isExpired(event)) {
+      log.warn(`dropping expired pub/sub event ${String(event.id)} as of ${String(event.expiration)}`)
+      return 'DROP'
+    }
+    const path = route(event)
+    if (path === undefined) {
+      log.debug(`no matching route for event in pubsub ${subscription.pubsubName} and topic ${subscription.topic}; skipping`)
+      return 'DROP'
+    }
+    return { ...incoming, path }
+  } catch (error) {
+    const problem = new Error(`error reading event in pubsub ${subscription.pubsubName} and topic ${subscription.topic}: ${messageOf(error)}`, { cause: error })
+    log.error(problem.message)
+    return problem
+  }
+}
+
+/** Whether a failed message belongs to the dead letters now, rather than back to the broker. */
+export function isDead({ deadLetters, policy, ending }: DeliveryContext, error: unknown, signal: AbortSignal): boolean {
+  if (!deadLetters || ending.aborted || signal.aborted) return false
+  return policy !== undefined || !(error instanceof DeliveryError && error.unreachable)
+}
+
+async function settleFailure(context: DeliveryContext, message: DeliveredMessage, error: unknown, signal: AbortSignal): Promise<void> {
+  if (!isDead(context, error, signal)) throw error
+  const { subscription, deadLetters, log } = context
+  await deadLetters?.send(message)
+  log.warn(`event of topic ${subscription.topic} in pubsub ${subscription.pubsubName} went to dead letter topic ${subscription.deadLetterTopic}: ${messageOf(error)}`)
+}
+
+export const once: Runner = (operation) => operation(undefined)
+
+export function endedError({ pubsubName, topic }: Subscription): Error {
+  return new Error(`the subscription to topic ${topic} of pubsub ${pubsubName} has ended`)
+}
+
+/** The signal of one attempt, when a policy gives it one, and that of the whole delivery. */
+export function bothOf(attempt: AbortSignal | undefined, whole: AbortSignal): AbortSignal {
+  return attempt === undefined || attempt === whole ? whole : AbortSignal.any([attempt, whole])
+}

@@ -1,0 +1,40 @@
+import type { Component } from '../../components/component.ts'
+
+export type PubSubFeature = 'MESSAGE_TTL' | 'SUBSCRIBE_WILDCARDS' | 'BULK_PUBSUB' | 'BULK_SUBSCRIBE_IMMEDIATE'
+
+export interface PublishRequest {
+  topic: string
+  data: Buffer
+  contentType?: string | undefined
+  metadata: Readonly<Record<string, string>>
+}
+
+export interface DeliveredMessage {
+  topic: string
+  data: Buffer
+  contentType?: string | undefined
+  metadata: Readonly<Record<string, string>>
+}
+
+export interface BulkEntry {
+  entryId: string
+  data: Buffer
+  contentType: string
+  metadata: Readonly<Record<string, string>>
+}
+
+/**
+ * Handles one message. Resolves: the broker may forget it. Rejects: not handled, the broker gives it back later
+ * (with backoff, without blocking other topics). Aborted `signal`: the subscription ends; hand the message back uncounted.
+ */
+export type MessageHandler = (message: DeliveredMessage, signal: AbortSignal) => Promise<void>
+
+/** One broker. At least once: a message leaves it only when a handler has resolved for it. */
+export interface PubSub extends Component {
+  readonly features: readonly PubSubFeature[]
+  publish(request: PublishRequest, signal?: AbortSignal): Promise<void>
+  /** Entries that failed; empty when all are in. */
+  bulkPublish?(topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<{ entryId: string; error: Error }[]>
+  /** Resolves when messages published from now on will be delivered. Disposing stops intake, waits for running handlers and hands back the rest. */
+  subscribe(topic: string, metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable>
+}

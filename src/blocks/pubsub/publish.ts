@@ -1,0 +1,183 @@
+import type { ComponentSet, Named } from '../../components/sets.ts'
+import { messageOf, OutriderError } from '../../errors.ts'
+import { NO_TRACE, toCloudEvent, type Trace } from './cloud-event.ts'
+import type { BulkEntry, PubSub } from './driver.ts'
+import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
+import type { PubSubPolicies, Runner } from './policy-hook.ts'
+import { topicScopes } from './scopes.ts'
+
+/** Entries published at once to a broker that cannot take many in one call. */
+const PARALLEL = 100
+
+export interface PublishOptions {
+  components: ComponentSet<PubSub>
+  appId: string
+  namespace: string
+  policies?: PubSubPolicies | undefined
+  /** Whether the topics of this component carry the namespace before their name. */
+  namespaceScoped?: ((pubsubName: string) => boolean) | undefined
+}
+
+interface Target {
+  pubsubName: string
+  topic: string
+  /** Request metadata, e.g. `ttlInSeconds`, `rawPayload`, `cloudevent.id`; the broker gets all of it. */
+  metadata: Readonly<Record<string, string>>
+  trace?: Trace | undefined
+  /** Over which wire the app asked; default http. The two differ in details of errors and raw events. */
+  wire?: 'http' | 'grpc' | undefined
+}
+
+export interface PublishEvent extends Target {
+  data: Buffer
+  /** Default `text/plain`. */
+  contentType?: string | undefined
+}
+
+export interface PublishEntry {
+  entryId: string
+  event: Buffer
+  contentType: string
+  /** undefined is not {}: only an entry with metadata inherits the request's. */
+  metadata?: Readonly<Record<string, string>> | undefined
+}
+
+export interface BulkPublish extends Target {
+  entries: readonly PublishEntry[]
+}
+
+/** Entries the broker did not take; `error` when publishing failed as a whole or in part. */
+export interface BulkPublishResult {
+  failedEntries: { entryId: string; error: string }[]
+  error?: Error | undefined
+}
+
+export interface Publisher {
+  /** Whose events these are; errors name it. */
+  readonly appId: string
+  /** Checks the names of a request before its body is read. Throws as publish does. */
+  check(target: Target): void
+  publish(event: PublishEvent, signal?: AbortSignal): Promise<void>
+  bulkPublish(request: BulkPublish, signal?: AbortSignal): Promise<BulkPublishResult>
+}
+
+/** Publishing: wraps into CloudEvents, checks topic scopes, hands over to the broker. Throws OutriderError with Dapr's codes. */
+export function createPublisher(options: PublishOptions): Publisher {
+  const { components, appId } = options
+
+  const find = (target: Target): Named<PubSub> => {
+    const details = target.wire === 'grpc' ? null : { ...target.metadata }
+    if (!target.pubsubName) throw nameEmpty(details)
+    const named = components.get(target.pubsubName)
+    if (!named) throw notFound(target.pubsubName, details)
+    if (!target.topic) throw topicEmpty(target.pubsubName, details)
+    return named
+  }
+
+  const isRaw = (target: Target): boolean => {
+    try {
+      return rawPayload(target.metadata)
+    } catch (error) {
+      throw badMetadata(target.pubsubName, { ...target.metadata }, messageOf(error))
+    }
+  }
+
+  const wrap = (named: Named<PubSub>, target: Target, body: Buffer, contentType: string, metadata: Readonly<Record<string, string>>): Buffer => {
+    const expires = !named.component.features.includes('MESSAGE_TTL')
+    try {
+      return toCloudEvent({ body, contentType, pubsubName: target.pubsubName, topic: target.topic, appId, trace: target.trace ?? NO_TRACE, metadata, expires })
+    } catch (error) {
+      throw badCloudEvent(target.pubsubName, appId, messageOf(error))
+    }
+  }
+
+  const allow = (named: Named<PubSub>, target: Target) => {
+    if (!topicScopes(named.properties, appId).mayPublish(target.topic)) throw forbidden(target.pubsubName, target.topic, appId)
+  }
+
+  const brokerTopic = (target: Target) => (options.namespaceScoped?.(target.pubsubName) ? options.namespace + target.topic : target.topic)
+  const runnerOf = (name: string): Runner => options.policies?.outbound(name) ?? ((operation, signal) => operation(signal))
+
+  return {
+    appId,
+    check: (target) => void find(target),
+
+    async publish(event, signal) {
+      const named = find(event)
+      const raw = isRaw(event)
+      const data = raw ? event.data : wrap(named, event, event.data, event.contentType ?? '', event.metadata)
+      allow(named, event)
+      const metadata = raw && event.wire === 'grpc' ? { ...event.metadata, traceid: event.trace?.traceparent ?? '', tracestate: event.trace?.tracestate ?? '' } : event.metadata
+      const request = { topic: brokerTopic(event), data, contentType: raw ? undefined : 'application/cloudevents+json', metadata }
+      try {
+        await runnerOf(event.pubsubName)((attempt) => named.component.publish(request, attempt), signal)
+      } catch (error) {
+        if (error instanceof OutriderError && error.code.startsWith('ERR_PUBSUB')) throw error
+        throw publishFailed(event.pubsubName, event.topic, messageOf(error), error)
+      }
+    },
+
+    async bulkPublish(request, signal) {
+      const named = find(request)
+      const ids = new Set<string>()
+      for (const { entryId } of request.entries) {
+        if (!entryId || ids.has(entryId)) throw badEntryId(request.pubsubName, request.topic, appId)
+        ids.add(entryId)
+      }
+      const raw = isRaw(request)
+      const entries = request.entries.map((entry): BulkEntry => {
+        const metadata = entry.metadata === undefined ? {} : { ...request.metadata, ...entry.metadata }
+        return raw
+          ? { entryId: entry.entryId, data: entry.event, contentType: entry.contentType, metadata }
+          : { entryId: entry.entryId, data: wrap(named, request, entry.event, entry.contentType, metadata), contentType: 'application/cloudevents+json', metadata }
+      })
+      allow(named, request)
+      if (entries.length === 0) return { failedEntries: [] }
+      return publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request.pubsubName), signal)
+    },
+  }
+}
+
+/** Hands entries to a broker, in one call if it can; a policy tries only those again that failed. */
+export async function publishEntries(component: PubSub, topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, run: Runner, signal?: AbortSignal): Promise<BulkPublishResult> {
+  let left = entries
+  let failed: { entryId: string; error: string }[] = []
+  try {
+    await run(async (attempt) => {
+      const errors = component.bulkPublish ? await component.bulkPublish(topic, left, metadata, attempt) : await publishEach(component, topic, left, metadata, attempt)
+      failed = errors.map(({ entryId, error }) => ({ entryId, error: messageOf(error) }))
+      const ids = new Set(failed.map(({ entryId }) => entryId))
+      left = left.filter(({ entryId }) => ids.has(entryId))
+      if (left.length > 0) throw errors[0]?.error ?? new Error('the broker refused entries')
+    }, signal)
+    return { failedEntries: [] }
+  } catch (error) {
+    if (failed.length === 0) failed = left.map(({ entryId }) => ({ entryId, error: messageOf(error) }))
+    return { failedEntries: failed, error: error instanceof Error ? error : new Error(messageOf(error)) }
+  }
+}
+
+async function publishEach(component: PubSub, topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal) {
+  const failed: { entryId: string; error: Error }[] = []
+  let next = 0
+  const worker = async () => {
+    for (let entry = entries[next++]; entry; entry = entries[next++]) {
+      try {
+        await component.publish({ topic, data: entry.data, contentType: entry.contentType, metadata: { ...metadata, ...entry.metadata } }, signal)
+      } catch (error) {
+        failed.push({ entryId: entry.entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, entries.length) }, worker))
+  return failed
+}
+
+/** The metadata key `rawPayload` as Go's ParseBool reads it; throws when it is neither true nor false. */
+export function rawPayload(metadata: Readonly<Record<string, string>>): boolean {
+  const text = metadata.rawPayload
+  if (text === undefined || text === '') return false
+  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true
+  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false
+  throw new Error(`rawPayload value must be a valid boolean: actual is '${text}'`)
+}

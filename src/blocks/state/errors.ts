@@ -1,0 +1,183 @@
+import { badRequest, Code, type ErrorDetail, errorInfo, messageOf, OutriderError } from '../../errors.ts'
+import { EtagError } from './driver.ts'
+
+/** Both wires say all four fields of ResourceInfo, empty ones too. */
+function store(name: string): ErrorDetail {
+  return { '@type': 'type.googleapis.com/google.rpc.ResourceInfo', description: '', owner: '', resource_name: name, resource_type: 'state' }
+}
+
+export function notConfigured(name: string): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_NOT_CONFIGURED',
+    http: 500,
+    grpc: Code.FailedPrecondition,
+    message: `state store ${name} is not configured`,
+    hint: 'add a Component resource whose type starts with state. to the resources folder',
+    details: [errorInfo('DAPR_STATE_NOT_CONFIGURED')],
+  })
+}
+
+export function notFound(name: string, known: Iterable<string>): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_NOT_FOUND',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: `state store ${name} is not found`,
+    hint: `use a loaded state store (${[...known].slice(0, 20).join(', ')}), or check the component's name and scopes`,
+    details: [errorInfo('DAPR_STATE_NOT_FOUND')],
+  })
+}
+
+/** `field` is what BadRequest names: the key, or nothing inside transactions. */
+export function illegalKey(key: string, name: string, field = key): OutriderError {
+  const message = `input key/keyPrefix '${key}' can't contain '||'`
+  return new OutriderError({
+    code: 'ERR_MALFORMED_REQUEST',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message,
+    hint: 'choose a key without ||, which separates the app from the key in the store',
+    details: [badRequest(field, message), store(name), errorInfo('DAPR_STATE_ILLEGAL_KEY')],
+  })
+}
+
+export function emptyKey(): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_SAVE',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: 'state key cannot be empty',
+    hint: 'give every item a key',
+    details: [errorInfo('ERR_STATE_SAVE')],
+  })
+}
+
+export function notTransactional(name: string): OutriderError {
+  const help = { '@type': 'type.googleapis.com/google.rpc.Help', links: [{ description: 'Check the list of state stores and the features they support', url: 'https://docs.dapr.io/reference/components-reference/supported-state-stores/' }] }
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_NOT_SUPPORTED',
+    http: 500,
+    grpc: Code.Unimplemented,
+    message: `state store ${name} doesn't support transactions`,
+    hint: 'use a store whose capabilities in /v1.0/metadata list TRANSACTIONAL',
+    details: [help, store(name), errorInfo('DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED')],
+  })
+}
+
+export function notQueryable(name: string): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_NOT_SUPPORTED',
+    http: 500,
+    grpc: Code.Internal,
+    message: 'state store does not support querying',
+    hint: 'use a store whose capabilities in /v1.0/metadata list QUERY_API, such as state.postgresql v1',
+    details: [store(name), errorInfo('DAPR_STATE_QUERYING_NOT_SUPPORTED')],
+  })
+}
+
+export function queryFailed(name: string, cause: unknown): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_QUERY',
+    http: 500,
+    grpc: Code.Internal,
+    message: `state store ${name} query failed: ${messageOf(cause)}`,
+    hint: 'check the query against the state query reference and the store against its capabilities',
+    details: [store(name), errorInfo('DAPR_STATE_QUERY_FAILED')],
+    cause,
+  })
+}
+
+export function unsupportedOperation(operation: string): OutriderError {
+  return new OutriderError({
+    code: 'ERR_NOT_SUPPORTED_STATE_OPERATION',
+    http: 400,
+    grpc: Code.Unimplemented,
+    message: `operation type ${operation} not supported`,
+    hint: 'use upsert or delete',
+    details: [errorInfo('ERR_NOT_SUPPORTED_STATE_OPERATION')],
+  })
+}
+
+export function getFailed(key: string, name: string, cause: unknown): OutriderError {
+  return failure('ERR_STATE_GET', `fail to get ${key} from state store ${name}: `, [cause], false)
+}
+
+export function saveFailed(name: string, causes: readonly unknown[]): OutriderError {
+  return failure('ERR_STATE_SAVE', `failed saving state in state store ${name}: `, causes, true)
+}
+
+export function deleteFailed(key: string, cause: unknown): OutriderError {
+  return failure('ERR_STATE_DELETE', `failed deleting state with key ${key}: `, [cause], true)
+}
+
+export function bulkDeleteFailed(name: string, causes: readonly unknown[]): OutriderError {
+  return failure('ERR_STATE_BULK_DELETE', `failed deleting state in state store ${name}: `, causes, true)
+}
+
+export function encryptionFailed(name: string, cause: unknown): OutriderError {
+  return new OutriderError({ code: 'ERR_STATE_SAVE', http: 400, grpc: Code.InvalidArgument, message: `failed saving state in state store ${name}: ${messageOf(cause)}`, hint: 'check primaryEncryptionKey of the component', details: [errorInfo('ERR_STATE_SAVE')], cause })
+}
+
+/** The whole call failed; keys that fail alone carry their error in the answer. */
+export function bulkGetFailed(cause: unknown): OutriderError {
+  const from = cause instanceof OutriderError ? cause : undefined
+  return new OutriderError({ code: 'ERR_STATE_BULK_GET', http: from?.http ?? 500, grpc: from?.grpc ?? Code.Unknown, message: messageOf(cause), hint: 'check that the store is reachable', cause })
+}
+
+/** ETag conflicts are Internal here too: that is what clients of Dapr get. */
+export function transactionFailed(cause: unknown): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_TRANSACTION',
+    http: 500,
+    grpc: Code.Internal,
+    message: `error while executing state transaction: ${etagText(cause)}`,
+    hint: cause instanceof EtagError ? 'read the items again and repeat the transaction with their ETags' : 'check that the store is reachable',
+    details: [errorInfo('ERR_STATE_TRANSACTION')],
+    cause,
+  })
+}
+
+/** Dapr's words for an ETag error, or the message of anything else. */
+export function etagText(cause: unknown): string {
+  if (!(cause instanceof EtagError)) return messageOf(cause)
+  const kind = cause.kind === 'mismatch' ? 'possible etag mismatch. error from state store' : 'invalid etag value'
+  return cause.message ? `${kind}: ${cause.message}` : kind
+}
+
+/** One failing item speaks for itself; of several each names its key. An invalid ETag outweighs a mismatch. */
+function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean): OutriderError {
+  const message = causes.length === 1 ? etagText(causes[0]) : causes.map((cause) => `${keyOf(cause)}${etagText(cause)}`).join('\n')
+  const kinds = etags ? causes.map((cause) => (cause instanceof EtagError ? cause.kind : undefined)) : []
+  const rich = causes.find((cause) => cause instanceof OutriderError)
+  const [http, grpc] = kinds.includes('invalid')
+    ? [400, Code.InvalidArgument]
+    : kinds.includes('mismatch')
+      ? [409, Code.Aborted]
+      : [rich?.http ?? 500, rich?.grpc ?? Code.Internal]
+  const hint = http === 409 ? 'somebody else has written the key: read it again and repeat with its ETag' : http === 400 ? "send the ETag exactly as the store's read gave it" : 'check the options and metadata of the request, and that the store is reachable'
+  return new OutriderError({ code, http, grpc, message: prefix + message, hint, details: [errorInfo(code)], retryable: rich?.retryable ?? false, cause: causes.length === 1 ? causes[0] : new AggregateError(causes) })
+}
+
+function keyOf(cause: unknown): string {
+  return cause instanceof Error && 'key' in cause && typeof cause.key === 'string' ? `${cause.key}: ` : ''
+}
+
+/**
+ * The HTTP form of an error of this block: older errors go without details there, an unknown store names the app
+ * (not in queries), and an illegal key is wrapped once more.
+ */
+export function overHttp(thrown: unknown, appId: string, query = false): OutriderError {
+  const error = OutriderError.from(thrown)
+  const reason = error.details.at(-1)?.reason
+  const change = (options: { message?: string; details: ErrorDetail[] }) =>
+    new OutriderError({ code: error.code, http: error.http, grpc: error.grpc, message: error.message, retryable: error.retryable, cause: error.cause, ...(error.hint === undefined ? {} : { hint: error.hint }), ...options })
+  if (reason === undefined) return error
+  if (reason === error.code) return change({ details: [] })
+  if (!query && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED')) return change({ details: [errorInfo(reason, { appID: appId })] })
+  if (reason === 'DAPR_STATE_ILLEGAL_KEY') {
+    const message = `api error: code = InvalidArgument desc = ${error.message}`
+    const violations = error.details[0]?.field_violations as { field: string }[]
+    return change({ message, details: [badRequest(violations[0]?.field ?? '', message), ...error.details.slice(1)] })
+  }
+  return error
+}

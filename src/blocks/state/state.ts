@@ -1,0 +1,293 @@
+import { messageOf } from '../../errors.ts'
+import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type Around, once } from '../around.ts'
+import type { Concurrency, Consistency, StateDelete, StateGet, StateItem, StateOperation, StateQueryResult, StateSet, StateStore } from './driver.ts'
+import { type Encryption, encryptionOf, plainOf } from './encryption.ts'
+import * as errors from './errors.ts'
+import { keyPrefix, originalKey, SEPARATOR } from './keys.ts'
+import { parseQuery } from './query.ts'
+
+/** What comes with a write; names and words as the client gave them. */
+interface WriteOptions {
+  key: string
+  etag?: string | undefined
+  concurrency?: string | undefined
+  consistency?: string | undefined
+  metadata: Readonly<Record<string, string>>
+}
+export interface SaveItem extends WriteOptions {
+  value: Buffer
+  json: boolean
+}
+export type DeleteItem = WriteOptions
+export type TransactionItem = ({ operation: string } & SaveItem) | ({ operation: string } & DeleteItem)
+
+export interface BulkGetItem {
+  key: string
+  item?: StateItem
+  error?: string
+}
+
+/** Turns the operations of a transaction (stored keys, values in clear) into those to run, after publishing their outbox events. */
+export type PublishOutbox = (store: Named<StateStore>, operations: readonly StateOperation[], signal?: AbortSignal) => Promise<readonly StateOperation[]>
+
+export interface StateBlockOptions {
+  stores: ComponentSet<StateStore>
+  appId: string
+  namespace: string
+  publishOutbox?: PublishOutbox | undefined
+  /** The policies around each call to a store; operations are named as this block's methods. */
+  around?: Around | undefined
+  /** Name of the secret that a store's property was read from; encryption keys must come from one. */
+  secretName?: ((store: string, property: string) => string | undefined) | undefined
+}
+
+/** The state building block, once for both wires. Rejections are OutriderErrors in their gRPC form; `overHttp` makes the HTTP form. */
+export interface StateBlock {
+  readonly appId: string
+  /** Throws what a request to this store (for this capability) is refused with, before its body is looked at. */
+  require(store: string, capability?: 'transaction' | 'query'): void
+  get(store: string, request: { key: string; consistency?: string | undefined; metadata: Readonly<Record<string, string>> }, signal?: AbortSignal): Promise<StateItem | undefined>
+  save(store: string, items: readonly SaveItem[], signal?: AbortSignal): Promise<void>
+  delete(store: string, item: DeleteItem, signal?: AbortSignal): Promise<void>
+  bulkDelete(store: string, items: readonly DeleteItem[], signal?: AbortSignal): Promise<void>
+  /** One entry a key. `parallelism` ≤ 0 or absent: all at once. */
+  bulkGet(store: string, request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> }, signal?: AbortSignal): Promise<BulkGetItem[]>
+  /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. */
+  transact(store: string, operations: readonly TransactionItem[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<void>
+  /** `query` is the JSON text; keys come back as the apps gave them. */
+  query(store: string, query: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
+  /** Checks the block's own settings of a store (keyPrefix, encryption keys) when it is loaded; throws MetadataError. */
+  check(store: Named<StateStore>): void
+}
+
+interface Settings {
+  prefix: string
+  encryption: Encryption | undefined
+}
+
+/** Makes the block over a live set of stores. */
+export function createStateBlock(options: StateBlockOptions): StateBlock {
+  const { stores, appId, namespace } = options
+  const around = options.around ?? once
+  const settings = new WeakMap<Named<StateStore>, Settings>()
+
+  const settingsOf = (store: Named<StateStore>): Settings => {
+    let found = settings.get(store)
+    if (!found) {
+      found = { prefix: keyPrefix(store, appId, namespace), encryption: encryptionOf(store, options.secretName ?? (() => undefined)) }
+      settings.set(store, found)
+    }
+    return found
+  }
+
+  const find = (name: string): Named<StateStore> => {
+    const store = stores.get(name)
+    if (store) return store
+    throw stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys())
+  }
+
+  const storedKey = (store: Named<StateStore>, key: string, field = key): string => {
+    if (key.includes(SEPARATOR)) throw errors.illegalKey(key, store.name, field)
+    return settingsOf(store).prefix + key
+  }
+
+  const decrypt = (store: Named<StateStore>, item: StateItem | undefined): StateItem | undefined => {
+    const { encryption } = settingsOf(store)
+    return item && encryption ? { ...item, data: encryption.decrypt(item.data) } : item
+  }
+
+  const encrypt = <T extends StateOperation>(store: Named<StateStore>, operation: T): T => {
+    const { encryption } = settingsOf(store)
+    if (!encryption || operation.kind !== 'upsert') return operation
+    try {
+      return { ...operation, value: encryption.encrypt(plainOf(operation.value, operation.json)), json: false }
+    } catch (error) {
+      throw errors.encryptionFailed(store.name, error)
+    }
+  }
+
+  const toSet = (store: Named<StateStore>, item: SaveItem, field?: string): StateSet => ({ kind: 'upsert', ...written(store, item, field), value: item.value, json: item.json })
+  const toDelete = (store: Named<StateStore>, item: DeleteItem, field?: string): StateDelete => ({ kind: 'delete', ...written(store, item, field) })
+  const written = (store: Named<StateStore>, item: WriteOptions, field?: string) => ({
+    key: storedKey(store, item.key, field),
+    etag: item.etag === '' ? undefined : item.etag,
+    // Unknown words are refused by checkOptions before the store sees them.
+    concurrency: (item.concurrency || undefined) as Concurrency | undefined,
+    consistency: (item.consistency || undefined) as Consistency | undefined,
+    metadata: item.metadata,
+  })
+
+  return {
+    appId,
+    check: (store) => void settingsOf(store),
+
+    require(name, capability) {
+      const store = find(name)
+      if (capability === 'transaction' && !store.component.transact) throw errors.notTransactional(name)
+      if (capability === 'query' && !store.component.query) throw errors.notQueryable(name)
+    },
+
+    async get(name, request, signal) {
+      const store = find(name)
+      const key = storedKey(store, request.key)
+      try {
+        const item = await around(name, 'get', (limit) => store.component.get({ key, consistency: readConsistency(request.consistency), metadata: request.metadata }, limit), signal)
+        return decrypt(store, item)
+      } catch (error) {
+        throw errors.getFailed(request.key, name, error)
+      }
+    },
+
+    async save(name, items, signal) {
+      const store = find(name)
+      const sets = items.map((item) => {
+        if (item.key === '') throw errors.emptyKey()
+        return encrypt(store, toSet(store, item))
+      })
+      const { component } = store
+      await writeAll({ operation: 'save', items: sets, bulk: component.bulkSet?.bind(component), single: component.set.bind(component), failed: (causes) => errors.saveFailed(name, causes) }, name, around, signal)
+    },
+
+    async delete(name, item, signal) {
+      const store = find(name)
+      const request = toDelete(store, item)
+      try {
+        checkOptions(request)
+        await around(name, 'delete', (limit) => store.component.delete(request, limit), signal)
+      } catch (error) {
+        throw errors.deleteFailed(item.key, error)
+      }
+    },
+
+    async bulkDelete(name, items, signal) {
+      const store = find(name)
+      const deletes = items.map((item) => toDelete(store, item))
+      const { component } = store
+      await writeAll({ operation: 'bulkDelete', items: deletes, bulk: component.bulkDelete?.bind(component), single: component.delete.bind(component), failed: (causes) => errors.bulkDeleteFailed(name, causes) }, name, around, signal)
+    },
+
+    async bulkGet(name, request, signal) {
+      const store = find(name)
+      const gets: StateGet[] = request.keys.map((key) => ({ key: storedKey(store, key), metadata: request.metadata }))
+      if (gets.length === 0) return []
+      let found: (StateItem | Error | undefined)[]
+      try {
+        found = await around(name, 'bulkGet', (limit) => (store.component.bulkGet ? store.component.bulkGet(gets, limit) : eachGet(store.component, gets, request.parallelism, limit)), signal)
+      } catch (error) {
+        throw errors.bulkGetFailed(error)
+      }
+      const items = request.keys.map((key, index): BulkGetItem => {
+        try {
+          const answer = found[index]
+          if (answer instanceof Error) return { key, error: answer.message }
+          const item = decrypt(store, answer)
+          return item ? { key, item } : { key }
+        } catch (error) {
+          return { key, error: messageOf(error) }
+        }
+      })
+      // Stores that answer a whole list at once list what they found first, as they do under Dapr.
+      return store.component.bulkGet ? [...items.filter((item) => item.item || item.error), ...items.filter((item) => !item.item && !item.error)] : items
+    },
+
+    async transact(name, items, metadata, signal) {
+      const store = find(name)
+      const { transact } = store.component
+      if (!transact) throw errors.notTransactional(name)
+      let operations: readonly StateOperation[] = items.map((item): StateOperation => {
+        if (item.operation === 'upsert' && 'value' in item) return toSet(store, item, '')
+        if (item.operation === 'delete') return toDelete(store, item, '')
+        throw errors.unsupportedOperation(item.operation)
+      })
+      if (operations.length === 0) return
+      if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic) operations = await options.publishOutbox(store, operations, signal)
+      const sealed = operations.map((operation) => encrypt(store, operation))
+      try {
+        for (const operation of sealed) checkOptions(operation)
+        await around(name, 'transact', (limit) => transact.call(store.component, sealed, metadata, limit), signal)
+      } catch (error) {
+        throw errors.transactionFailed(error)
+      }
+    },
+
+    async query(name, text, metadata, signal) {
+      const store = find(name)
+      const { query } = store.component
+      if (!query) throw errors.notQueryable(name)
+      try {
+        if (settingsOf(store).encryption) throw new Error('cannot query encrypted store')
+        const parsed = parse(text)
+        const answer = await around(name, 'query', (limit) => query.call(store.component, parsed, metadata, limit), signal)
+        return { ...answer, results: answer.results.map((result) => ({ ...result, key: originalKey(result.key) })) }
+      } catch (error) {
+        throw errors.queryFailed(name, error)
+      }
+    },
+  }
+}
+
+function parse(text: string): ReturnType<typeof parseQuery> {
+  try {
+    return parseQuery(text)
+  } catch (error) {
+    throw new Error(`failed to parse JSON query body: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** Odd words are let through on reads, as Dapr does: they ask for nothing. */
+function readConsistency(word: string | undefined): Consistency | undefined {
+  return word === 'strong' || word === 'eventual' ? word : undefined
+}
+
+function checkOptions(operation: StateOperation): void {
+  const { concurrency, consistency } = operation
+  if (concurrency !== undefined && concurrency !== 'first-write' && concurrency !== 'last-write') throw new Error(`unrecognized concurrency model '${concurrency as string}'`)
+  if (consistency !== undefined && consistency !== 'strong' && consistency !== 'eventual') throw new Error(`unrecognized consistency model '${consistency as string}'`)
+}
+
+interface ListWrite<T extends StateOperation> {
+  operation: string
+  items: readonly T[]
+  bulk: ((items: readonly T[], signal?: AbortSignal) => Promise<void>) | undefined
+  single: (item: T, signal?: AbortSignal) => Promise<void>
+  failed: (causes: readonly unknown[]) => Error
+}
+
+/** One by its own call, several by the store's list call or, where it has none, each alone and all at once. */
+async function writeAll<T extends StateOperation>(write: ListWrite<T>, name: string, around: Around, signal: AbortSignal | undefined): Promise<void> {
+  const { items, bulk, single } = write
+  if (items.length === 0) return
+  const run = async (limit?: AbortSignal): Promise<void> => {
+    if (items.length === 1) return single(items[0] as T, limit)
+    if (bulk) return bulk(items, limit)
+    const outcomes = await Promise.allSettled(items.map((item) => single(item, limit)))
+    const causes = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [withKey(outcome.reason, items[index] as T)] : []))
+    if (causes.length) throw new AggregateError(causes)
+  }
+  try {
+    for (const item of items) checkOptions(item)
+    await around(name, write.operation, run, signal)
+  } catch (error) {
+    throw write.failed(error instanceof AggregateError && error.errors.length && !error.message ? error.errors : [error])
+  }
+}
+
+function withKey(reason: unknown, item: StateOperation): Error {
+  return Object.assign(reason instanceof Error ? reason : new Error(messageOf(reason)), { key: item.key })
+}
+
+/** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */
+async function eachGet(store: StateStore, gets: readonly StateGet[], parallelism: number | undefined, signal: AbortSignal | undefined): Promise<(StateItem | Error | undefined)[]> {
+  const found: (StateItem | Error | undefined)[] = new Array(gets.length)
+  let next = 0
+  const worker = async () => {
+    while (next < gets.length) {
+      const index = next++
+      found[index] = await store.get(gets[index] as StateGet, signal).catch((error: unknown) => (error instanceof Error ? error : new Error(messageOf(error))))
+    }
+  }
+  const workers = parallelism && parallelism > 0 ? Math.min(parallelism, gets.length) : gets.length
+  await Promise.all(Array.from({ length: workers }, worker))
+  return found
+}

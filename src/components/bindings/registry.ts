@@ -1,0 +1,15 @@
+import type { Binding } from '../../blocks/bindings/driver.ts'
+import type { DriverModule } from '../component.ts'
+
+/** One driver: the type as resources name it, its versions, and its code, loaded when a resource asks for it. */
+export interface DriverRow {
+  type: string
+  versions: readonly string[]
+  load(): Promise<DriverModule<Binding>>
+}
+
+export const bindingDrivers: readonly DriverRow[] = [
+  { type: 'bindings.http', versions: ['v1'], load: async () => (await import('./http/driver.ts')).driver },
+  { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
+  { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
+]

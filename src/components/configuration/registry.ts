@@ -1,0 +1,14 @@
+import type { ConfigurationStore } from '../../blocks/configuration/driver.ts'
+import type { DriverModule } from '../component.ts'
+
+/** One driver: the type as resources name it, its versions, and its code, loaded when a resource asks for it. */
+export interface DriverRow {
+  type: string
+  versions: readonly string[]
+  load(): Promise<DriverModule<ConfigurationStore>>
+}
+
+export const configurationDrivers: readonly DriverRow[] = [
+  { type: 'configuration.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
+  { type: 'configuration.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
+]

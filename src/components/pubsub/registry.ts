@@ -1,0 +1,15 @@
+import type { PubSub } from '../../blocks/pubsub/driver.ts'
+import type { DriverModule } from '../component.ts'
+
+/** One driver as resources name it; its module and client library load when the first resource does. */
+export interface DriverRow {
+  type: string
+  versions: readonly string[]
+  load(): Promise<DriverModule<PubSub>>
+}
+
+export const pubsubDrivers: DriverRow[] = [
+  { type: 'pubsub.in-memory', versions: ['v1'], load: async () => (await import('./in-memory/driver.ts')).driver },
+  { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
+  { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
+]

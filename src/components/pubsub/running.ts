@@ -1,0 +1,48 @@
+/** How long an aborted handler may still take before its message is handed back without it. */
+const AFTER_ABORT = 1000
+
+/** The handlers that a subscription has running, and the way they end: first time to finish, then an abort. */
+export class Running {
+  readonly #work = new Set<Promise<void>>()
+  readonly #abort = new AbortController()
+
+  /** Aborted when the grace of `drain` is over. */
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  get size(): number {
+    return this.#work.size
+  }
+
+  /** Runs `work`, which must not reject. */
+  start(work: () => Promise<void>): void {
+    const running = work().finally(() => this.#work.delete(running))
+    this.#work.add(running)
+  }
+
+  /** Waits `grace` milliseconds for what runs, then aborts it and waits a last second. */
+  async drain(grace: number): Promise<void> {
+    if (this.#work.size > 0) await within(Promise.all(this.#work), grace)
+    this.#abort.abort(new Error('the subscription ends'))
+    if (this.#work.size > 0) await within(Promise.all(this.#work), AFTER_ABORT)
+  }
+}
+
+/** Resolves with `work` or after `milliseconds`, whichever is first. */
+async function within(work: Promise<unknown>, milliseconds: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, milliseconds)
+  await Promise.race([work, promise])
+  clearTimeout(timer)
+}
+
+/** Milliseconds before try number `attempt + 1`, where `attempt` counts from 1: doubles from `initial` up to `max`. */
+export function backoff(attempt: number, initial: number, max: number): number {
+  return Math.min(max, initial * 2 ** Math.min(attempt - 1, 30))
+}
+
+/** Calls a handler; an exception thrown before its promise exists counts as a rejection. */
+export async function call<T extends unknown[]>(handler: (...args: T) => Promise<void>, ...args: T): Promise<void> {
+  await handler(...args)
+}

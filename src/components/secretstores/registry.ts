@@ -1,0 +1,14 @@
+import type { SecretStore } from '../../blocks/secrets/driver.ts'
+import type { DriverModule } from '../component.ts'
+
+/** One driver: the type as resources name it, its versions, and its code, loaded when a resource asks for it. */
+export interface DriverRow {
+  type: string
+  versions: readonly string[]
+  load(): Promise<DriverModule<SecretStore>>
+}
+
+export const secretStoreDrivers: readonly DriverRow[] = [
+  { type: 'secretstores.local.file', versions: ['v1'], load: async () => (await import('./local-file/driver.ts')).driver },
+  { type: 'secretstores.local.env', versions: ['v1'], load: async () => (await import('./local-env/driver.ts')).driver },
+]

@@ -1,0 +1,18 @@
+/** A matcher for SQL's LIKE: `%` any text, `_` one character, `\` takes the next one literally. Throws on an empty pattern. */
+export function likeMatcher(pattern: string): (text: string) => boolean {
+  checkPattern(pattern)
+  let source = ''
+  for (let at = 0; at < pattern.length; at++) {
+    const char = pattern[at] as string
+    if (char === '%') source += '.*'
+    else if (char === '_') source += '.'
+    else source += RegExp.escape(char === '\\' && at + 1 < pattern.length ? (pattern[++at] as string) : char)
+  }
+  const expression = new RegExp(`^${source}$`, 's')
+  return (text) => expression.test(text)
+}
+
+/** Refuses the empty pattern, which would mean nothing. */
+export function checkPattern(pattern: string): void {
+  if (pattern === '') throw new Error('key pattern is empty: use % for all keys')
+}

@@ -1,0 +1,148 @@
+import type { Redis } from 'ioredis'
+import { EtagError, type StateDelete, type StateFeature, type StateGet, type StateItem, type StateOperation, type StateQueryResult, type StateSet, type StateStore } from '../../../blocks/state/driver.ts'
+import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
+import type { ComponentContext, DriverModule } from '../../component.ts'
+import { type MetadataField, parseMetadata } from '../../metadata.ts'
+import { closeRedis, connectRedis, redisClient, redisFields } from '../../redis-connection.ts'
+import { likeMatcher } from '../like.ts'
+import { readTtl } from '../ttl.ts'
+import { APPLY, refusal } from './script.ts'
+
+const fields: readonly MetadataField[] = [
+  ...redisFields,
+  { name: 'ttlInSeconds', kind: 'int', description: 'TTL of items whose request gives none; absent: they stay.' },
+]
+
+const SCAN_COUNT = 1000
+/** How long a strong write waits for the replicas, milliseconds. */
+const REPLICA_WAIT = 1000
+
+type ScriptedRedis = Redis & { outriderApply(count: number, ...rest: (string | Buffer)[]): Promise<number> }
+
+/** State in Redis hashes laid out as daprd does. Every write is one script: what it checks and what it writes cannot be torn apart. */
+class RedisState implements StateStore, ListsKeys {
+  readonly features: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE']
+  private readonly client: ScriptedRedis
+  private readonly defaultTtl: number | undefined
+  private readonly context: ComponentContext
+  private replicas = 0
+
+  constructor(context: ComponentContext) {
+    const values = parseMetadata(fields, context.properties)
+    this.context = context
+    this.defaultTtl = values.ttlInSeconds as number | undefined
+    this.client = redisClient(values) as ScriptedRedis
+    this.client.defineCommand('outriderApply', { lua: APPLY })
+    // Without a listener a lost connection would end the process; ioredis reconnects by itself.
+    this.client.on('error', (error: Error) => context.log.debug(`state store ${context.name}: ${error.message}`))
+  }
+
+  async init(signal: AbortSignal): Promise<void> {
+    await connectRedis(this.client, signal)
+    this.replicas = Number(/connected_slaves:(\d+)/.exec(await this.client.info('replication'))?.[1] ?? 0)
+  }
+
+  async ping(): Promise<void> {
+    await this.client.ping()
+  }
+
+  async get({ key }: StateGet): Promise<StateItem | undefined> {
+    try {
+      const [data, version] = await this.client.hmgetBuffer(key, 'data', 'version')
+      return data ? { data, etag: version ? version.toString() : undefined } : undefined
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error
+      const data = await this.client.getBuffer(key)
+      return data ? { data } : undefined
+    }
+  }
+
+  async set(item: StateSet): Promise<void> {
+    const etag = etagOf(item)
+    if ((await this.apply([item], [etag], item.concurrency === 'first-write')) !== 0) {
+      const text = refusal('set', item.key)
+      throw etag === '0' ? new Error(`failed to set key ${item.key}: ${text}`) : new EtagError('mismatch', text)
+    }
+    await this.settle(item)
+  }
+
+  async delete(item: StateDelete): Promise<void> {
+    if ((await this.apply([item], [etagOf(item)], false)) !== 0) throw new EtagError('mismatch', refusal('del', item.key))
+    await this.settle(item)
+  }
+
+  async transact(operations: readonly StateOperation[]): Promise<void> {
+    if (operations.length === 0) return
+    const refused = operations[(await this.apply(operations, operations.map(etagOf), false)) - 1]
+    if (refused) throw new Error(refusal(refused.kind === 'upsert' ? 'set' : 'del', refused.key))
+    await this.settle(operations.find((operation) => operation.consistency === 'strong'))
+  }
+
+  /** daprd offers queries with RedisJSON only and says so per request. */
+  async query(): Promise<StateQueryResult> {
+    throw new Error('redis-json server support is required for query capability')
+  }
+
+  async keysLike(pattern: string, page: { size?: number; token?: string }): Promise<KeysPage> {
+    const matches = likeMatcher(pattern)
+    const offset = page.token ? Number(page.token) : 0
+    if (!Number.isInteger(offset)) throw new Error(`invalid continuation token ${JSON.stringify(page.token)}`)
+    const found = new Set<string>()
+    let cursor = '0'
+    do {
+      const [next, keys] = await this.client.scan(cursor, 'MATCH', coarseGlob(pattern), 'COUNT', SCAN_COUNT)
+      for (const key of keys) if (matches(key)) found.add(key)
+      cursor = next
+    } while (cursor !== '0')
+    const sorted = [...found].sort()
+    const end = page.size && page.size > 0 ? offset + page.size : sorted.length
+    return { keys: sorted.slice(offset, end), ...(end < sorted.length ? { token: String(end) } : {}) }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return closeRedis(this.client)
+  }
+
+  private async apply(operations: readonly StateOperation[], etags: readonly string[], firstWrite: boolean): Promise<number> {
+    const values = operations.flatMap((operation, index): (string | Buffer)[] => {
+      const etag = etags[index] as string
+      if (operation.kind === 'delete') return ['del', etag, '', '1', '']
+      const ttl = readTtl(operation.metadata, 'failed to parse ttl from metadata: ') ?? this.defaultTtl
+      return ['set', etag, operation.value, firstWrite ? '0' : '1', ttl === undefined ? '' : String(ttl)]
+    })
+    return Number(await this.client.outriderApply(operations.length, ...operations.map(({ key }) => key), ...values))
+  }
+
+  /** Strong consistency: the replicas have it too, or one second has passed. */
+  private async settle(operation: StateOperation | undefined): Promise<void> {
+    if (operation?.consistency !== 'strong' || this.replicas === 0) return
+    const reached = await this.client.wait(this.replicas, REPLICA_WAIT)
+    if (reached < this.replicas) throw new Error(`state store ${this.context.name}: only ${reached} of ${this.replicas} replicas have the write`)
+  }
+}
+
+/** `0` stands for "none given". Last-write asks for none; a set takes numbers only. */
+function etagOf(operation: StateOperation): string {
+  if (operation.etag === undefined) return '0'
+  if (operation.kind === 'delete') return operation.etag
+  if (operation.concurrency === 'last-write') return '0'
+  if (!/^[+-]?\d+$/.test(operation.etag)) throw new EtagError('invalid', `strconv.Atoi: parsing ${JSON.stringify(operation.etag)}: invalid syntax`)
+  return BigInt(operation.etag).toString()
+}
+
+/** A glob that lets through at least what the LIKE pattern does; the exact match is ours. */
+function coarseGlob(pattern: string): string {
+  let glob = ''
+  for (let at = 0; at < pattern.length; at++) {
+    const char = pattern[at] as string
+    if (char === '%' || char === '_') glob += '*'
+    else glob += (char === '\\' && at + 1 < pattern.length ? (pattern[++at] as string) : char).replace(/[*?[\]\\^-]/, '\\$&')
+  }
+  return glob
+}
+
+export const driver: DriverModule<StateStore> = {
+  summary: 'Keeps state in Redis or a server that speaks its protocol.',
+  metadata: fields,
+  create: (context) => new RedisState(context),
+}

@@ -1,0 +1,56 @@
+/**
+ * Checks every operation of a list against the stored versions, then applies all or none; gives the number of the first
+ * operation that is refused, or 0. KEYS: one key an operation. ARGV, five an operation: `set` or `del`, ETag (`0`: none),
+ * data, `0` for first-write, TTL in seconds (empty: keep what is there, 0 or less: remove it).
+ * A key is a hash of `data`, `version` and, once written with first-write, `first-write`.
+ */
+export const APPLY = `
+local versions, marks, foreign = {}, {}, {}
+for i, key in ipairs(KEYS) do
+  local kind, etag, first = ARGV[i * 5 - 4], ARGV[i * 5 - 3], ARGV[i * 5 - 1]
+  if versions[key] == nil then
+    local held = redis.pcall('HMGET', key, 'version', 'first-write')
+    if held.err then
+      foreign[key] = true
+      held = {false, false}
+    end
+    versions[key] = held[1] or ''
+    marks[key] = held[2] and true or false
+  end
+  local version, mark = versions[key], marks[key]
+  if kind == 'set' then
+    if not (version == '' or version == etag or (etag == '0' and not mark)) then return i end
+    versions[key] = tostring((tonumber(version) or 0) + 1)
+    if first == '0' then marks[key] = true end
+  else
+    if not (version == '' or version == etag or etag == '0') then return i end
+    versions[key] = ''
+    marks[key] = false
+  end
+end
+for i, key in ipairs(KEYS) do
+  local kind, data, first, ttl = ARGV[i * 5 - 4], ARGV[i * 5 - 2], ARGV[i * 5 - 1], ARGV[i * 5]
+  if kind == 'set' then
+    if foreign[key] then
+      redis.call('DEL', key)
+      foreign[key] = nil
+    end
+    redis.call('HSET', key, 'data', data)
+    if first == '0' then redis.call('HSET', key, 'first-write', 0) end
+    redis.call('HINCRBY', key, 'version', 1)
+    if ttl ~= '' then
+      if tonumber(ttl) > 0 then redis.call('EXPIRE', key, ttl) else redis.call('PERSIST', key) end
+    end
+  else
+    redis.call('DEL', key)
+  end
+end
+return 0
+`
+
+/** What daprd answers when its own scripts refuse; clients know these words, so they stay though our script is another. */
+export function refusal(kind: 'set' | 'del', key: string): string {
+  return kind === 'set'
+    ? `ERR user_script:14: failed to set key ${key} script: d908b9553add63a82e03589b5c6d01a7654ef0f2, on @user_script:14.`
+    : `ERR user_script:6: failed to delete ${key} script: 2446db0de2c963f100727b388f03ead01d18c265, on @user_script:6.`
+}

@@ -1,0 +1,241 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
+import type { AppChannel } from '../app/channel.ts'
+import type { ResponseSink, ResponseSource } from '../app/response-sink.ts'
+import { Code, messageOf } from '../errors.ts'
+import { createGrpcServer, type GrpcMethod, type GrpcServerOptions, type GrpcStream } from '../transport/grpc/server.ts'
+import { GrpcStatus } from '../transport/grpc/status.ts'
+import { ProtoReader } from '../transport/grpc/wire.ts'
+import { appHeaders, callApp } from './app-call.ts'
+import { headerOf, responseHeaders } from './headers.ts'
+import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
+import { CALL_LOCAL, CALL_LOCAL_STREAM, decodeRequest, decodeRequestStream, encodePayload, encodeResponse, encodeResponseHead, type IncomingRequest } from './messages.ts'
+
+export interface PeerServerOptions {
+  /** Default 0.0.0.0, as daprd. */
+  host?: string
+  port: number
+  /** Without one every call answers `app channel is not initialized`. */
+  app?: AppChannel | undefined
+  appId: string
+  namespace: string
+  /** Bytes of one message and of a unary reply. Default 4 MiB. */
+  maxMessageSize?: number
+  /** Further methods: CallActor and its like. */
+  methods?: ReadonlyMap<string, GrpcMethod>
+  unknown?: GrpcServerOptions['unknown']
+  /** Access control: throws a GrpcStatus or OutriderError to refuse. The method is normalised already. */
+  authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
+}
+
+export interface PeerServer {
+  readonly port: number
+  /** Takes no new calls and lets those under way finish, at most `grace` milliseconds. */
+  close(grace: number): Promise<void>
+}
+
+/** Serves other sidecars: dapr.proto.internals.v1.ServiceInvocation on the internal port. */
+export async function createPeerServer(options: PeerServerOptions): Promise<PeerServer> {
+  const limit = options.maxMessageSize || 4 * 1024 * 1024
+  const methods = new Map<string, GrpcMethod>(options.methods)
+  methods.set(CALL_LOCAL_STREAM, { kind: 'stream', handle: (stream) => new StreamedCall(options, stream) })
+  methods.set(CALL_LOCAL, {
+    kind: 'unary',
+    handle: (message, call) =>
+      new Promise((resolve, reject) => {
+        const request = parse(() => decodeRequest(new ProtoReader(message)))
+        const { app, invocation } = admit(options, request, call.headers)
+        invocation.body = request.data?.length ? request.data : undefined
+        const chunks: Buffer[] = []
+        let size = 0
+        let head: [number, Record<string, string | string[]>] = [0, {}]
+        let from: ResponseSource | undefined
+        const cancel = callApp(app, invocation, {
+          head(status, headers, source) {
+            head = [status, responseHeaders(headers, false)]
+            from = source
+          },
+          data(chunk) {
+            size += chunk.length
+            if (size <= limit) return void chunks.push(chunk)
+            from?.abort()
+            reject(new GrpcStatus(Code.ResourceExhausted, `the app's reply is larger than ${limit} bytes: call it with CallLocalStream`))
+          },
+          end: () => resolve(encodeResponse(head[0], head[1], Buffer.concat(chunks))),
+          failed: (error) => reject(appFailure(error)),
+        })
+        call.signal.addEventListener('abort', () => cancel(), { once: true })
+      }),
+  })
+  const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
+  const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port })
+  return { port, close: (grace) => server.close(grace) }
+}
+
+function parse<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw error instanceof GrpcStatus ? error : new GrpcStatus(Code.InvalidArgument, `parsing InternalInvokeRequest error: ${messageOf(error)}`)
+  }
+}
+
+function appFailure(error: Error): GrpcStatus {
+  return error instanceof GrpcStatus ? error : new GrpcStatus(Code.Internal, `error invoking app channel: ${messageOf(error)}`, { cause: error })
+}
+
+function admit(options: PeerServerOptions, request: IncomingRequest, meta: IncomingHttpHeaders): { app: AppChannel; invocation: Invocation } {
+  const { app } = options
+  if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
+  if (request.verb === undefined) throw new GrpcStatus(Code.InvalidArgument, 'missing HTTP extension field')
+  if (request.verb === 'NONE' || request.verb === 'CONNECT') throw new GrpcStatus(Code.InvalidArgument, 'invalid HTTP verb')
+  let method: string
+  try {
+    method = normalizeMethod(request.method)
+  } catch (error) {
+    throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
+  }
+  const { metadata } = request
+  options.authorize?.({ method, verb: request.verb, callerAppId: headerOf(metadata, 'dapr-caller-app-id'), callerNamespace: headerOf(metadata, 'dapr-caller-namespace') })
+  const headers = appHeaders(metadata)
+  for (const name of ['traceparent', 'tracestate']) {
+    const value = meta[name]
+    if (typeof value === 'string' && headerOf(headers, name) === undefined) headers.push(name, value)
+  }
+  const length = headerOf(metadata, 'content-length')
+  return { app, invocation: { verb: request.verb, method, query: request.query, headers, contentType: request.contentType, length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined, body: undefined } }
+}
+
+/**
+ * One CallLocalStream. The request: leading message → the app is called at once when the body is complete or known to be
+ * longer, else at the next turn of the loop, so that a short body without a length still goes as one Buffer.
+ * The reply: head and first bytes leave in one message, as do most whole replies.
+ */
+class StreamedCall implements ResponseSink {
+  readonly #options: PeerServerOptions
+  readonly #stream: GrpcStream
+  #call: ReturnType<typeof admit> | undefined
+  #cancel: ((reason?: Error) => void) | undefined
+  #first: Buffer | undefined
+  #body: Readable | undefined
+  #started = false
+  #ended = false
+  #nextSeq = 0
+  #source: ResponseSource | undefined
+  #head: { status: number; headers: Record<string, string | string[]> } | undefined
+  #held: Buffer | undefined
+  #finished = false
+  #seq = 0
+
+  constructor(options: PeerServerOptions, stream: GrpcStream) {
+    this.#options = options
+    this.#stream = stream
+    stream.onMessage = (message) => this.#message(message)
+    stream.onEnd = () => this.#requestEnd()
+    stream.onDrain = () => this.#source?.resume()
+    stream.onClose = (reason) => {
+      if (reason) this.#cancel?.(reason)
+      this.#body?.destroy()
+    }
+  }
+
+  #message(bytes: Buffer): void {
+    try {
+      const { head, payload } = parse(() => decodeRequestStream(bytes))
+      if (!this.#call) {
+        if (!head) throw new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the leading message carries no request')
+        this.#call = admit(this.#options, head, this.#stream.headers)
+        if (payload) this.#take(payload)
+        const known = this.#call.invocation.length
+        if (known !== undefined) this.#start(known <= (this.#first?.length ?? 0))
+        else setImmediate(() => this.#start(false))
+        return
+      }
+      if (head) throw new GrpcStatus(Code.InvalidArgument, 'request metadata found in non-leading chunk')
+      if (payload) {
+        this.#start(false)
+        this.#take(payload)
+      }
+    } catch (error) {
+      this.#cancel?.()
+      this.#body?.destroy(error as Error)
+      this.#stream.fail(error)
+    }
+  }
+
+  #take(payload: { data: Buffer; seq: number }): void {
+    if (payload.seq !== this.#nextSeq) throw new GrpcStatus(Code.InvalidArgument, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
+    this.#nextSeq++
+    if (payload.data.length === 0) return
+    if (!this.#started) this.#first = payload.data
+    else if (this.#body && !this.#body.destroyed && !this.#body.push(payload.data)) this.#stream.pause()
+  }
+
+  #requestEnd(): void {
+    this.#ended = true
+    if (!this.#call) return this.#stream.fail(new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the stream ended without a request'))
+    this.#start(true)
+    if (this.#body && !this.#body.destroyed) this.#body.push(null)
+  }
+
+  #start(whole: boolean): void {
+    if (this.#started || !this.#call) return
+    this.#started = true
+    const { app, invocation } = this.#call
+    if (whole) invocation.body = this.#first
+    else {
+      const stream = this.#stream
+      this.#body = new Readable({ read: () => stream.resume() })
+      // Whoever reads it hears of the failure; this only keeps the event from being unhandled.
+      this.#body.on('error', () => {})
+      if (this.#first && !this.#body.push(this.#first)) stream.pause()
+      invocation.body = this.#body
+    }
+    try {
+      this.#cancel = callApp(app, invocation, this)
+    } catch (error) {
+      this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error as Error))
+    }
+  }
+
+  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource): void {
+    this.#source = source
+    this.#head = { status, headers: responseHeaders(headers, true) }
+    process.nextTick(() => this.#flush())
+  }
+
+  #flush(): void {
+    const head = this.#head
+    if (!head) return
+    this.#head = undefined
+    const first = this.#held
+    this.#held = undefined
+    if (first) this.#seq = 1
+    const message = encodeResponseHead(head.status, head.headers, first)
+    if (this.#finished) this.#stream.end(message)
+    else if (!this.#stream.write(message)) this.#source?.pause()
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#head) {
+      if (!this.#held) {
+        this.#held = chunk
+        return
+      }
+      this.#flush()
+    }
+    if (!this.#stream.write(encodePayload(chunk, this.#seq++))) this.#source?.pause()
+  }
+
+  end(): void {
+    this.#finished = true
+    if (!this.#head) this.#stream.end()
+  }
+
+  failed(error: Error): void {
+    this.#head = undefined
+    this.#stream.fail(appFailure(error))
+    if (!this.#ended) this.#body?.destroy()
+  }
+}
+

@@ -1,0 +1,298 @@
+import type { Schema } from './json-schema.ts'
+
+export const KINDS = [
+  'Component',
+  'Configuration',
+  'Subscription',
+  'Resiliency',
+  'HTTPEndpoint',
+  'MCPServer',
+  'WorkflowAccessPolicy',
+] as const
+export type Kind = (typeof KINDS)[number]
+
+export const V1 = 'dapr.io/v1alpha1'
+export const V2 = 'dapr.io/v2alpha1'
+
+const text: Schema = { type: 'string' }
+const bool: Schema = { type: 'boolean' }
+const int: Schema = { type: 'integer' }
+const texts: Schema = { type: 'array', items: text }
+const textMap: Schema = { type: 'object', additionalProperties: text }
+const anything: Schema = {}
+
+function object(properties: Record<string, Schema>, required: string[] = [], rest: Partial<Schema> = {}): Schema {
+  return { type: 'object', properties, ...(required.length > 0 ? { required } : {}), ...rest }
+}
+function list(items: Schema, rest: Partial<Schema> = {}): Schema {
+  return { type: 'array', items, ...rest }
+}
+function map(values: Schema): Schema {
+  return { type: 'object', additionalProperties: values }
+}
+function described(description: string, schema: Schema): Schema {
+  return { ...schema, description }
+}
+
+const secretKeyRef = object({ name: text, key: described('Field of the secret; default: its name.', text) }, ['name'])
+const pair = object(
+  {
+    name: text,
+    value: { 'x-text': true, description: 'Text, or any JSON, which is taken as its text.' },
+    secretKeyRef,
+    envRef: described('Environment variable that is read when there is no value.', text),
+  },
+  ['name'],
+)
+const auth = object({ secretStore: described('Secret store that secretKeyRef refers to.', text) })
+
+function kind(name: Kind, apiVersion: string, spec: Schema, extra: Record<string, Schema> = {}, required: string[] = ['spec']): Schema {
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: `${name} (${apiVersion})`,
+    type: 'object',
+    properties: {
+      apiVersion: { type: 'string', enum: [apiVersion] },
+      kind: { type: 'string', enum: [name] },
+      metadata: {
+        type: 'object',
+        properties: { name: { type: 'string', minLength: 1 }, namespace: text },
+        required: ['name'],
+        additionalProperties: true,
+      },
+      spec,
+      scopes: described('App ids that load this resource; none: all.', texts),
+      status: anything,
+      ...extra,
+    },
+    required: ['apiVersion', 'kind', 'metadata', ...required],
+  }
+}
+
+const component = kind(
+  'Component',
+  V1,
+  object(
+    {
+      type: described('<category>.<name>, e.g. state.redis.', { type: 'string', minLength: 1 }),
+      version: text,
+      ignoreErrors: described('Go on when this component cannot start.', bool),
+      initTimeout: described('Go duration, default 5s.', text),
+      metadata: list(pair),
+    },
+    ['type'],
+  ),
+  { auth },
+)
+
+const bulkSubscribe = object({ enabled: bool, maxMessagesCount: int, maxAwaitDurationMs: int })
+const subscriptionFields = { pubsubname: text, topic: text, metadata: textMap, deadLetterTopic: text, bulkSubscribe }
+const subscriptionV1 = kind('Subscription', V1, object({ ...subscriptionFields, route: text }, ['pubsubname', 'topic']))
+const routes = object({ default: text, rules: list(object({ match: described('CEL over `event`.', text), path: text }, ['path'])) })
+const subscriptionV2 = kind('Subscription', V2, object({ ...subscriptionFields, routes }, ['pubsubname', 'topic']))
+
+const policyNames = { timeout: text, retry: text, circuitBreaker: text }
+const resiliency = kind(
+  'Resiliency',
+  V1,
+  object({
+    policies: object({
+      timeouts: map(text),
+      retries: map(
+        object({
+          policy: text,
+          duration: text,
+          maxInterval: text,
+          maxRetries: int,
+          matching: object({ httpStatusCodes: text, gRPCStatusCodes: text }),
+        }),
+      ),
+      circuitBreakers: map(object({ maxRequests: int, interval: text, timeout: text, trip: text })),
+    }),
+    targets: object({
+      apps: map(object({ ...policyNames, circuitBreakerCacheSize: int })),
+      actors: map(object({ ...policyNames, circuitBreakerScope: text, circuitBreakerCacheSize: int })),
+      components: map(object({ outbound: object(policyNames), inbound: object(policyNames) })),
+    }),
+  }),
+)
+
+const tlsText = object({ value: { 'x-text': true }, secretKeyRef })
+const httpEndpoint = kind(
+  'HTTPEndpoint',
+  V1,
+  object(
+    {
+      baseUrl: { type: 'string', minLength: 1 },
+      headers: list(pair),
+      clientTLS: object({ rootCA: tlsText, certificate: tlsText, privateKey: tlsText, renegotiation: text }),
+    },
+    ['baseUrl'],
+  ),
+  { auth },
+)
+
+const mcpAuth = object({
+  secretStore: text,
+  oauth2: object({ issuer: text, audience: text, scopes: texts, clientID: text, secretKeyRef }),
+  spiffe: object({ jwt: object({ header: text, headerValuePrefix: text, audience: text }) }),
+})
+const mcpHttp = object(
+  { url: { type: 'string', pattern: '^https?://[^/]' }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
+  ['url'],
+)
+const mcpHook = list(object({ workflow: object({ workflowName: text, appID: text }, ['workflowName']), mutate: bool }))
+const mcpServer = kind(
+  'MCPServer',
+  V1,
+  object(
+    {
+      catalog: object({ displayName: text, description: text, owner: object({ team: text, contact: text }), tags: texts, links: textMap }),
+      endpoint: object(
+        {
+          streamableHTTP: mcpHttp,
+          sse: mcpHttp,
+          stdio: object({ command: { type: 'string', minLength: 1 }, args: texts, env: list(pair) }, ['command']),
+        },
+        [],
+        { minProperties: 1, maxProperties: 1 },
+      ),
+      middleware: object({ beforeCallTool: mcpHook, afterCallTool: mcpHook, beforeListTools: mcpHook, afterListTools: mcpHook }),
+      ignoreErrors: bool,
+    },
+    ['endpoint'],
+  ),
+  { auth },
+)
+
+const shortText: Schema = { type: 'string', minLength: 1, maxLength: 256 }
+const requires = list(
+  object(
+    {
+      eventType: {
+        type: 'string',
+        enum: ['activity.started', 'activity.completed', 'workflow.started', 'workflow.completed', 'event.raised'],
+      },
+      name: shortText,
+      appID: shortText,
+    },
+    ['eventType'],
+  ),
+  { maxItems: 20 },
+)
+const operations = list(
+  { type: 'string', enum: ['schedule', 'terminate', 'raise', 'pause', 'resume', 'purge', 'get', 'rerun'] },
+  { minItems: 1, maxItems: 8 },
+)
+const workflowAccessPolicy = kind(
+  'WorkflowAccessPolicy',
+  V1,
+  object(
+    {
+      rules: list(
+        object(
+          {
+            callers: list(object({ appID: shortText }, ['appID']), { minItems: 1, maxItems: 100 }),
+            workflows: list(object({ name: shortText, operations, requires }, ['name', 'operations']), { maxItems: 100 }),
+            activities: list(object({ name: shortText, requires }, ['name']), { maxItems: 100 }),
+          },
+          ['callers'],
+        ),
+        { maxItems: 100 },
+      ),
+    },
+    ['rules'],
+  ),
+)
+
+const handlers = object({
+  handlers: list(
+    object({ name: text, type: text, version: text, selector: object({ fields: list(object({ field: text, value: text })) }) }, [
+      'name',
+      'type',
+    ]),
+  ),
+})
+const metrics = object({
+  enabled: bool,
+  recordErrorCodes: bool,
+  http: object({ increasedCardinality: bool, pathMatching: texts, excludeVerbs: bool }),
+  latencyDistributionBuckets: list(int),
+  workflow: object({ latencyDistributionBuckets: list(int), latencyDistributionUnits: text }),
+  rules: list(object({ name: text, labels: list(object({ name: text, regex: textMap })) })),
+})
+const apiRules = list(object({ name: text, version: text, protocol: text }, ['name']))
+const concurrency = list(object({ name: text, maxConcurrent: int }, ['name', 'maxConcurrent']))
+const configuration = kind(
+  'Configuration',
+  V1,
+  object({
+    appHttpPipeline: handlers,
+    httpPipeline: handlers,
+    tracing: object({
+      samplingRate: text,
+      stdout: bool,
+      zipkin: object({ endpointAddress: text }),
+      otel: object({ endpointAddress: text, protocol: text, isSecure: bool, headers: anything, timeout: text }),
+    }),
+    metric: metrics,
+    metrics,
+    mtls: object({
+      enabled: bool,
+      workloadCertTTL: text,
+      allowedClockSkew: text,
+      sentryAddress: text,
+      controlPlaneTrustDomain: text,
+      tokenValidators: list(object({ name: text, options: anything })),
+    }),
+    secrets: object({
+      scopes: list(object({ storeName: text, defaultAccess: text, allowedSecrets: texts, deniedSecrets: texts }, ['storeName'])),
+    }),
+    accessControl: object({
+      defaultAction: text,
+      trustDomain: text,
+      policies: list(
+        object({
+          appId: text,
+          trustDomain: text,
+          namespace: text,
+          defaultAction: text,
+          operations: list(object({ name: text, httpVerb: texts, action: text })),
+        }),
+      ),
+    }),
+    nameResolution: object({ component: text, version: text, configuration: anything }),
+    features: list(object({ name: text, enabled: bool }, ['name'])),
+    api: object({ allowed: apiRules, denied: apiRules }),
+    components: object({ deny: texts }),
+    logging: object({ apiLogging: object({ enabled: bool, obfuscateURLs: bool, omitHealthChecks: bool }) }),
+    wasm: object({ strictSandbox: bool }),
+    workflow: object({
+      maxConcurrentWorkflowInvocations: int,
+      maxConcurrentActivityInvocations: int,
+      globalMaxConcurrentWorkflowInvocations: int,
+      globalMaxConcurrentActivityInvocations: int,
+      workflowConcurrencyLimits: concurrency,
+      activityConcurrencyLimits: concurrency,
+      stateRetentionPolicy: object({ anyTerminal: text, completed: text, failed: text, terminated: text }),
+    }),
+  }),
+  {},
+  [],
+)
+
+const SCHEMAS: Readonly<Record<string, Schema>> = {
+  [`Component ${V1}`]: component,
+  [`Configuration ${V1}`]: configuration,
+  [`Subscription ${V1}`]: subscriptionV1,
+  [`Subscription ${V2}`]: subscriptionV2,
+  [`Resiliency ${V1}`]: resiliency,
+  [`HTTPEndpoint ${V1}`]: httpEndpoint,
+  [`MCPServer ${V1}`]: mcpServer,
+  [`WorkflowAccessPolicy ${V1}`]: workflowAccessPolicy,
+}
+
+/** JSON Schema of a kind, undefined when there is no such kind in that version (default `dapr.io/v1alpha1`). */
+export function schemaOf(kind: string, apiVersion: string = V1): Schema | undefined {
+  return SCHEMAS[`${kind} ${apiVersion}`]
+}

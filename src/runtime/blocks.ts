@@ -1,0 +1,112 @@
+import { mkdirSync } from 'node:fs'
+import type { AppChannel } from '../app/channel.ts'
+import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
+import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
+import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
+import { createCryptoBlock, type CryptoBlock } from '../blocks/crypto/block.ts'
+import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
+import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
+import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
+import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
+import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
+import type { DaprdFlags } from '../cli/flags.ts'
+import { messageOf } from '../errors.ts'
+import { createPeerClient } from '../peers/client.ts'
+import type { Resolver } from '../peers/resolver.ts'
+import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import type { Configuration } from '../resources/configuration-spec.ts'
+import type { SubscriptionResource } from '../resources/kinds.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { ComponentManager } from './component-manager.ts'
+import { embeddedFile } from './embedded.ts'
+
+export interface BlocksOptions {
+  flags: DaprdFlags
+  log: Logger
+  manager: ComponentManager
+  configuration: Configuration
+  app: AppChannel | undefined
+  /** NAMESPACE as it is. */
+  namespace: string
+  /** `component/property` → name of the secret it was read from. */
+  secretProperties: ReadonlyMap<string, string>
+  /** Pub/sub components whose topics carry the namespace. */
+  namespaced: ReadonlySet<string>
+}
+
+/** Every building block of one sidecar. */
+export interface Blocks {
+  state: StateBlock
+  pubsub: PubSubBlock
+  invoke: InvokeBlock
+  bindings: BindingsBlock
+  secrets: SecretsBlock
+  configuration: ConfigurationBlock
+  lock: LockBlock
+  conversation: ConversationBlock
+  crypto: CryptoBlock
+  resolver: Resolver
+  startSubscriptions(declared: readonly SubscriptionResource[], askApp: boolean): Promise<void>
+  /** A pub/sub component came up after the start. */
+  componentCame(name: string): Promise<void>
+  /** Ends what comes in from brokers and bindings; handlers under way finish. */
+  stopIntake(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Puts the blocks together over the component manager's live sets. */
+export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
+  const { flags, log, manager, configuration, app } = options
+  const { appId } = flags
+  const namespace = options.namespace || 'default'
+  mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
+  const resolver = createSqliteRegistry({ path: embeddedFile(flags.outriderDataDir), onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`) })
+  const peers = createPeerClient({ appId, namespace, hostAddress: flags.environment.hostIp ?? '127.0.0.1' })
+  const askApp = !flags.disableInitEndpoints.includes('subscribe')
+  const pubsub = createPubSubBlock({
+    components: manager.set('pubsub'),
+    appId,
+    namespace: options.namespace,
+    log,
+    app,
+    askApp,
+    namespaceScoped: (name) => options.namespaced.has(name),
+  })
+  const bindings = createBindingsBlock({ components: manager.set('bindings'), app, log, optionsTimeout: flags.appBindingOptionsTimeoutMs })
+  const configurationBlock = createConfigurationBlock({ stores: manager.set('configuration'), app, log })
+  return {
+    state: createStateBlock({
+      stores: manager.set('state'),
+      appId,
+      namespace: options.namespace,
+      secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
+    }),
+    pubsub,
+    invoke: createInvokeBlock({ appId, namespace, app, peers, resolver }),
+    bindings,
+    secrets: createSecretsBlock({ stores: manager.set('secretstores'), scopes: configuration.secretScopes }),
+    configuration: configurationBlock,
+    lock: createLockBlock({ stores: manager.set('lock'), appId }),
+    conversation: createConversationBlock(manager.set('conversation')),
+    crypto: createCryptoBlock({ components: manager.set('crypto') }),
+    resolver,
+    async startSubscriptions(declared) {
+      await pubsub.start({ declarative: declared.map(asManifest) })
+    },
+    componentCame: () => pubsub.refresh(),
+    async stopIntake() {
+      const ended = await Promise.allSettled([pubsub[Symbol.asyncDispose](), bindings.stop(), configurationBlock.stop()])
+      for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending intake: ${messageOf(result.reason)}`)
+    },
+    async close() {
+      await resolver[Symbol.asyncDispose]()
+      await peers[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */
+function asManifest(resource: SubscriptionResource) {
+  const { pubsubname, topic, routes, metadata, deadLetterTopic, bulkSubscribe } = resource
+  return { kind: 'Subscription', apiVersion: 'dapr.io/v2alpha1', metadata: { name: resource.name }, scopes: resource.scopes, spec: { pubsubname, topic, routes, metadata, deadLetterTopic, bulkSubscribe } }
+}

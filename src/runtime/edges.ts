@@ -1,0 +1,174 @@
+import { createServer } from 'node:http'
+import { hostname, userInfo } from 'node:os'
+import { createHash } from 'node:crypto'
+import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { allowedRoutes } from '../api/http/allow.ts'
+import { bindingsRoutes } from '../api/http/routes/bindings.ts'
+import { configurationRoutes } from '../api/http/routes/configuration.ts'
+import { conversationRoutes } from '../api/http/routes/conversation.ts'
+import { cryptoRoutes } from '../api/http/routes/crypto.ts'
+import { HEALTH_PATHS, type Health, healthRoutes } from '../api/http/routes/health.ts'
+import { invokeHandler } from '../api/http/routes/invoke.ts'
+import { lockRoutes } from '../api/http/routes/lock.ts'
+import { metadataRoutes } from '../api/http/routes/metadata.ts'
+import { publishRoutes } from '../api/http/routes/publish.ts'
+import { secretsRoutes } from '../api/http/routes/secrets.ts'
+import { shutdownRoutes } from '../api/http/routes/shutdown.ts'
+import { stateRoutes } from '../api/http/routes/state.ts'
+import { unavailableRoutes } from '../api/http/routes/unavailable.ts'
+import { HttpApi } from '../api/http/server.ts'
+import type { Route } from '../api/http/route.ts'
+import type { MetadataBlock } from '../blocks/metadata.ts'
+import type { DaprdFlags } from '../cli/flags.ts'
+import { messageOf } from '../errors.ts'
+import { createPeerServer, type PeerServer } from '../peers/server.ts'
+import type { Configuration } from '../resources/configuration-spec.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
+import type { Blocks } from './blocks.ts'
+import type { AppChannel } from '../app/channel.ts'
+
+export interface EdgesOptions {
+  flags: DaprdFlags
+  log: Logger
+  blocks: Blocks
+  app: AppChannel | undefined
+  metadata: MetadataBlock
+  health: Health
+  metrics: Metrics
+  configuration: Configuration
+  shutdown: (force: boolean) => void
+}
+
+/** All ports of one sidecar. */
+export interface Edges {
+  /** Opens every port; rejects when none of the API's addresses can be bound. */
+  listen(): Promise<void>
+  close(grace: number): Promise<void>
+}
+
+/** Loopback unless the command line says otherwise: a sidecar serves the app beside it. */
+const LOOPBACK = ['127.0.0.1']
+
+export function openEdges(options: EdgesOptions): Edges {
+  const { flags, log, blocks, metadata, health, metrics, configuration } = options
+  const namespace = flags.environment.namespace || 'default'
+  const open = healthRoutes(health)
+  const invoke = invokeHandler(blocks.invoke)
+  const invokeRoute: Route = { methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'CONNECT', 'TRACE'], path: '/v1.0/invoke/*', group: 'invoke', version: 'v1', name: 'InvokeService', handler: invoke }
+  const routes = allowedRoutes(
+    [
+      ...open,
+      ...metadataRoutes(metadata),
+      ...shutdownRoutes(options.shutdown),
+      ...stateRoutes(blocks.state),
+      ...publishRoutes(blocks.pubsub, flags.appId),
+      ...bindingsRoutes(blocks.bindings),
+      ...secretsRoutes(blocks.secrets),
+      ...configurationRoutes(blocks.configuration),
+      ...lockRoutes(blocks.lock),
+      ...conversationRoutes(blocks.conversation),
+      ...cryptoRoutes(blocks.crypto),
+      ...unavailableRoutes(flags.appId, namespace),
+      invokeRoute,
+    ],
+    configuration.api.allowed,
+    configuration.api.denied,
+  )
+  const apiLog = log.scope('dapr.runtime.http-info')
+  const logCalls = flags.enableApiLogging ?? configuration.apiLogging.enabled
+  const http = new HttpApi({
+    routes,
+    fallback: routes.includes(invokeRoute) ? invoke : undefined,
+    apiToken: flags.environment.apiToken,
+    maxBodySize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0,
+    readBufferSize: flags.readBufferSize,
+    allowedOrigins: flags.allowedOrigins.join(','),
+    h2c: !flags.environment.disableH2c,
+    open: HEALTH_PATHS,
+    onError: (error, route, path) => {
+      if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, route?.group), error.code)
+      log.debug(`${path}: ${error.message}`)
+    },
+    onRequest: logCalls
+      ? (method, path, route) => {
+          if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
+          apiLog.info(`HTTP API Called: ${configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${method} ${path}`}`)
+        }
+      : undefined,
+  })
+  let grpc: GrpcApi | undefined
+  let peers: PeerServer | undefined
+  let publicApi: HttpApi | undefined
+  let registration: AsyncDisposable | undefined
+  const metricsServer = createServer((_, response) => response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()))
+
+  const listenMetrics = () =>
+    new Promise<void>((resolve) => {
+      const host = flags.given.has('metrics-listen-address') ? flags.metricsListenAddress : LOOPBACK[0]
+      metricsServer.once('error', (error) => {
+        log.error(`metrics port ${flags.metricsPort} cannot be opened: ${error.message}; choose another with --metrics-port`)
+        resolve()
+      })
+      metricsServer.listen(flags.metricsPort, host, () => resolve())
+    })
+
+  const listenInternal = async () => {
+    const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
+    const common = { host, app: options.app, appId: flags.appId, namespace, maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0 }
+    peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' || flags.daprInternalGrpcPort !== 0) throw new Error(`internal gRPC port ${flags.daprInternalGrpcPort} cannot be opened: ${messageOf(error)}; choose another with --dapr-internal-grpc-port`)
+      return createPeerServer({ ...common, port: 0 })
+    })
+    log.info(`internal gRPC server is running on ${host}:${peers.port}`)
+    const advertised = host === '0.0.0.0' || host === '::' ? (flags.environment.hostIp ?? '127.0.0.1') : host
+    registration = await blocks.resolver.register({ appId: flags.appId, namespace, host: advertised, port: peers.port })
+  }
+
+  return {
+    async listen() {
+      const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
+      const maxMessageSize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0
+      grpc = createGrpcApi({ state: blocks.state, pubsub: blocks.pubsub, metadata, maxMessageSize, apiToken: flags.environment.apiToken })
+      if (flags.unixDomainSocket) {
+        await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
+        await grpc.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
+      } else {
+        await listenAny('HTTP API', 'dapr-http-port', flags.daprHttpPort, addresses, (host) => http.listen({ host, port: flags.daprHttpPort }), log)
+        const api = grpc
+        await listenAny('gRPC API', 'dapr-grpc-port', flags.daprGrpcPort, addresses, (host) => api.listen({ host, port: flags.daprGrpcPort }), log)
+      }
+      await listenInternal()
+      if (flags.daprPublicPort !== undefined) {
+        publicApi = new HttpApi({ routes: [...open, ...metadataRoutes(metadata)], maxBodySize: 0, readBufferSize: flags.readBufferSize, h2c: false })
+        await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
+      }
+      if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
+      log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
+    },
+    async close(grace) {
+      await registration?.[Symbol.asyncDispose]()
+      await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
+      metricsServer.closeAllConnections()
+      await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
+    },
+  }
+}
+
+/** As daprd: an address that cannot be bound is passed over, but one of them must work. */
+async function listenAny(what: string, flag: string, port: number, addresses: readonly string[], listen: (host: string) => Promise<unknown>, log: Logger): Promise<void> {
+  const failures: string[] = []
+  for (const host of addresses) {
+    await listen(host).catch((error: unknown) => {
+      failures.push(messageOf(error))
+      log.debug(`${what} cannot listen on ${host}:${port}: ${messageOf(error)}`)
+    })
+  }
+  if (failures.length === addresses.length) throw new Error(`could not listen on any endpoint: ${what}: ${failures.join('; ')}; choose another port with --${flag}`)
+}
+
+/** daprd's internal port for an app on this machine: the same at every start, so that callers need not look again. */
+function stablePort(appId: string): number {
+  const digest = createHash('sha256').update(`${appId}${process.cwd()}${userInfo().uid}${hostname()}`).digest()
+  return (digest.readUInt16LE(0) % (65_535 - 47_300)) + 47_300
+}

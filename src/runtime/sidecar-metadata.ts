@@ -1,0 +1,79 @@
+import type { Metadata, MetadataBlock } from '../blocks/metadata.ts'
+import type { DaprdFlags } from '../cli/flags.ts'
+import { Code, OutriderError } from '../errors.ts'
+import type { Configuration } from '../resources/configuration-spec.ts'
+import type { Resources } from '../resources/kinds.ts'
+import { VERSION } from '../version.ts'
+import type { ComponentManager } from './component-manager.ts'
+import { formatGoDuration } from './go-duration.ts'
+
+const MAX_KEYS = 1024
+
+export interface SidecarMetadataOptions {
+  flags: DaprdFlags
+  manager: ComponentManager
+  configuration: Configuration
+  resources: Resources
+  subscriptions: () => readonly unknown[]
+}
+
+/** Gathers what a sidecar tells about itself. Rejected resources and waiting components stand in `extended`. */
+export class SidecarMetadata implements MetadataBlock {
+  readonly #options: SidecarMetadataOptions
+  readonly #extended = new Map<string, string>()
+
+  constructor(options: SidecarMetadataOptions) {
+    this.#options = options
+  }
+
+  get(): Metadata {
+    const { flags, manager, configuration, resources } = this.#options
+    const features = ['HotReload', 'WorkflowsRemoteActivityReminder'].filter((name) => configuration.features.get(name) !== false)
+    const own = [...configuration.features].filter(([name, on]) => on && !features.includes(name)).map(([name]) => name)
+    const metadata: Metadata = {
+      id: flags.appId,
+      runtimeVersion: VERSION,
+      enabledFeatures: [...features, ...own],
+      components: manager
+        .statuses()
+        .filter((status) => status.state === 'up')
+        .map(({ name, type, version, capabilities }) => ({ name, type, version, ...(capabilities.length > 0 && { capabilities }) })),
+      extended: { daprRuntimeVersion: VERSION, ...Object.fromEntries(this.#extended) },
+      actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'placement: disconnected' },
+    }
+    for (const status of manager.statuses()) if (status.state !== 'up') metadata.extended[`outrider.component.${status.name}`] = `${status.state}${status.error ? `: ${status.error}` : ''}`
+    resources.rejected.forEach((rejected, index) => {
+      metadata.extended[`outrider.rejected.${index + 1}`] = `${rejected.file}:${rejected.line}:${rejected.column}: ${rejected.message}`
+    })
+    const subscriptions = this.#options.subscriptions()
+    if (subscriptions.length > 0) metadata.subscriptions = [...subscriptions]
+    if (resources.httpEndpoints.length > 0) metadata.httpEndpoints = resources.httpEndpoints.map(({ name }) => ({ name }))
+    if (resources.resiliencies.length > 0) metadata.resiliencies = resources.resiliencies.map(({ name }) => ({ name }))
+    if (resources.mcpServers.length > 0) metadata.mcpServers = resources.mcpServers.map(({ name }) => ({ name }))
+    if (flags.appPort > 0) metadata.appConnectionProperties = this.#app()
+    return metadata
+  }
+
+  set(key: string, value: string): void {
+    if (this.#extended.size >= MAX_KEYS && !this.#extended.has(key)) {
+      throw new OutriderError({ code: 'ERR_METADATA_FULL', http: 400, grpc: Code.ResourceExhausted, message: `metadata holds ${MAX_KEYS} keys and takes no more`, hint: 'Reuse a key.' })
+    }
+    this.#extended.set(key, value)
+  }
+
+  #app(): NonNullable<Metadata['appConnectionProperties']> {
+    const { flags } = this.#options
+    const app: NonNullable<Metadata['appConnectionProperties']> = { port: flags.appPort, protocol: flags.appProtocol, channelAddress: flags.appChannelAddress }
+    if (Number.isFinite(flags.appMaxConcurrency) && flags.appMaxConcurrency > 0) app.maxConcurrency = flags.appMaxConcurrency
+    if (flags.enableAppHealthCheck) {
+      const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
+      app.health = {
+        ...(http && { healthCheckPath: flags.appHealthCheckPath }),
+        healthProbeInterval: formatGoDuration(flags.appHealthProbeIntervalMs),
+        healthProbeTimeout: formatGoDuration(flags.appHealthProbeTimeoutMs),
+        healthThreshold: flags.appHealthThreshold,
+      }
+    }
+    return app
+  }
+}

@@ -1,0 +1,201 @@
+import { createConnection } from 'node:net'
+import type { AppChannel } from '../app/channel.ts'
+import { createHttpChannel, type HttpChannel } from '../app/http-channel.ts'
+import type { DaprdFlags } from '../cli/flags.ts'
+import { messageOf } from '../errors.ts'
+import { loadConfiguration } from '../resources/configuration.ts'
+import type { Resources } from '../resources/kinds.ts'
+import { emptyResources, loadResources } from '../resources/load.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { Metrics } from '../telemetry/metrics.ts'
+import { type Blocks, createBlocks } from './blocks.ts'
+import { ComponentManager } from './component-manager.ts'
+import { type Edges, openEdges } from './edges.ts'
+import { embeddedComponents } from './embedded.ts'
+import { loadComponents } from './load-components.ts'
+import { SidecarMetadata } from './sidecar-metadata.ts'
+
+export interface SidecarHooks {
+  /** The app asked the sidecar to end. */
+  shutdown(force: boolean): void
+}
+
+/**
+ * One sidecar: `starting → ready ⇄ degraded → draining → stopped`.
+ * Starting: configuration and resources are read, components come up, the edges listen, then the app is awaited and its
+ * subscriptions and input bindings begin. Degraded: ready, but a component waits for its server (shown by health).
+ */
+export class Sidecar {
+  readonly #flags: DaprdFlags
+  readonly #log: Logger
+  readonly #hooks: SidecarHooks
+  readonly #stop = new AbortController()
+  readonly #notReady = new Set<string>(['runtime'])
+  #outbound = false
+  #app: HttpChannel | undefined
+  #manager: ComponentManager | undefined
+  #blocks: Blocks | undefined
+  #edges: Edges | undefined
+
+  constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
+    this.#flags = flags
+    this.#log = log
+    this.#hooks = hooks
+  }
+
+  /** Resolves when the sidecar is ready, or has been told to stop before; rejects with what ends it. */
+  async start(): Promise<void> {
+    const flags = this.#flags
+    const log = this.#log
+    const began = performance.now()
+    log.info(`Starting Outrider (daprd compatible) for app ${flags.appId} in ${flags.mode} mode`)
+    if (flags.mode === 'kubernetes') throw new Error('mode kubernetes is not served by this version; run with --mode standalone')
+    const namespace = flags.environment.namespace
+    const configuration = await loadConfiguration(flags.config, { log })
+    const resources: Resources = flags.resourcesPaths.length > 0 ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log }) : emptyResources()
+    this.#setEnvironment()
+
+    const manager = new ComponentManager({ appId: flags.appId, namespace, log, retryUnreachable: true, onChange: (kind, name) => this.#componentCame(kind, name) })
+    this.#manager = manager
+    const app = this.#openApp()
+    const metadata = new SidecarMetadata({ flags, manager, configuration, resources, subscriptions: () => this.#blocks?.pubsub.list() ?? [] })
+    const secretProperties = new Map<string, string>()
+    const namespaced = new Set<string>()
+    const blocks = await createBlocks({ flags, log, manager, configuration, app, namespace, secretProperties, namespaced })
+    this.#blocks = blocks
+    const metrics = new Metrics()
+    const health = {
+      appId: flags.appId,
+      notReady: () => [...this.#notReady],
+      outboundReady: () => this.#outbound,
+      reasons: () => manager.waiting().map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
+    }
+    this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, shutdown: this.#hooks.shutdown })
+
+    if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
+    await loadComponents(resources.components, {
+      manager,
+      log,
+      appId: flags.appId,
+      namespace,
+      podName: flags.environment.podName,
+      env: process.env,
+      denied: configuration.deniedComponents,
+      onNamespaced: (name) => namespaced.add(name),
+      onSecretProperty: (component, property, secret) => secretProperties.set(`${component}/${property.toLowerCase()}`, secret),
+    })
+    for (const scope of configuration.secretScopes) {
+      if (!manager.set('secretstores').has(scope.storeName)) log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
+    }
+    for (const store of manager.set('state').values()) blocks.state.check(store as never)
+    log.info('All outstanding components processed')
+    if (this.#stop.signal.aborted) return
+    await this.#edges.listen()
+    this.#outbound = true
+
+    if (app) {
+      await this.#awaitApp(app)
+      if (this.#stop.signal.aborted) return
+    }
+    await this.#startIntake(resources, app)
+    if (this.#stop.signal.aborted) return
+    this.#notReady.delete('runtime')
+    log.info(`dapr initialized. Status: Running. Init Elapsed ${Math.round(performance.now() - began)}ms`)
+  }
+
+  /** Refuses new intake, lets what runs finish within `grace` ms, hands unfinished messages back, closes components. */
+  async stop(grace: number): Promise<void> {
+    this.#notReady.add('runtime')
+    this.#stop.abort()
+    await this.#blocks?.stopIntake()
+    await this.#edges?.close(grace)
+    await this.#blocks?.close()
+    await this.#manager?.close()
+    await this.#app?.[Symbol.asyncDispose]()
+  }
+
+  /** Resolves when the time is over, or earlier when the app no longer accepts connections. */
+  async untilUnhealthy(milliseconds: number): Promise<'unhealthy' | 'expired'> {
+    const { enableAppHealthCheck, appHealthProbeIntervalMs, appChannelAddress, appPort } = this.#flags
+    const end = Date.now() + milliseconds
+    while (Date.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, Math.min(appHealthProbeIntervalMs, end - Date.now())))
+      if (enableAppHealthCheck && appPort > 0 && !(await accepts(appChannelAddress, appPort))) return 'unhealthy'
+    }
+    return 'expired'
+  }
+
+  /** What components may read of their sidecar in this process's environment. */
+  #setEnvironment(): void {
+    const flags = this.#flags
+    Object.assign(process.env, { APP_ID: flags.appId, APP_PORT: String(flags.appPort), DAPR_HTTP_PORT: String(flags.daprHttpPort), DAPR_GRPC_PORT: String(flags.daprGrpcPort), DAPR_METRICS_PORT: String(flags.metricsPort), DAPR_PROFILE_PORT: String(flags.profilePort) })
+  }
+
+  #openApp(): AppChannel | undefined {
+    const { appPort, appProtocol, appChannelAddress, appMaxConcurrency, environment } = this.#flags
+    if (appPort === 0) return undefined
+    if (appProtocol === 'grpc' || appProtocol === 'grpcs') {
+      this.#log.warn(`--app-protocol ${appProtocol} is not served by this version: the app can call the sidecar, but is not called by it`)
+      return undefined
+    }
+    this.#app = createHttpChannel({
+      host: appChannelAddress,
+      port: appPort,
+      protocol: appProtocol,
+      token: environment.appApiToken,
+      maxConcurrency: Number.isFinite(appMaxConcurrency) ? appMaxConcurrency : 0,
+    })
+    return this.#app
+  }
+
+  async #awaitApp(app: AppChannel): Promise<void> {
+    const { appPort, appProtocol, appChannelAddress, disableInitEndpoints } = this.#flags
+    const log = this.#log
+    if (!(await accepts(appChannelAddress, appPort))) {
+      log.info(`application protocol: ${appProtocol}. waiting on port ${appPort}.  This will block until the app is listening on that port.`)
+      await app.ready(this.#stop.signal).catch(() => {})
+      if (this.#stop.signal.aborted) return
+    }
+    log.info(`application discovered on port ${appPort}`)
+    if (disableInitEndpoints.includes('config')) {
+      log.info('Skipping programmatic dapr configuration loading')
+      return
+    }
+    try {
+      await app.call({ method: 'GET', path: '/dapr/config', headers: {}, signal: this.#stop.signal })
+    } catch (error) {
+      log.debug(`could not load the application's configuration: ${messageOf(error)}`)
+    }
+  }
+
+  async #startIntake(resources: Resources, app: AppChannel | undefined): Promise<void> {
+    const blocks = this.#blocks as Blocks
+    const programmatic = app !== undefined && !this.#flags.disableInitEndpoints.includes('subscribe')
+    if (app && !programmatic) this.#log.info('Skipping programmatic subscription loading')
+    await blocks.startSubscriptions(resources.subscriptions, programmatic)
+    if (app) await blocks.bindings.start()
+  }
+
+  #componentCame(kind: string, name: string): void {
+    const late = async () => {
+      if (this.#stop.signal.aborted || this.#notReady.has('runtime')) return
+      if (kind === 'bindings') await this.#blocks?.bindings.startOne(name)
+      if (kind === 'pubsub') await this.#blocks?.componentCame(name)
+    }
+    late().catch((error: unknown) => this.#log.error(`component ${name} is up, but its intake could not start: ${messageOf(error)}`))
+  }
+}
+
+/** Whether a TCP connection to the port succeeds within half a second. */
+function accepts(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ host, port, timeout: 500 })
+    const end = (answer: boolean) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.once('connect', () => end(true))
+    socket.once('error', () => end(false))
+    socket.once('timeout', () => end(false))
+  })
+}

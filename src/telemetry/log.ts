@@ -1,0 +1,58 @@
+import { hostname } from 'node:os'
+
+export type Level = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
+const ORDER: Record<Level, number> = { debug: 0, info: 1, warning: 2, error: 3, fatal: 4 }
+
+/** A scoped writer of log lines in daprd's text or JSON format. */
+export interface Logger {
+  debug(message: string): void
+  info(message: string): void
+  warn(message: string): void
+  error(message: string): void
+  fatal(message: string): void
+  /** Another logger with this scope, e.g. `dapr.runtime`. */
+  scope(name: string): Logger
+  readonly enabled: (level: Level) => boolean
+}
+
+export interface LogOptions {
+  level: Level
+  json: boolean
+  appId: string
+  version: string
+  /** Takes one finished line without its newline. Default: standard output. */
+  write?: (line: string) => void
+}
+
+/** Go's %q as logrus uses it: quotes only what needs quoting. */
+function quote(text: string): string {
+  return /^[a-zA-Z0-9\-._/@^+]+$/.test(text) ? text : JSON.stringify(text)
+}
+
+/** Makes the root logger of one process; scope defaults to `dapr.runtime`. */
+export function createLogger(options: LogOptions): Logger {
+  const instance = hostname()
+  const write = options.write ?? ((line: string) => void process.stdout.write(`${line}\n`))
+  const enabled = (level: Level) => ORDER[level] >= ORDER[options.level]
+  const make = (scope: string): Logger => {
+    const emit = (level: Level, message: string) => {
+      if (!enabled(level)) return
+      const time = new Date().toISOString().replace('Z', '000000Z')
+      if (options.json) {
+        write(JSON.stringify({ app_id: options.appId, instance, level, msg: message, scope, time, type: 'log', ver: options.version }))
+      } else {
+        write(`time="${time}" level=${level} msg=${quote(message)} app_id=${quote(options.appId)} instance=${quote(instance)} scope=${scope} type=log ver=${options.version}`)
+      }
+    }
+    return {
+      debug: (message) => emit('debug', message),
+      info: (message) => emit('info', message),
+      warn: (message) => emit('warning', message),
+      error: (message) => emit('error', message),
+      fatal: (message) => emit('fatal', message),
+      scope: make,
+      enabled,
+    }
+  }
+  return make('dapr.runtime')
+}

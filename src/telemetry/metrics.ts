@@ -1,0 +1,80 @@
+/** Most label combinations a counter keeps; what comes after is counted under the label value `other`. */
+const MAX_SERIES = 2000
+
+/** A monotonic counter with labels, written in Prometheus' text format. */
+export class Counter {
+  readonly name: string
+  readonly help: string
+  readonly #labels: readonly string[]
+  readonly #series = new Map<string, { values: readonly string[]; count: number }>()
+
+  constructor(name: string, help: string, labels: readonly string[]) {
+    this.name = name
+    this.help = help
+    this.#labels = labels
+  }
+
+  /** Adds one; `values` in the order of the labels. */
+  add(...values: string[]): void {
+    let key = values.join('\u0000')
+    let series = this.#series.get(key)
+    if (!series) {
+      const full = this.#series.size >= MAX_SERIES
+      const kept = full ? values.map(() => 'other') : values
+      key = full ? kept.join('\u0000') : key
+      series = this.#series.get(key) ?? { values: kept, count: 0 }
+      this.#series.set(key, series)
+    }
+    series.count++
+  }
+
+  text(): string {
+    if (this.#series.size === 0) return ''
+    const rows = [...this.#series.values()].map(({ values, count }) => `${this.name}{${this.#labels.map((label, i) => `${label}="${escape(values[i] ?? '')}"`).join(',')}} ${count}`)
+    return `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} counter\n${rows.join('\n')}\n`
+  }
+}
+
+const escape = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+
+/** What one sidecar counts. */
+export class Metrics {
+  readonly errorCodes = new Counter('dapr_error_code_total', 'The total number of error codes returned to callers, by code and category.', ['app_id', 'category', 'error_code'])
+
+  /** The whole page of the metrics port. */
+  text(): string {
+    const memory = process.memoryUsage()
+    const cpu = process.cpuUsage()
+    return [
+      this.errorCodes.text(),
+      `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory.rss}\n`,
+      `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
+    ].join('')
+  }
+}
+
+/** The category that Dapr counts an error code under: by the code, and for general codes by the API group that refused. */
+export function errorCategory(code: string, group: string | undefined): string {
+  const row = CATEGORIES.find(([prefix]) => code.startsWith(prefix))
+  return row?.[1] ?? GROUP_CATEGORIES[group ?? ''] ?? group ?? 'common'
+}
+
+const CATEGORIES: readonly (readonly [prefix: string, category: string])[] = [
+  ['ERR_STATE', 'state'],
+  ['DAPR_STATE', 'state'],
+  ['ERR_PUB', 'pubsub'],
+  ['DAPR_PUBSUB', 'pubsub'],
+  ['ERR_SECRET', 'secret'],
+  ['ERR_DIRECT_INVOKE', 'service-invocation'],
+  ['ERR_ACTOR', 'actor'],
+  ['ERR_LOCK', 'lock'],
+  ['ERR_TRY_LOCK', 'lock'],
+  ['ERR_UNLOCK', 'lock'],
+  ['ERR_CONFIGURATION', 'configuration'],
+  ['ERR_CRYPTO', 'crypto'],
+  ['ERR_INVOKE_OUTPUT_BINDING', 'binding'],
+  ['ERR_HEALTH', 'health'],
+  ['ERR_OUTBOUND', 'health'],
+  ['DAPR_SCHEDULER', 'job'],
+]
+const GROUP_CATEGORIES: Readonly<Record<string, string>> = { publish: 'pubsub', secrets: 'secret', invoke: 'service-invocation', bindings: 'binding', actors: 'actor' }

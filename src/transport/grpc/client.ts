@@ -1,0 +1,302 @@
+import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import { Code } from '../../errors.ts'
+import { formatTimeout } from './deadline.ts'
+import { frame, FrameReader } from './frames.ts'
+import { GrpcStatus, httpToGrpc, readStatus } from './status.ts'
+
+export interface GrpcClientOptions {
+  /** Bytes of one received message. Default 4 MiB. */
+  maxMessageSize?: number
+  /** Milliseconds for a connection to come up. Default 10,000. */
+  connectTimeout?: number
+  /** Milliseconds without calls after which a connection is closed. Default 3 minutes. */
+  idleTimeout?: number
+}
+
+export interface GrpcCallOptions {
+  /** Metadata; names in lower case. */
+  headers?: OutgoingHttpHeaders
+  /** Milliseconds from now. */
+  timeout?: number
+  signal?: AbortSignal
+}
+
+/** Hears what a call brings, in this order: `onHeaders`?, `onMessage`*, then `onClose` exactly once. */
+export interface GrpcListener {
+  onHeaders?(headers: IncomingHttpHeaders): void
+  onMessage(message: Buffer): void
+  /** undefined: the status is OK. */
+  onClose(status: GrpcStatus | undefined, trailers: IncomingHttpHeaders): void
+  /** After `write` returned false: there is room again. */
+  onDrain?(): void
+  /** The connection is up: what is written from now on goes out. */
+  onReady?(): void
+}
+
+/** One call under way. */
+export interface GrpcClientStream {
+  /** Sends one framed message. False: wait for `onDrain`. */
+  write(framed: Buffer): boolean
+  /** Half-closes, with a last framed message if given. */
+  end(framed?: Buffer): void
+  pause(): void
+  resume(): void
+  /** Ends the call at once; `onClose` then brings this reason. */
+  cancel(reason?: GrpcStatus): void
+}
+
+export interface GrpcClient extends AsyncDisposable {
+  /** Calls `path` at `address` (`host:port`). Failures to connect come through the listener, with `sent` false. */
+  stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
+  /** Rejects with GrpcStatus. */
+  unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
+  /** Sends no more calls over the connections to an address; those under way finish. */
+  forget(address: string): void
+}
+
+/** At this many calls under way a further connection is opened. */
+const CALLS_PER_CONNECTION = 1000
+
+/** A gRPC client without TLS that keeps connections per address, opens them on demand and closes idle ones. */
+export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
+  const pool = new Map<string, Connection[]>()
+  const limit = options.maxMessageSize || 4 * 1024 * 1024
+
+  const acquire = (address: string): Connection => {
+    let connections = pool.get(address)
+    if (!connections) pool.set(address, (connections = []))
+    let best: Connection | undefined
+    for (const connection of connections) if (connection.usable && (!best || connection.calls < best.calls)) best = connection
+    if (best && best.calls < best.capacity) return best
+    const opened: Connection = new Connection(address, options, () => {
+      const list = pool.get(address)
+      const index = list?.indexOf(opened) ?? -1
+      if (index >= 0) list?.splice(index, 1)
+      if (list?.length === 0) pool.delete(address)
+    })
+    connections.push(opened)
+    return opened
+  }
+
+  return {
+    stream: (address, path, call, listener) => new Call(acquire(address), path, call, listener, limit),
+    unary: (address, path, message, call = {}) =>
+      new Promise((resolve, reject) => {
+        let reply: Buffer | undefined
+        const stream = new Call(acquire(address), path, call, {
+          onMessage: (received) => void (reply ??= received),
+          onClose(status) {
+            if (status) reject(status)
+            else if (reply) resolve(reply)
+            else reject(new GrpcStatus(Code.Internal, 'the server ended the call without a message'))
+          },
+        }, limit)
+        stream.end(frame(message))
+      }),
+    forget(address) {
+      for (const connection of [...(pool.get(address) ?? [])]) connection.retire()
+    },
+    async [Symbol.asyncDispose]() {
+      const all = [...pool.values()].flat()
+      pool.clear()
+      await Promise.all(all.map((connection) => connection.destroy()))
+    },
+  }
+}
+
+class Connection {
+  readonly session: ClientHttp2Session
+  readonly address: string
+  calls = 0
+  connected = false
+  usable = true
+  failure: Error | undefined
+  readonly #idle: number
+  readonly #onGone: () => void
+  #idleTimer: NodeJS.Timeout | undefined
+
+  constructor(address: string, options: GrpcClientOptions, onGone: () => void) {
+    this.address = address
+    this.#onGone = onGone
+    this.#idle = options.idleTimeout ?? 180_000
+    this.session = connect(`http://${address}`, { settings: { initialWindowSize: 1 << 20, enablePush: false }, maxSessionMemory: 64 })
+    const session = this.session
+    const late = setTimeout(() => session.destroy(new Error(`no connection to ${address} within ${options.connectTimeout ?? 10_000} ms`)), options.connectTimeout ?? 10_000)
+    session.once('connect', () => {
+      clearTimeout(late)
+      this.connected = true
+      session.setLocalWindowSize(4 << 20)
+    })
+    session.on('error', (error) => {
+      this.failure = error
+    })
+    session.on('goaway', () => this.#gone())
+    session.once('close', () => {
+      clearTimeout(late)
+      clearTimeout(this.#idleTimer)
+      this.#gone()
+    })
+  }
+
+  get capacity(): number {
+    return Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION)
+  }
+
+  #gone(): void {
+    if (!this.usable) return
+    this.usable = false
+    this.#onGone()
+  }
+
+  enter(): void {
+    this.calls++
+    if (this.#idleTimer) {
+      clearTimeout(this.#idleTimer)
+      this.#idleTimer = undefined
+    }
+  }
+
+  leave(): void {
+    if (--this.calls > 0) return
+    if (!this.usable) this.session.close()
+    // Re-arming a timer for each call would cost more than the call's bookkeeping: only the last one out sets it.
+    else this.#idleTimer = setTimeout(() => this.retire(), this.#idle).unref()
+  }
+
+  retire(): void {
+    this.#gone()
+    if (this.calls === 0) this.session.close()
+  }
+
+  destroy(): Promise<void> {
+    this.#gone()
+    if (this.session.closed && this.session.destroyed) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.session.once('close', () => resolve())
+      this.session.destroy()
+    })
+  }
+}
+
+class Call implements GrpcClientStream {
+  readonly #connection: Connection
+  readonly #listener: GrpcListener
+  readonly #signal: AbortSignal | undefined
+  readonly #timer: NodeJS.Timeout | undefined
+  #stream: ClientHttp2Stream | undefined
+  #reason: GrpcStatus | undefined
+  #trailers: IncomingHttpHeaders | undefined
+  #status = 0
+  #over = false
+
+  constructor(connection: Connection, path: string, options: GrpcCallOptions, listener: GrpcListener, limit: number) {
+    this.#connection = connection
+    this.#listener = listener
+    this.#signal = options.signal
+    connection.enter()
+    const headers: OutgoingHttpHeaders = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers', ...options.headers }
+    if (options.timeout !== undefined) {
+      headers['grpc-timeout'] = formatTimeout(options.timeout)
+      this.#timer = setTimeout(() => this.cancel(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')), Math.min(options.timeout, 0x7fffffff))
+    }
+    try {
+      this.#signal?.throwIfAborted()
+      const stream = connection.session.request(headers, { endStream: false })
+      this.#stream = stream
+      const reader = new FrameReader(limit, (message) => {
+        if (!this.#over) listener.onMessage(message)
+      })
+      stream.on('response', (head) => {
+        this.#status = head[':status'] ?? 0
+        if (head['grpc-status'] !== undefined) this.#trailers = head
+        listener.onHeaders?.(head)
+      })
+      stream.on('trailers', (trailers) => {
+        this.#trailers = trailers
+      })
+      stream.on('data', (chunk: Buffer) => {
+        if (this.#over) return
+        try {
+          reader.push(chunk)
+        } catch (error) {
+          this.cancel(GrpcStatus.from(error))
+        }
+      })
+      stream.on('error', (error) => {
+        if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)
+      })
+      stream.once('close', () => this.#close())
+      if (listener.onReady) {
+        const ready = () => void (this.#over || listener.onReady?.())
+        if (stream.pending) stream.once('ready', ready)
+        else queueMicrotask(ready)
+      }
+      if (listener.onDrain) stream.on('drain', () => listener.onDrain?.())
+    } catch (error) {
+      this.#reason = this.#signal?.aborted ? canceled(this.#signal) : this.#lost(error as Error)
+      queueMicrotask(() => this.#close())
+      return
+    }
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  readonly #onAbort = () => this.cancel(canceled(this.#signal as AbortSignal))
+
+  #lost(error: Error): GrpcStatus {
+    const connection = this.#connection
+    const cause = connection.failure ?? error
+    const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
+    if (!connection.connected) return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
+    const code = this.#stream?.rstCode
+    const refused = code === constants.NGHTTP2_REFUSED_STREAM || this.#stream === undefined || this.#stream.id === undefined
+    return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !refused, cause })
+  }
+
+  #close(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#connection.leave()
+    let status = this.#reason
+    const trailers = this.#trailers ?? {}
+    if (!status) {
+      if (this.#trailers) status = readStatus(this.#trailers)
+      else if (this.#status !== 0 && this.#status !== 200) status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
+      else status = this.#lost(new Error('closed without a status'))
+    }
+    this.#listener.onClose(status, trailers)
+  }
+
+  write(framed: Buffer): boolean {
+    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded) return true
+    return this.#stream.write(framed)
+  }
+
+  end(framed?: Buffer): void {
+    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded) return
+    if (framed) this.#stream.end(framed)
+    else this.#stream.end()
+  }
+
+  pause(): void {
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    if (!this.#over) this.#stream?.resume()
+  }
+
+  cancel(reason?: GrpcStatus): void {
+    if (this.#over) return
+    this.#reason ??= reason ?? new GrpcStatus(Code.Canceled, 'context canceled')
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    // A paused stream would not reach its end.
+    this.#stream?.resume()
+    if (!this.#stream || this.#stream.pending) this.#close()
+  }
+}
+
+function canceled(signal: AbortSignal): GrpcStatus {
+  return signal.reason instanceof GrpcStatus ? signal.reason : new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal.reason })
+}

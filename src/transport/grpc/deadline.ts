@@ -1,0 +1,13 @@
+const UNITS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 }
+
+/** Milliseconds of a grpc-timeout value (`100m`, `5S`); undefined when it is none. */
+export function parseTimeout(text: string): number | undefined {
+  const found = /^(\d{1,8})([HMSmun])$/.exec(text)
+  return found ? Number(found[1]) * (UNITS[found[2] as string] as number) : undefined
+}
+
+/** grpc-timeout of some milliseconds, at most eight digits. */
+export function formatTimeout(milliseconds: number): string {
+  const whole = Math.max(1, Math.ceil(milliseconds))
+  return whole < 1e8 ? `${whole}m` : `${Math.min(99_999_999, Math.ceil(whole / 1000))}S`
+}
