@@ -62,7 +62,7 @@ export function openEdges(options: EdgesOptions): Edges {
       ...metadataRoutes(metadata),
       ...shutdownRoutes(options.shutdown),
       ...stateRoutes(blocks.state),
-      ...publishRoutes(blocks.pubsub, flags.appId),
+      ...publishRoutes(blocks.pubsub),
       ...bindingsRoutes(blocks.bindings),
       ...secretsRoutes(blocks.secrets),
       ...configurationRoutes(blocks.configuration),

@@ -20,6 +20,7 @@ export interface GrpcApiOptions {
 
 export type GrpcApi = GrpcServer
 
+const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 const SERVICE = '/dapr.proto.runtime.v1.Dapr/'
 
 /** The gRPC API that the app calls: decodes, calls a block, encodes. */
@@ -32,7 +33,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   }))
   methods.set(`${SERVICE}PublishEvent`, unary(decodePublishEvent, encodeEmpty, async ({ pubsubName, topic, data, contentType, metadata: own }, call) => {
     const { traceparent, tracestate } = call.headers
-    const trace = typeof traceparent === 'string' ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' } : undefined
+    const trace = typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' } : undefined
     await pubsub.publish({ pubsubName, topic, data, contentType: contentType || undefined, metadata: own, wire: 'grpc', ...(trace ? { trace } : {}) }, call.signal)
   }))
   methods.set(`${SERVICE}GetMetadata`, unary(() => undefined, encodeMetadata, () => metadata.get()))

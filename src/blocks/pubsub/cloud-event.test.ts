@@ -38,7 +38,7 @@ test('metadata overrides members, not those of the publisher', () => {
 test('a TTL becomes an expiration only when the broker has none', () => {
   const after = (metadata: Record<string, string>, expires = true) => {
     const { expiration } = make('x', 'text/plain', { metadata, expires }).event
-    return expiration === undefined ? undefined : Math.round((Date.parse(expiration as string) - Date.now()) / 10_000) * 10
+    return expiration === undefined ? undefined : Math.round((Date.parse(expiration as string) - Date.now()) / 10_000) * 10 + 0
   }
   assert.equal(after({ ttlInSeconds: '100' }), 100)
   assert.equal(after({ TTL: '1m30s', ttlInSeconds: '10' }), 90)

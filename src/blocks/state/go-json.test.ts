@@ -31,5 +31,5 @@ for (const [text, message, whole] of [
 }
 
 it('refuses bottomless nesting instead of overflowing', () => {
-  assert.throws(() => parseJson('['.repeat(2_000_000)), /exceeded max depth|unexpected EOF/)
+  assert.throws(() => parseJson('['.repeat(2_000_000)), { message: 'exceeded max depth' })
 })

@@ -31,7 +31,8 @@ function quoted(rest: string): string {
   return `'${JSON.stringify(char).slice(1, -1)}'`
 }
 
-const DEPTH = 10_000
+/** Only broken or trailing text is walked here, by recursion; Go allows 10,000, our stack would not. */
+const DEPTH = 1000
 
 class Scanner {
   private at = 0

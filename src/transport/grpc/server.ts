@@ -1,5 +1,5 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcp, type Server } from 'node:net'
 import { Code } from '../../errors.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { GrpcStatus } from './status.ts'
@@ -57,7 +57,7 @@ export interface GrpcServerOptions {
 export interface GrpcServer {
   /** For handing it sockets: `http2.emit('connection', socket)`. */
   readonly http2: Http2Server
-  /** Resolves with the port. */
+  /** Opens one more address; resolves with its port. */
   listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number>
   /** Takes no new calls, lets those under way finish for at most `grace` milliseconds, then cuts them. */
   close(grace: number): Promise<void>
@@ -88,6 +88,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     settings: { maxConcurrentStreams: options.maxStreams ?? 2048, initialWindowSize: 1 << 20, maxHeaderListSize: options.maxHeaderSize ?? 65_536, enablePush: false },
     maxSessionMemory: 64,
   })
+  const listeners: Server[] = []
   let draining = false
 
   http2.on('session', (session) => {
@@ -122,22 +123,25 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     http2,
     listen: (at) =>
       new Promise((resolve, reject) => {
-        http2.once('error', reject)
-        http2.listen(at, () => {
-          http2.removeListener('error', reject)
-          const address = http2.address() as AddressInfo | string | null
+        // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.
+        const listener = createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
+        listener.once('error', reject)
+        listener.listen(at, () => {
+          listener.removeListener('error', reject)
+          listeners.push(listener)
+          const address = listener.address()
           resolve(address !== null && typeof address === 'object' ? address.port : 0)
         })
       }),
     async close(grace) {
       draining = true
-      const closed = http2.listening ? new Promise<void>((resolve) => http2.close(() => resolve())) : Promise.resolve()
+      const closed = listeners.splice(0).map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())))
       const left = [...sessions].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
       for (const session of sessions) session.close()
       const timer = setTimeout(() => {
         for (const session of sessions) session.destroy()
       }, grace)
-      await Promise.all([closed, ...left])
+      await Promise.all([...closed, ...left])
       clearTimeout(timer)
     },
   }

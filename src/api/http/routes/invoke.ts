@@ -98,6 +98,8 @@ async function bodyOf(call: Call, id: string, length: number | undefined, limit:
   if (length === 0 || (length === undefined && !mayHaveBody(call.request))) return undefined
   if (length !== undefined && limit > 0 && length > limit) throw tooLarge(id, limit)
   if (length !== undefined && length <= BUFFERED) return call.body()
+  // Streaming: the client that asked first is told to go on, as call.body() does.
+  if (call.headers.expect === '100-continue') call.response.writeContinue()
   return length === undefined && limit > 0 ? call.request.pipe(new Limit(id, limit)) : call.request
 }
 
