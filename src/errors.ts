@@ -82,14 +82,9 @@ export function errorInfo(reason: string, metadata: Record<string, string> | nul
   return { '@type': 'type.googleapis.com/google.rpc.ErrorInfo', domain: 'dapr.io', metadata, reason }
 }
 
-/** google.rpc.ResourceInfo. */
-export function resourceInfo(resourceType: string, resourceName: string, owner = '', description = ''): ErrorDetail {
-  const detail: ErrorDetail = { '@type': 'type.googleapis.com/google.rpc.ResourceInfo' }
-  if (description) detail.description = description
-  if (owner) detail.owner = owner
-  detail.resource_name = resourceName
-  detail.resource_type = resourceType
-  return detail
+/** google.rpc.ResourceInfo; empty members are sent, as daprd does. */
+export function resourceInfo(resourceType: string, resourceName: string, description = '', owner = ''): ErrorDetail {
+  return { '@type': 'type.googleapis.com/google.rpc.ResourceInfo', description, owner, resource_name: resourceName, resource_type: resourceType }
 }
 
 /** google.rpc.BadRequest with one field violation. */

@@ -42,6 +42,8 @@ export interface EdgesOptions {
 
 /** All ports of one sidecar. */
 export interface Edges {
+  /** Requests on the HTTP API so far. */
+  readonly requests: number
   /** Opens every port; rejects when none of the API's addresses can be bound. */
   listen(): Promise<void>
   close(grace: number): Promise<void>
@@ -126,6 +128,9 @@ export function openEdges(options: EdgesOptions): Edges {
   }
 
   return {
+    get requests() {
+      return http.requests
+    },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
       const maxMessageSize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0

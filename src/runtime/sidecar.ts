@@ -12,6 +12,7 @@ import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
+import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
 
@@ -36,6 +37,7 @@ export class Sidecar {
   #manager: ComponentManager | undefined
   #blocks: Blocks | undefined
   #edges: Edges | undefined
+  #memory: Disposable | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
     this.#flags = flags
@@ -100,6 +102,8 @@ export class Sidecar {
     await this.#startIntake(resources, app)
     if (this.#stop.signal.aborted) return
     this.#notReady.delete('runtime')
+    const edges = this.#edges
+    this.#memory = keepIdleMemoryLow(() => edges.requests)
     log.info(`dapr initialized. Status: Running. Init Elapsed ${Math.round(performance.now() - began)}ms`)
   }
 
@@ -107,6 +111,7 @@ export class Sidecar {
   async stop(grace: number): Promise<void> {
     this.#notReady.add('runtime')
     this.#stop.abort()
+    this.#memory?.[Symbol.dispose]()
     await this.#blocks?.stopIntake()
     await this.#edges?.close(grace)
     await this.#blocks?.close()

@@ -43,6 +43,7 @@ export class HttpApi {
   readonly #http1
   readonly #http2: Http2Server | undefined
   #draining = false
+  #requests = 0
 
   constructor(options: HttpApiOptions) {
     this.#options = options
@@ -56,6 +57,11 @@ export class HttpApi {
       this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
       this.#http2.on('sessionError', () => {})
     }
+  }
+
+  /** Requests taken so far. */
+  get requests(): number {
+    return this.#requests
   }
 
   /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
@@ -113,6 +119,7 @@ export class HttpApi {
   }
 
   readonly #serve: RequestListener = (request, response) => {
+    this.#requests++
     const socket = request.httpVersionMajor === 1 ? request.socket : undefined
     if (socket) {
       idle.delete(socket)

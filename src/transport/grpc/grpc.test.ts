@@ -118,7 +118,7 @@ test('an OutriderError arrives as its status, message and details', async () => 
       },
     },
   })
-  const status = await peer.client.unary(peer.address, '/s/fail', Buffer.alloc(0)).then(assert.fail, (error: GrpcStatus) => error)
+  const status = await peer.client.unary(peer.address, '/s/fail', Buffer.alloc(0)).then(() => assert.fail('must not succeed'), (error: GrpcStatus) => error)
   assert.equal(status.code, Code.InvalidArgument)
   assert.equal(status.message, 'schlecht: ü')
   assert.equal(status.details[0]?.typeUrl, 'type.googleapis.com/google.rpc.ErrorInfo')
@@ -204,7 +204,7 @@ test('nobody there: UNAVAILABLE and surely not sent; the next call connects anew
   await using client = createGrpcClient()
   await client.unary(first.address, '/s/echo', Buffer.from('x'))
   await first[Symbol.asyncDispose]()
-  const status = await client.unary(first.address, '/s/echo', Buffer.from('x')).then(assert.fail, (error: GrpcStatus) => error)
+  const status = await client.unary(first.address, '/s/echo', Buffer.from('x')).then(() => assert.fail('must not succeed'), (error: GrpcStatus) => error)
   assert.equal(status.code, Code.Unavailable)
   assert.equal(status.sent, false)
   const again = createGrpcServer({ methods: new Map([['/s/echo', echo]]) })

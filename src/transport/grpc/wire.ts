@@ -222,7 +222,11 @@ export class ProtoReader {
 
   skip(): void {
     if (this.type === 0) this.uint()
-    else if (this.type === 2) this.#at += this.#span()
+    else if (this.type === 2) {
+      // In two steps: `+=` would take the position from before the length was read.
+      const length = this.#span()
+      this.#at += length
+    }
     else if (this.type === 1) this.#at += 8
     else if (this.type === 5) this.#at += 4
     else throw new WireError(`proto: cannot parse wire type ${this.type}`)

@@ -1,0 +1,35 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+
+/** Bytes that the process may have grown by before an idle moment is used to give them back. */
+const SLACK = 24 * 1024 * 1024
+const PERIOD = 2000
+
+/**
+ * Node collects garbage only while it allocates: after a burst of large bodies an idle sidecar would keep their memory.
+ * This looks every two seconds, and collects when the process has grown and no request came since the last look.
+ * `activity` counts requests. Disposing ends it.
+ */
+export function keepIdleMemoryLow(activity: () => number): Disposable {
+  let collect: (() => void) | undefined
+  let floor = process.memoryUsage.rss()
+  let seen = -1
+  const timer = setInterval(() => {
+    const count = activity()
+    if (count !== seen) {
+      seen = count
+      return
+    }
+    const rss = process.memoryUsage.rss()
+    if (rss < floor + SLACK) return
+    if (!collect) {
+      setFlagsFromString('--expose-gc')
+      collect = runInNewContext('gc') as () => void
+    }
+    collect()
+    collect()
+    floor = process.memoryUsage.rss()
+  }, PERIOD)
+  timer.unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
+}
