@@ -23,10 +23,20 @@ async function app(listener: RequestListener) {
 test('call sends method, path, headers, body and the app token, and reads the reply whole', async () => {
   await using server = await app((request, response) => {
     const chunks: Buffer[] = []
-    request.on('data', (chunk) => chunks.push(chunk)).on('end', () => {
-      response.writeHead(418, { 'x-app': 'yes', 'set-cookie': ['a=1', 'b=2'] })
-      response.end(JSON.stringify({ method: request.method, url: request.url, token: request.headers['dapr-api-token'], own: request.headers['x-own'], body: Buffer.concat(chunks).toString() }))
-    })
+    request
+      .on('data', (chunk) => chunks.push(chunk))
+      .on('end', () => {
+        response.writeHead(418, { 'x-app': 'yes', 'set-cookie': ['a=1', 'b=2'] })
+        response.end(
+          JSON.stringify({
+            method: request.method,
+            url: request.url,
+            token: request.headers['dapr-api-token'],
+            own: request.headers['x-own'],
+            body: Buffer.concat(chunks).toString(),
+          }),
+        )
+      })
   })
   await using channel = createHttpChannel({ port: server.port, token: 's3cret' })
   const reply = await channel.call({ method: 'PUT', path: '/a%20b?q=1', headers: { 'x-own': 'v' }, body: Buffer.from('hello') })
@@ -82,7 +92,10 @@ test('no more than maxConcurrency calls reach the app at once, and all are answe
     while (open.length < Math.min(2, 7 - answered)) await new Promise<void>((resolve) => (arrived = resolve))
     open.shift()?.()
   }
-  assert.deepEqual((await Promise.all(calls)).map((reply) => reply.status), Array(7).fill(200))
+  assert.deepEqual(
+    (await Promise.all(calls)).map((reply) => reply.status),
+    Array(7).fill(200),
+  )
   assert.equal(most, 2)
 })
 
@@ -111,13 +124,23 @@ test('an aborted call frees its place for the next one', async () => {
 test('a streamed request body goes through chunk by chunk', async () => {
   await using server = await app((request, response) => {
     let size = 0
-    request.on('data', (chunk: Buffer) => (size += chunk.length)).on('end', () => response.end(`${size} ${request.headers['content-length']} ${request.headers['transfer-encoding']}`))
+    request
+      .on('data', (chunk: Buffer) => (size += chunk.length))
+      .on('end', () => response.end(`${size} ${request.headers['content-length']} ${request.headers['transfer-encoding']}`))
   })
   await using channel = createHttpChannel({ port: server.port })
   const chunk = Buffer.alloc(1000)
-  const body = () => Readable.from((function* () { for (let i = 0; i < 50; i++) yield chunk })())
+  const body = () =>
+    Readable.from(
+      (function* () {
+        for (let i = 0; i < 50; i++) yield chunk
+      })(),
+    )
   assert.equal((await channel.call({ method: 'POST', path: '/', headers: {}, body: body() })).body.toString(), '50000 undefined chunked')
-  assert.equal((await channel.call({ method: 'POST', path: '/', headers: { 'content-length': '50000' }, body: body() })).body.toString(), '50000 50000 undefined')
+  assert.equal(
+    (await channel.call({ method: 'POST', path: '/', headers: { 'content-length': '50000' }, body: body() })).body.toString(),
+    '50000 50000 undefined',
+  )
 })
 
 test('call refuses a reply past maxBodySize', async () => {
@@ -131,7 +154,10 @@ test('h2c apps are spoken to over HTTP/2', async () => {
   await once(server, 'listening')
   const channel = createHttpChannel({ port: (server.address() as AddressInfo).port, protocol: 'h2c' })
   const replies = await Promise.all([1, 2, 3].map(() => channel.call({ method: 'GET', path: '/', headers: {} })))
-  assert.deepEqual(replies.map((reply) => reply.body.toString()), ['2.0', '2.0', '2.0'])
+  assert.deepEqual(
+    replies.map((reply) => reply.body.toString()),
+    ['2.0', '2.0', '2.0'],
+  )
   await channel[Symbol.asyncDispose]()
   server.close()
 })

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
-import { Pool, type Dispatcher } from 'undici'
+import { type Dispatcher, Pool } from 'undici'
 import type { AppChannel, AppRequest, AppResponse } from './channel.ts'
 import { ConcurrencyGate } from './concurrency.ts'
 import type { ResponseSink, ResponseSource } from './response-sink.ts'
@@ -128,14 +128,25 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
     const send = () => {
       exchange.entered()
       try {
-        pool.dispatch({ method: request.method as Dispatcher.HttpMethod, path: request.path, headers: withToken(request.headers, token), body: request.body ?? null }, exchange)
+        pool.dispatch(
+          {
+            method: request.method as Dispatcher.HttpMethod,
+            path: request.path,
+            headers: withToken(request.headers, token),
+            body: request.body ?? null,
+          },
+          exchange,
+        )
       } catch (error) {
         exchange.fail(error instanceof Error ? error : new Error(String(error)))
       }
     }
     const giveUp = gate.enter(send)
     if (giveUp) exchange.giveUp = giveUp
-    else queueMicrotask(() => exchange.fail(new Error(`the app has ${gate.waiting} calls waiting already: raise --app-max-concurrency or slow the callers`)))
+    else
+      queueMicrotask(() =>
+        exchange.fail(new Error(`the app has ${gate.waiting} calls waiting already: raise --app-max-concurrency or slow the callers`)),
+      )
     return exchange
   }
 

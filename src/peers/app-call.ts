@@ -4,7 +4,24 @@ import type { ResponseSink } from '../app/response-sink.ts'
 import { escapePath, type Invocation } from './invocation.ts'
 
 /** Names that never reach the app although they travel between sidecars. */
-const HIDDEN = new Set(['destination-app-id', 'content-type', 'content-length', 'host', 'expect', 'dapr-api-token', 'connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'http2-settings', 'te', 'trailer', 'proxy-authorization', 'proxy-authenticate'])
+const HIDDEN = new Set([
+  'destination-app-id',
+  'content-type',
+  'content-length',
+  'host',
+  'expect',
+  'dapr-api-token',
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'te',
+  'trailer',
+  'proxy-authorization',
+  'proxy-authenticate',
+])
 
 /** Metadata of another sidecar as headers for the app. */
 export function appHeaders(metadata: readonly string[]): string[] {
@@ -12,7 +29,10 @@ export function appHeaders(metadata: readonly string[]): string[] {
   for (let i = 0; i < metadata.length; i += 2) {
     const lower = (metadata[i] as string).toLowerCase()
     if (HIDDEN.has(lower) || lower.endsWith('-bin')) continue
-    headers.push(lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : (metadata[i] as string), metadata[i + 1] as string)
+    headers.push(
+      lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : (metadata[i] as string),
+      metadata[i + 1] as string,
+    )
   }
   return headers
 }
@@ -42,10 +62,12 @@ function callPlain(app: AppChannel, request: SinkRequest, sink: ResponseSink): (
   app.request({ ...request, headers, signal: stop.signal }).then(
     ({ status, headers: fields, body }) => {
       sink.head(status, fields, { pause: () => body.pause(), resume: () => body.resume(), abort: () => stop.abort() })
-      body.on('data', (chunk: Buffer) => sink.data(chunk)).on('end', () => sink.end()).on('error', (error) => !stop.signal.aborted && sink.failed(error))
+      body
+        .on('data', (chunk: Buffer) => sink.data(chunk))
+        .on('end', () => sink.end())
+        .on('error', (error) => !stop.signal.aborted && sink.failed(error))
     },
     (error: Error) => !stop.signal.aborted && sink.failed(error),
   )
   return (reason) => stop.abort(reason)
 }
-

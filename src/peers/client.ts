@@ -7,7 +7,16 @@ import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
 import { headerOf } from './headers.ts'
 import type { Invocation } from './invocation.ts'
-import { CALL_LOCAL, CALL_LOCAL_STREAM, decodeResponse, decodeResponseStream, encodePayload, encodeRequest, encodeRequestHead, type IncomingResponse } from './messages.ts'
+import {
+  CALL_LOCAL,
+  CALL_LOCAL_STREAM,
+  decodeResponse,
+  decodeResponseStream,
+  encodePayload,
+  encodeRequest,
+  encodeRequestHead,
+  type IncomingResponse,
+} from './messages.ts'
 
 export interface PeerClientOptions {
   appId: string
@@ -44,8 +53,20 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
     invoke(address, targetId, invocation, sink) {
       const metadata = [
         ...invocation.headers,
-        'X-Forwarded-For', ip, 'X-Forwarded-Host', name, 'Forwarded', forwarded,
-        'destination-app-id', targetId, 'dapr-callee-app-id', targetId, 'dapr-caller-app-id', options.appId, 'dapr-caller-namespace', options.namespace,
+        'X-Forwarded-For',
+        ip,
+        'X-Forwarded-Host',
+        name,
+        'Forwarded',
+        forwarded,
+        'destination-app-id',
+        targetId,
+        'dapr-callee-app-id',
+        targetId,
+        'dapr-caller-app-id',
+        options.appId,
+        'dapr-caller-namespace',
+        options.namespace,
       ]
       if (invocation.length !== undefined && invocation.body !== undefined) metadata.push('Content-Length', String(invocation.length))
       const call = new PeerCall(grpc, address, invocation, metadata, sink)
@@ -109,7 +130,8 @@ class PeerCall implements GrpcListener, ResponseSource {
       }
     }
     const onEnd = () => this.#stream.end()
-    const onError = (error: Error) => this.#stream.cancel(new GrpcStatus(Code.Canceled, `the request body broke off: ${error.message}`, { cause: error }))
+    const onError = (error: Error) =>
+      this.#stream.cancel(new GrpcStatus(Code.Canceled, `the request body broke off: ${error.message}`, { cause: error }))
     const onClose = () => void (body.readableEnded || onError(new Error('closed before its end')))
     body.on('data', onData).once('end', onEnd).once('error', onError).once('close', onClose)
     this.#stopBody = () => {
@@ -124,9 +146,11 @@ class PeerCall implements GrpcListener, ResponseSource {
       if (!this.#answered) {
         if (!head) throw new GrpcStatus(Code.Internal, 'the leading message of the reply carries no status')
         this.#answer(head)
-      } else if (head && (head.status > 0 || Object.keys(head.headers).length > 0)) throw new GrpcStatus(Code.Internal, 'response metadata found in non-leading chunk')
+      } else if (head && (head.status > 0 || Object.keys(head.headers).length > 0))
+        throw new GrpcStatus(Code.Internal, 'response metadata found in non-leading chunk')
       if (!payload) return
-      if (payload.seq !== this.#nextSeq) throw new GrpcStatus(Code.Internal, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
+      if (payload.seq !== this.#nextSeq)
+        throw new GrpcStatus(Code.Internal, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
       this.#nextSeq++
       if (payload.data.length > 0) this.#sink.data(payload.data)
     } catch (error) {
@@ -138,8 +162,18 @@ class PeerCall implements GrpcListener, ResponseSource {
     this.#answered = true
     if (head.status >= 100) return this.#sink.head(head.status, head.headers, this)
     if (head.status === 0) return this.#sink.head(200, head.headers, this)
-    const body = Buffer.from(JSON.stringify({ code: head.status, message: head.message, details: head.details.map((detail) => ({ '@type': detail.typeUrl, value: detail.value.toString('base64') })) }))
-    this.#sink.head(GRPC_TO_HTTP[head.status] ?? 500, { ...head.headers, 'content-type': 'application/json', 'content-length': String(body.length) }, this)
+    const body = Buffer.from(
+      JSON.stringify({
+        code: head.status,
+        message: head.message,
+        details: head.details.map((detail) => ({ '@type': detail.typeUrl, value: detail.value.toString('base64') })),
+      }),
+    )
+    this.#sink.head(
+      GRPC_TO_HTTP[head.status] ?? 500,
+      { ...head.headers, 'content-type': 'application/json', 'content-length': String(body.length) },
+      this,
+    )
     this.#sink.data(body)
   }
 
@@ -155,20 +189,21 @@ class PeerCall implements GrpcListener, ResponseSource {
   }
 
   #unary(body: Buffer | undefined): void {
-    this.#grpc.unary(this.#address, CALL_LOCAL, encodeRequest(this.#invocation, this.#metadata, body), { headers: this.#trace() }).then(
-      (bytes) => {
+    this.#grpc
+      .unary(this.#address, CALL_LOCAL, encodeRequest(this.#invocation, this.#metadata, body), { headers: this.#trace() })
+      .then((bytes) => {
         if (this.#over) return
         const response = decodeResponse(new ProtoReader(bytes))
         this.#answer(response)
         if (response.status >= 100 || response.status === 0) this.#sink.data(response.data)
         this.#over = true
         this.#sink.end()
-      },
-    ).catch((error: unknown) => {
-      if (this.#over) return
-      this.#over = true
-      this.#sink.failed(GrpcStatus.from(error))
-    })
+      })
+      .catch((error: unknown) => {
+        if (this.#over) return
+        this.#over = true
+        this.#sink.failed(GrpcStatus.from(error))
+      })
   }
 
   pause(): void {
@@ -186,5 +221,21 @@ class PeerCall implements GrpcListener, ResponseSource {
   }
 }
 
-const GRPC_TO_HTTP: Record<number, number> = { 1: 408, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401 }
-
+const GRPC_TO_HTTP: Record<number, number> = {
+  1: 408,
+  2: 500,
+  3: 400,
+  4: 504,
+  5: 404,
+  6: 409,
+  7: 403,
+  8: 429,
+  9: 400,
+  10: 409,
+  11: 400,
+  12: 501,
+  13: 500,
+  14: 503,
+  15: 500,
+  16: 401,
+}

@@ -5,10 +5,37 @@ import type { Invocation } from './invocation.ts'
 type Fate = { readonly name: string; readonly kind: 'plain' | 'type' | 'length' | 'connection' } | undefined
 
 const NEVER = new Set([
-  'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'http2-settings', 'te', 'trailer', 'proxy-authorization', 'proxy-authenticate',
-  'host', 'expect', 'dapr-app-id', 'dapr-api-token', 'destination-app-id', 'dapr-caller-app-id', 'dapr-caller-namespace', 'dapr-callee-app-id',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'te',
+  'trailer',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'host',
+  'expect',
+  'dapr-app-id',
+  'dapr-api-token',
+  'destination-app-id',
+  'dapr-caller-app-id',
+  'dapr-caller-namespace',
+  'dapr-callee-app-id',
 ])
-const HOP = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'http2-settings', 'te', 'trailer', 'proxy-authorization', 'proxy-authenticate', 'content-length'])
+const HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'te',
+  'trailer',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'content-length',
+])
 
 /** Fates by the name as it came. Bounded: emptied when full, as clients choose these names. */
 const fates = new Map<string, Fate>()
@@ -43,11 +70,19 @@ export function forwardableHeaders(rawHeaders: readonly string[]): Pick<Invocati
     if (fate.kind === 'plain') headers.push(fate.name, value)
     else if (fate.kind === 'type') contentType = value
     else if (fate.kind === 'length') length = /^\d+$/.test(value) ? Number(value) : undefined
-    else if (value !== 'keep-alive' && value !== 'close') nominated = new Set([...(nominated ?? []), ...value.toLowerCase().split(',').map((token) => token.trim())])
+    else if (value !== 'keep-alive' && value !== 'close')
+      nominated = new Set([
+        ...(nominated ?? []),
+        ...value
+          .toLowerCase()
+          .split(',')
+          .map((token) => token.trim()),
+      ])
   }
   if (!nominated) return { headers, contentType, length }
   const kept: string[] = []
-  for (let i = 0; i < headers.length; i += 2) if (!nominated.has((headers[i] as string).toLowerCase())) kept.push(headers[i] as string, headers[i + 1] as string)
+  for (let i = 0; i < headers.length; i += 2)
+    if (!nominated.has((headers[i] as string).toLowerCase())) kept.push(headers[i] as string, headers[i + 1] as string)
   return { headers: kept, contentType, length }
 }
 
@@ -55,7 +90,13 @@ export function forwardableHeaders(rawHeaders: readonly string[]): Pick<Invocati
 export function responseHeaders(headers: IncomingHttpHeaders, keepLength: boolean): Record<string, string | string[]> {
   const kept: Record<string, string | string[]> = {}
   const connection = headers.connection
-  const nominated = connection === undefined || connection === 'keep-alive' || connection === 'close' ? undefined : connection.toLowerCase().split(',').map((token) => token.trim())
+  const nominated =
+    connection === undefined || connection === 'keep-alive' || connection === 'close'
+      ? undefined
+      : connection
+          .toLowerCase()
+          .split(',')
+          .map((token) => token.trim())
   for (const name in headers) {
     const value = headers[name]
     if (value === undefined || nominated?.includes(name)) continue
@@ -67,6 +108,7 @@ export function responseHeaders(headers: IncomingHttpHeaders, keepLength: boolea
 
 /** The value of a header in a flat list, whatever its case. */
 export function headerOf(headers: readonly string[], name: string): string | undefined {
-  for (let i = 0; i < headers.length; i += 2) if ((headers[i] as string).length === name.length && (headers[i] as string).toLowerCase() === name) return headers[i + 1]
+  for (let i = 0; i < headers.length; i += 2)
+    if ((headers[i] as string).length === name.length && (headers[i] as string).toLowerCase() === name) return headers[i + 1]
   return undefined
 }

@@ -31,7 +31,8 @@ const UNCLEAN = /\/\/|\/\.|^\.|^\/|\/$/
  * at either end, never above the root. Throws MethodError for `#`, `?` and control characters.
  */
 export function normalizeMethod(method: string): string {
-  if (REFUSED.test(method)) throw new MethodError(`invalid method: ${JSON.stringify(method)} contains a character that is not allowed in a path`)
+  if (REFUSED.test(method))
+    throw new MethodError(`invalid method: ${JSON.stringify(method)} contains a character that is not allowed in a path`)
   if (!UNCLEAN.test(method)) return method
   const kept: string[] = []
   for (const segment of method.split('/')) {

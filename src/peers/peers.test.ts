@@ -9,8 +9,8 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
-import { HttpApi } from '../api/http/server.ts'
 import { invokeHandler } from '../api/http/routes/invoke.ts'
+import { HttpApi } from '../api/http/server.ts'
 import { createHttpChannel } from '../app/http-channel.ts'
 import { createInvokeBlock } from '../blocks/invoke/block.ts'
 import { openSqlite } from '../storage/sqlite.ts'
@@ -33,7 +33,10 @@ async function pair(listener: RequestListener) {
   const registration = await calleeRegistry.register({ appId: 'callee', namespace: 'default', host: '127.0.0.1', port: callee.port })
   const peers = createPeerClient({ appId: 'caller', namespace: 'default', hostAddress: '127.0.0.1' })
   const edge = async (appId: string, own: typeof channel | undefined) => {
-    const handler = invokeHandler(createInvokeBlock({ appId, namespace: 'default', app: own, peers, resolver: callerRegistry, retryDelay: 10 }), { maxBodySize: LIMIT })
+    const handler = invokeHandler(
+      createInvokeBlock({ appId, namespace: 'default', app: own, peers, resolver: callerRegistry, retryDelay: 10 }),
+      { maxBodySize: LIMIT },
+    )
     const api = new HttpApi({ routes: [], fallback: handler, maxBodySize: LIMIT, readBufferSize: 8192, h2c: true })
     return { api, port: await api.listen({ host: '127.0.0.1', port: 0 }) }
   }
@@ -65,11 +68,22 @@ interface Answer {
   text: string
 }
 
-function send(port: number, method: string, path: string, headers: Record<string, string> = {}, body?: string | Buffer | Readable): Promise<Answer> {
+function send(
+  port: number,
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+  body?: string | Buffer | Readable,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest({ host: '127.0.0.1', port, method, path, headers, agent: false }, (response) => {
       const chunks: Buffer[] = []
-      response.on('data', (chunk) => chunks.push(chunk)).on('end', () => resolve({ status: response.statusCode as number, headers: response.headers, text: Buffer.concat(chunks).toString() })).on('error', reject)
+      response
+        .on('data', (chunk) => chunks.push(chunk))
+        .on('end', () =>
+          resolve({ status: response.statusCode as number, headers: response.headers, text: Buffer.concat(chunks).toString() }),
+        )
+        .on('error', reject)
     })
     request.on('error', reject)
     if (body instanceof Readable) body.pipe(request)
@@ -79,18 +93,39 @@ function send(port: number, method: string, path: string, headers: Record<string
 
 const mirror: RequestListener = (request, response) => {
   const chunks: Buffer[] = []
-  request.on('data', (chunk) => chunks.push(chunk)).on('end', () => {
-    const status = /\/status\/(\d+)/.exec(request.url as string)?.[1]
-    response.writeHead(Number(status ?? 200), { 'content-type': 'application/json', 'x-app': 'yes', 'set-cookie': ['a=1', 'b=2'] })
-    response.end(request.method === 'HEAD' || status === '204' ? undefined : JSON.stringify({ method: request.method, url: request.url, headers: request.headers, body: Buffer.concat(chunks).toString() }))
-  })
+  request
+    .on('data', (chunk) => chunks.push(chunk))
+    .on('end', () => {
+      const status = /\/status\/(\d+)/.exec(request.url as string)?.[1]
+      response.writeHead(Number(status ?? 200), { 'content-type': 'application/json', 'x-app': 'yes', 'set-cookie': ['a=1', 'b=2'] })
+      response.end(
+        request.method === 'HEAD' || status === '204'
+          ? undefined
+          : JSON.stringify({ method: request.method, url: request.url, headers: request.headers, body: Buffer.concat(chunks).toString() }),
+      )
+    })
 }
 
 for (const way of ['caller', 'local'] as const) {
   test(`${way}: method, path, query, headers, body and reply pass`, async () => {
     await using both = await pair(mirror)
     for (const method of ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
-      const reply = await send(both[way], method, '/v1.0/invoke/callee/method/echo/some%20path?a=1&b=%2F', { 'content-type': 'text/x', 'x-own': 'v', te: 'trailers', 'x-hop': '1', connection: 'x-hop', 'dapr-caller-app-id': 'forged', 'dapr-api-token': 'mine', ...(method === 'GET' || method === 'OPTIONS' ? {} : { 'content-length': '5' }) }, method === 'GET' || method === 'OPTIONS' ? undefined : 'hello')
+      const reply = await send(
+        both[way],
+        method,
+        '/v1.0/invoke/callee/method/echo/some%20path?a=1&b=%2F',
+        {
+          'content-type': 'text/x',
+          'x-own': 'v',
+          te: 'trailers',
+          'x-hop': '1',
+          connection: 'x-hop',
+          'dapr-caller-app-id': 'forged',
+          'dapr-api-token': 'mine',
+          ...(method === 'GET' || method === 'OPTIONS' ? {} : { 'content-length': '5' }),
+        },
+        method === 'GET' || method === 'OPTIONS' ? undefined : 'hello',
+      )
       assert.equal(reply.status, 200)
       assert.equal(reply.headers['x-app'], 'yes')
       assert.deepEqual(reply.headers['set-cookie'], ['a=1', 'b=2'])
@@ -120,7 +155,8 @@ for (const way of ['caller', 'local'] as const) {
 
   test(`${way}: every status of the app passes unchanged`, async () => {
     await using both = await pair(mirror)
-    for (const status of [201, 204, 301, 400, 404, 409, 418, 500, 503]) assert.equal((await send(both[way], 'GET', `/v1.0/invoke/callee/method/status/${status}`)).status, status)
+    for (const status of [201, 204, 301, 400, 404, 409, 418, 500, 503])
+      assert.equal((await send(both[way], 'GET', `/v1.0/invoke/callee/method/status/${status}`)).status, status)
   })
 
   test(`${way}: paths are normalised once`, async () => {
@@ -166,13 +202,26 @@ for (const way of ['caller', 'local'] as const) {
       const sink = createHash('sha256')
       let got = 0
       await new Promise<void>((resolve, reject) => {
-        const request = httpRequest({ host: '127.0.0.1', port: both[way], method: 'POST', path: '/v1.0/invoke/callee/method/x', headers: length as Record<string, string>, agent: false }, (response) => {
-          response.on('data', (data: Buffer) => {
-            got += data.length
-            sink.update(data)
-            most = Math.max(most, sent - got)
-          }).on('end', resolve).on('error', reject)
-        })
+        const request = httpRequest(
+          {
+            host: '127.0.0.1',
+            port: both[way],
+            method: 'POST',
+            path: '/v1.0/invoke/callee/method/x',
+            headers: length as Record<string, string>,
+            agent: false,
+          },
+          (response) => {
+            response
+              .on('data', (data: Buffer) => {
+                got += data.length
+                sink.update(data)
+                most = Math.max(most, sent - got)
+              })
+              .on('end', resolve)
+              .on('error', reject)
+          },
+        )
         request.on('error', reject)
         body.pipe(request)
       })
@@ -193,7 +242,13 @@ test('a reply begins before the app has finished it', async () => {
     await finish.promise
     response.end('data: two\n\n')
   })
-  const request = httpRequest({ host: '127.0.0.1', port: both.caller, path: '/v1.0/invoke/callee/method/events', headers: { accept: 'text/event-stream' }, agent: false }).end()
+  const request = httpRequest({
+    host: '127.0.0.1',
+    port: both.caller,
+    path: '/v1.0/invoke/callee/method/events',
+    headers: { accept: 'text/event-stream' },
+    agent: false,
+  }).end()
   const [response] = (await once(request, 'response')) as [IncomingMessage]
   const [first] = (await once(response, 'data')) as [Buffer]
   assert.equal(first.toString(), 'data: one\n\n')
@@ -272,7 +327,10 @@ test('an app that is down behind its sidecar is an error that names the channel'
   both.app.close()
   const reply = await send(both.caller, 'GET', '/v1.0/invoke/callee/method/x')
   assert.equal(reply.status, 500)
-  assert.match(JSON.parse(reply.text).message, /^failed to invoke, id: callee, err: rpc error: code = Internal desc = error invoking app channel: .*ECONNREFUSED/)
+  assert.match(
+    JSON.parse(reply.text).message,
+    /^failed to invoke, id: callee, err: rpc error: code = Internal desc = error invoking app channel: .*ECONNREFUSED/,
+  )
 })
 
 test('registry: a sidecar killed without a word is skipped and forgotten', async () => {
@@ -282,8 +340,12 @@ test('registry: a sidecar killed without a word is skipped and forgotten', async
   const child = spawn(process.execPath, ['-e', ''])
   await once(child, 'exit')
   const database = openSqlite(path)
-  database.prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)').run('dead', 'a', 'default', '127.0.0.1', 1, child.pid as number, hostname(), Date.now(), Date.now() + 60_000)
-  database.prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)').run('stale', 'a', 'default', '127.0.0.1', 2, process.pid, hostname(), 0, 1)
+  database
+    .prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .run('dead', 'a', 'default', '127.0.0.1', 1, child.pid as number, hostname(), Date.now(), Date.now() + 60_000)
+  database
+    .prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+    .run('stale', 'a', 'default', '127.0.0.1', 2, process.pid, hostname(), 0, 1)
   assert.deepEqual(await registry.resolve('a', 'default'), [])
   assert.deepEqual(database.prepare("SELECT id FROM outrider_peers WHERE id = 'dead'").all(), [])
   await using _ = await registry.register({ appId: 'a', namespace: 'default', host: '127.0.0.1', port: 3 })

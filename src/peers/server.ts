@@ -9,7 +9,16 @@ import { ProtoReader } from '../transport/grpc/wire.ts'
 import { appHeaders, callApp } from './app-call.ts'
 import { headerOf, responseHeaders } from './headers.ts'
 import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
-import { CALL_LOCAL, CALL_LOCAL_STREAM, decodeRequest, decodeRequestStream, encodePayload, encodeResponse, encodeResponseHead, type IncomingRequest } from './messages.ts'
+import {
+  CALL_LOCAL,
+  CALL_LOCAL_STREAM,
+  decodeRequest,
+  decodeRequestStream,
+  encodePayload,
+  encodeResponse,
+  encodeResponseHead,
+  type IncomingRequest,
+} from './messages.ts'
 
 export interface PeerServerOptions {
   /** Default 0.0.0.0, as daprd. */
@@ -76,15 +85,23 @@ function parse<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
-    throw error instanceof GrpcStatus ? error : new GrpcStatus(Code.InvalidArgument, `parsing InternalInvokeRequest error: ${messageOf(error)}`)
+    throw error instanceof GrpcStatus
+      ? error
+      : new GrpcStatus(Code.InvalidArgument, `parsing InternalInvokeRequest error: ${messageOf(error)}`)
   }
 }
 
 function appFailure(error: Error): GrpcStatus {
-  return error instanceof GrpcStatus ? error : new GrpcStatus(Code.Internal, `error invoking app channel: ${messageOf(error)}`, { cause: error })
+  return error instanceof GrpcStatus
+    ? error
+    : new GrpcStatus(Code.Internal, `error invoking app channel: ${messageOf(error)}`, { cause: error })
 }
 
-function admit(options: PeerServerOptions, request: IncomingRequest, meta: IncomingHttpHeaders): { app: AppChannel; invocation: Invocation } {
+function admit(
+  options: PeerServerOptions,
+  request: IncomingRequest,
+  meta: IncomingHttpHeaders,
+): { app: AppChannel; invocation: Invocation } {
   const { app } = options
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   if (request.verb === undefined) throw new GrpcStatus(Code.InvalidArgument, 'missing HTTP extension field')
@@ -96,14 +113,30 @@ function admit(options: PeerServerOptions, request: IncomingRequest, meta: Incom
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }
   const { metadata } = request
-  options.authorize?.({ method, verb: request.verb, callerAppId: headerOf(metadata, 'dapr-caller-app-id'), callerNamespace: headerOf(metadata, 'dapr-caller-namespace') })
+  options.authorize?.({
+    method,
+    verb: request.verb,
+    callerAppId: headerOf(metadata, 'dapr-caller-app-id'),
+    callerNamespace: headerOf(metadata, 'dapr-caller-namespace'),
+  })
   const headers = appHeaders(metadata)
   for (const name of ['traceparent', 'tracestate']) {
     const value = meta[name]
     if (typeof value === 'string' && headerOf(headers, name) === undefined) headers.push(name, value)
   }
   const length = headerOf(metadata, 'content-length')
-  return { app, invocation: { verb: request.verb, method, query: request.query, headers, contentType: request.contentType, length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined, body: undefined } }
+  return {
+    app,
+    invocation: {
+      verb: request.verb,
+      method,
+      query: request.query,
+      headers,
+      contentType: request.contentType,
+      length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
+      body: undefined,
+    },
+  }
 }
 
 /**
@@ -164,7 +197,8 @@ class StreamedCall implements ResponseSink {
   }
 
   #take(payload: { data: Buffer; seq: number }): void {
-    if (payload.seq !== this.#nextSeq) throw new GrpcStatus(Code.InvalidArgument, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
+    if (payload.seq !== this.#nextSeq)
+      throw new GrpcStatus(Code.InvalidArgument, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
     this.#nextSeq++
     if (payload.data.length === 0) return
     if (!this.#started) this.#first = payload.data
@@ -173,7 +207,10 @@ class StreamedCall implements ResponseSink {
 
   #requestEnd(): void {
     this.#ended = true
-    if (!this.#call) return this.#stream.fail(new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the stream ended without a request'))
+    if (!this.#call)
+      return this.#stream.fail(
+        new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the stream ended without a request'),
+      )
     this.#start(true)
     if (this.#body && !this.#body.destroyed) this.#body.push(null)
   }
@@ -238,4 +275,3 @@ class StreamedCall implements ResponseSink {
     if (!this.#ended) this.#body?.destroy()
   }
 }
-

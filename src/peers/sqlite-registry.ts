@@ -40,7 +40,9 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
     id TEXT PRIMARY KEY, app_id TEXT NOT NULL, namespace TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
     pid INTEGER NOT NULL, machine TEXT NOT NULL, heartbeat INTEGER NOT NULL, expires INTEGER NOT NULL);
     CREATE INDEX IF NOT EXISTS outrider_peers_app ON outrider_peers (app_id, namespace)`)
-  const find = database.prepare('SELECT id, host, port, pid, machine FROM outrider_peers WHERE app_id = ? AND namespace = ? AND expires > ? ORDER BY id')
+  const find = database.prepare(
+    'SELECT id, host, port, pid, machine FROM outrider_peers WHERE app_id = ? AND namespace = ? AND expires > ? ORDER BY id',
+  )
   const remove = database.prepare('DELETE FROM outrider_peers WHERE id = ?')
   const replaceAddress = database.prepare('DELETE FROM outrider_peers WHERE (host = ? AND port = ?) OR expires < ?')
   const insert = database.prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
@@ -94,7 +96,17 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
       const id = randomUUID()
       const write = () => {
         const now = Date.now()
-        insert.run(id, registration.appId, registration.namespace, registration.host, registration.port, process.pid, MACHINE, now, now + expiry)
+        insert.run(
+          id,
+          registration.appId,
+          registration.namespace,
+          registration.host,
+          registration.port,
+          process.pid,
+          MACHINE,
+          now,
+          now + expiry,
+        )
       }
       for (let tries = 0; ; tries++) {
         try {
@@ -106,17 +118,25 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
           await delay(50 + 50 * Math.random())
         }
       }
-      const timer = setInterval(() => attempt(() => {
-        const now = Date.now()
-        if (beat.run(now, now + expiry, id).changes === 0) write()
-      }), options.heartbeat ?? 5000).unref()
+      const timer = setInterval(
+        () =>
+          attempt(() => {
+            const now = Date.now()
+            if (beat.run(now, now + expiry, id).changes === 0) write()
+          }),
+        options.heartbeat ?? 5000,
+      ).unref()
       const leave = () => {
         if (!open.delete(leave)) return
         clearInterval(timer)
         attempt(() => remove.run(id))
       }
       open.add(leave)
-      return { async [Symbol.asyncDispose]() { leave() } }
+      return {
+        async [Symbol.asyncDispose]() {
+          leave()
+        },
+      }
     },
     async [Symbol.asyncDispose]() {
       if (closed) return

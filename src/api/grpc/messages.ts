@@ -1,4 +1,4 @@
-import { type ProtoReader, ProtoWriter, ProtoReader as Reader, emptyMap } from '../../transport/grpc/wire.ts'
+import { emptyMap, type ProtoReader, ProtoWriter, ProtoReader as Reader } from '../../transport/grpc/wire.ts'
 
 /** dapr.proto.runtime.v1 and common.v1, by hand: the requests and replies of the methods in api.ts. */
 
@@ -9,11 +9,25 @@ const CONSISTENCY = ['', 'eventual', 'strong']
 
 export interface SaveStateRequest {
   storeName: string
-  items: { key: string; value: Buffer; etag: string | undefined; metadata: Record<string, string>; concurrency: string | undefined; consistency: string | undefined }[]
+  items: {
+    key: string
+    value: Buffer
+    etag: string | undefined
+    metadata: Record<string, string>
+    concurrency: string | undefined
+    consistency: string | undefined
+  }[]
 }
 
 function decodeItem(reader: ProtoReader): SaveStateRequest['items'][number] {
-  const item: SaveStateRequest['items'][number] = { key: '', value: NONE, etag: undefined, metadata: emptyMap(), concurrency: undefined, consistency: undefined }
+  const item: SaveStateRequest['items'][number] = {
+    key: '',
+    value: NONE,
+    etag: undefined,
+    metadata: emptyMap(),
+    concurrency: undefined,
+    consistency: undefined,
+  }
   while (reader.next()) {
     if (reader.field === 1) item.key = reader.string()
     else if (reader.field === 2) item.value = reader.bytes()

@@ -48,7 +48,13 @@ export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
       const appId = parts[0] as string
       const namespace = parts[1] ?? options.namespace
       if (appId === '' || parts.length > 2) {
-        sink.failed(invokeError(target, new Error(target === '' ? 'app id is empty' : `invalid app id ${target}`), 'name the app as its id, or as id.namespace'))
+        sink.failed(
+          invokeError(
+            target,
+            new Error(target === '' ? 'app id is empty' : `invalid app id ${target}`),
+            'name the app as its id, or as id.namespace',
+          ),
+        )
         return nothing
       }
       if (appId === options.appId && namespace === options.namespace) return callOwn(options, target, invocation, sink)
@@ -102,7 +108,11 @@ class RemoteCall implements ResponseSink {
     try {
       const found = this.#options.resolver.resolve(this.#appId, this.#namespace)
       if (Array.isArray(found)) this.#go(found)
-      else found.then((addresses) => this.#go(addresses), (error: unknown) => this.#fail(error))
+      else
+        found.then(
+          (addresses) => this.#go(addresses),
+          (error: unknown) => this.#fail(error),
+        )
     } catch (error) {
       this.#fail(error)
     }
@@ -110,9 +120,14 @@ class RemoteCall implements ResponseSink {
 
   #go(addresses: Address[]): void {
     if (this.#over) return
-    if (addresses.length === 0) return this.#fail(new Error(`couldn't find service: ${this.#appId}`), `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`)
+    if (addresses.length === 0)
+      return this.#fail(
+        new Error(`couldn't find service: ${this.#appId}`),
+        `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
+      )
     const before = this.#address
-    const others = before !== undefined && addresses.length > 1 ? addresses.filter((address) => formatAddress(address) !== before) : addresses
+    const others =
+      before !== undefined && addresses.length > 1 ? addresses.filter((address) => formatAddress(address) !== before) : addresses
     const address = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
     this.#address = address
     const go = () => {

@@ -1,7 +1,14 @@
-import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
 import { Code } from '../../errors.ts'
 import { formatTimeout } from './deadline.ts'
-import { frame, FrameReader } from './frames.ts'
+import { FrameReader, frame } from './frames.ts'
 import { GrpcStatus, httpToGrpc, readStatus } from './status.ts'
 
 export interface GrpcClientOptions {
@@ -64,7 +71,10 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
 
   const acquire = (address: string): Connection => {
     let connections = pool.get(address)
-    if (!connections) pool.set(address, (connections = []))
+    if (!connections) {
+      connections = []
+      pool.set(address, connections)
+    }
     let best: Connection | undefined
     for (const connection of connections) if (connection.usable && (!best || connection.calls < best.calls)) best = connection
     if (best && best.calls < best.capacity) return best
@@ -83,14 +93,22 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
     unary: (address, path, message, call = {}) =>
       new Promise((resolve, reject) => {
         let reply: Buffer | undefined
-        const stream = new Call(acquire(address), path, call, {
-          onMessage: (received) => void (reply ??= received),
-          onClose(status) {
-            if (status) reject(status)
-            else if (reply) resolve(reply)
-            else reject(new GrpcStatus(Code.Internal, 'the server ended the call without a message'))
+        const stream = new Call(
+          acquire(address),
+          path,
+          call,
+          {
+            onMessage(received) {
+              reply ??= received
+            },
+            onClose(status) {
+              if (status) reject(status)
+              else if (reply) resolve(reply)
+              else reject(new GrpcStatus(Code.Internal, 'the server ended the call without a message'))
+            },
           },
-        }, limit)
+          limit,
+        )
         stream.end(frame(message))
       }),
     forget(address) {
@@ -114,6 +132,7 @@ class Connection {
   readonly #idle: number
   readonly #onGone: () => void
   #idleTimer: NodeJS.Timeout | undefined
+  #lastUse = 0
 
   constructor(address: string, options: GrpcClientOptions, onGone: () => void) {
     this.address = address
@@ -121,7 +140,10 @@ class Connection {
     this.#idle = options.idleTimeout ?? 180_000
     this.session = connect(`http://${address}`, { settings: { initialWindowSize: 1 << 20, enablePush: false }, maxSessionMemory: 64 })
     const session = this.session
-    const late = setTimeout(() => session.destroy(new Error(`no connection to ${address} within ${options.connectTimeout ?? 10_000} ms`)), options.connectTimeout ?? 10_000)
+    const late = setTimeout(
+      () => session.destroy(new Error(`no connection to ${address} within ${options.connectTimeout ?? 10_000} ms`)),
+      options.connectTimeout ?? 10_000,
+    )
     session.once('connect', () => {
       clearTimeout(late)
       this.connected = true
@@ -150,17 +172,22 @@ class Connection {
 
   enter(): void {
     this.calls++
-    if (this.#idleTimer) {
-      clearTimeout(this.#idleTimer)
-      this.#idleTimer = undefined
-    }
   }
 
   leave(): void {
     if (--this.calls > 0) return
-    if (!this.usable) this.session.close()
-    // Re-arming a timer for each call would cost more than the call's bookkeeping: only the last one out sets it.
-    else this.#idleTimer = setTimeout(() => this.retire(), this.#idle).unref()
+    if (!this.usable) return this.session.close()
+    this.#lastUse = performance.now()
+    // The timer runs through while calls come and go: setting one for each would cost more than their bookkeeping.
+    this.#idleTimer ??= setTimeout(() => this.#checkIdle(), this.#idle).unref()
+  }
+
+  #checkIdle(): void {
+    this.#idleTimer = undefined
+    const left = this.#lastUse + this.#idle - performance.now()
+    if (this.calls > 0 || !this.usable) return
+    if (left > 0) this.#idleTimer = setTimeout(() => this.#checkIdle(), left).unref()
+    else this.retire()
   }
 
   retire(): void {
@@ -194,10 +221,19 @@ class Call implements GrpcClientStream {
     this.#listener = listener
     this.#signal = options.signal
     connection.enter()
-    const headers: OutgoingHttpHeaders = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers', ...options.headers }
+    const headers: OutgoingHttpHeaders = {
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...options.headers,
+    }
     if (options.timeout !== undefined) {
       headers['grpc-timeout'] = formatTimeout(options.timeout)
-      this.#timer = setTimeout(() => this.cancel(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')), Math.min(options.timeout, 0x7fffffff))
+      this.#timer = setTimeout(
+        () => this.cancel(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')),
+        Math.min(options.timeout, 0x7fffffff),
+      )
     }
     try {
       this.#signal?.throwIfAborted()
@@ -246,7 +282,8 @@ class Call implements GrpcClientStream {
     const connection = this.#connection
     const cause = connection.failure ?? error
     const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
-    if (!connection.connected) return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
+    if (!connection.connected)
+      return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
     const code = this.#stream?.rstCode
     const refused = code === constants.NGHTTP2_REFUSED_STREAM || this.#stream === undefined || this.#stream.id === undefined
     return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !refused, cause })
@@ -262,7 +299,8 @@ class Call implements GrpcClientStream {
     const trailers = this.#trailers ?? {}
     if (!status) {
       if (this.#trailers) status = readStatus(this.#trailers)
-      else if (this.#status !== 0 && this.#status !== 200) status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
+      else if (this.#status !== 0 && this.#status !== 200)
+        status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
       else status = this.#lost(new Error('closed without a status'))
     }
     this.#listener.onClose(status, trailers)

@@ -48,9 +48,16 @@ export class FrameReader {
     let at = 0
     while (chunk.length - at >= 5) {
       const length = chunk.readUInt32BE(at + 1)
-      if (length > this.#limit) throw new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${this.#limit})`)
+      if (length > this.#limit)
+        throw new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${this.#limit})`)
       const flag = chunk[at]
-      if (flag !== 0) throw new GrpcStatus(Code.Unimplemented, flag === 1 ? 'grpc: compressed messages are not supported: send them with grpc-encoding identity' : `grpc: received unexpected payload format ${flag}`)
+      if (flag !== 0)
+        throw new GrpcStatus(
+          Code.Unimplemented,
+          flag === 1
+            ? 'grpc: compressed messages are not supported: send them with grpc-encoding identity'
+            : `grpc: received unexpected payload format ${flag}`,
+        )
       if (chunk.length - at - 5 < length) {
         this.#need = length + 5
         break

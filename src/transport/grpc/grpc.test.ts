@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
 import { createGrpcClient } from './client.ts'
 import { formatTimeout, parseTimeout } from './deadline.ts'
-import { frame, FrameReader } from './frames.ts'
+import { FrameReader, frame } from './frames.ts'
 import { createGrpcServer, type GrpcMethod, type GrpcServerOptions } from './server.ts'
 import { decodeGrpcMessage, encodeGrpcMessage, GrpcStatus } from './status.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
@@ -69,7 +69,10 @@ test('wire: no cut or changed message makes the reader loop, read outside or thr
     }
   }
   for (let cut = 0; cut < message.length; cut++) {
-    for (const bytes of [message.subarray(0, cut), Buffer.concat([message.subarray(0, cut), Buffer.from([255]), message.subarray(cut + 1)])]) {
+    for (const bytes of [
+      message.subarray(0, cut),
+      Buffer.concat([message.subarray(0, cut), Buffer.from([255]), message.subarray(cut + 1)]),
+    ]) {
       try {
         walk(new ProtoReader(bytes), 0)
       } catch (error) {
@@ -114,11 +117,20 @@ test('an OutriderError arrives as its status, message and details', async () => 
     '/s/fail': {
       kind: 'unary',
       handle() {
-        throw new OutriderError({ code: 'ERR_X', http: 400, grpc: Code.InvalidArgument, message: 'schlecht: ü', details: [errorInfo('ERR_X', { a: 'b' })] })
+        throw new OutriderError({
+          code: 'ERR_X',
+          http: 400,
+          grpc: Code.InvalidArgument,
+          message: 'schlecht: ü',
+          details: [errorInfo('ERR_X', { a: 'b' })],
+        })
       },
     },
   })
-  const status = await peer.client.unary(peer.address, '/s/fail', Buffer.alloc(0)).then(() => assert.fail('must not succeed'), (error: GrpcStatus) => error)
+  const status = await peer.client.unary(peer.address, '/s/fail', Buffer.alloc(0)).then(
+    () => assert.fail('must not succeed'),
+    (error: GrpcStatus) => error,
+  )
   assert.equal(status.code, Code.InvalidArgument)
   assert.equal(status.message, 'schlecht: ü')
   assert.equal(status.details[0]?.typeUrl, 'type.googleapis.com/google.rpc.ErrorInfo')
@@ -127,11 +139,17 @@ test('an OutriderError arrives as its status, message and details', async () => 
 
 test('unknown methods are UNIMPLEMENTED', async () => {
   await using peer = await serve({})
-  await assert.rejects(peer.client.unary(peer.address, '/a.B/C', Buffer.alloc(0)), { code: Code.Unimplemented, message: 'unknown method C for service a.B' })
+  await assert.rejects(peer.client.unary(peer.address, '/a.B/C', Buffer.alloc(0)), {
+    code: Code.Unimplemented,
+    message: 'unknown method C for service a.B',
+  })
 })
 
 test('a message past the limit is RESOURCE_EXHAUSTED at the server and at the client', async () => {
-  await using peer = await serve({ '/s/echo': echo, '/s/big': { kind: 'unary', handle: () => Buffer.alloc(5 << 20) } }, { maxMessageSize: 1000 })
+  await using peer = await serve(
+    { '/s/echo': echo, '/s/big': { kind: 'unary', handle: () => Buffer.alloc(5 << 20) } },
+    { maxMessageSize: 1000 },
+  )
   await assert.rejects(peer.client.unary(peer.address, '/s/echo', Buffer.alloc(1001)), { code: Code.ResourceExhausted })
   await assert.rejects(peer.client.unary(peer.address, '/s/big', Buffer.alloc(1)), { code: Code.ResourceExhausted })
   assert.equal((await peer.client.unary(peer.address, '/s/echo', Buffer.alloc(1000))).length, 1000)
@@ -186,13 +204,18 @@ test('streams carry messages both ways and end with a status', async () => {
   })
   const got: string[] = []
   const status = await new Promise<GrpcStatus | undefined>((resolve) => {
-    const stream = peer.client.stream(peer.address, '/s/stream', {}, {
-      onMessage(message) {
-        got.push(message.toString())
-        if (got.length === 3) stream.end()
+    const stream = peer.client.stream(
+      peer.address,
+      '/s/stream',
+      {},
+      {
+        onMessage(message) {
+          got.push(message.toString())
+          if (got.length === 3) stream.end()
+        },
+        onClose: resolve,
       },
-      onClose: resolve,
-    })
+    )
     for (const text of ['a', 'b', 'c']) stream.write(frame(Buffer.from(text)))
   })
   assert.deepEqual(got, ['>a', '>b', '>c'])
@@ -204,7 +227,10 @@ test('nobody there: UNAVAILABLE and surely not sent; the next call connects anew
   await using client = createGrpcClient()
   await client.unary(first.address, '/s/echo', Buffer.from('x'))
   await first[Symbol.asyncDispose]()
-  const status = await client.unary(first.address, '/s/echo', Buffer.from('x')).then(() => assert.fail('must not succeed'), (error: GrpcStatus) => error)
+  const status = await client.unary(first.address, '/s/echo', Buffer.from('x')).then(
+    () => assert.fail('must not succeed'),
+    (error: GrpcStatus) => error,
+  )
   assert.equal(status.code, Code.Unavailable)
   assert.equal(status.sent, false)
   const again = createGrpcServer({ methods: new Map([['/s/echo', echo]]) })
@@ -262,11 +288,27 @@ test('closing lets calls under way finish and refuses new ones', async () => {
 test('what is no gRPC gets an HTTP status', async () => {
   await using peer = await serve({})
   const session = connectHttp2(`http://${peer.address}`)
-  for (const [method, type, status] of [['GET', 'application/grpc', 405], ['POST', 'text/plain', 415]] as const) {
+  for (const [method, type, status] of [
+    ['GET', 'application/grpc', 405],
+    ['POST', 'text/plain', 415],
+  ] as const) {
     const stream = session.request({ ':method': method, ':path': '/', 'content-type': type })
     const [headers] = await once(stream, 'response')
     assert.equal(headers[':status'], status)
     stream.close()
   }
   session.close()
+})
+
+test('a connection that nobody uses is closed, and the next call opens another', async () => {
+  const server = createGrpcServer({ methods: new Map([['/s/echo', echo]]) })
+  const port = await server.listen({ host: '127.0.0.1', port: 0 })
+  await using client = createGrpcClient({ idleTimeout: 30 })
+  const [[session]] = (await Promise.all([
+    once(server.http2, 'session'),
+    client.unary(`127.0.0.1:${port}`, '/s/echo', Buffer.from('x')),
+  ])) as [[import('node:http2').ServerHttp2Session], Buffer]
+  await once(session, 'close')
+  assert.equal((await client.unary(`127.0.0.1:${port}`, '/s/echo', Buffer.from('again'))).toString(), 'again')
+  await server.close(0)
 })

@@ -1,7 +1,7 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { Code } from '../../errors.ts'
 import { parseTimeout } from './deadline.ts'
-import { frame, FrameReader } from './frames.ts'
+import { FrameReader, frame } from './frames.ts'
 import type { GrpcMethod, GrpcStream } from './server.ts'
 import { GrpcStatus, statusTrailers } from './status.ts'
 
@@ -34,17 +34,23 @@ export class GrpcServerCall implements GrpcStream {
     this.path = path
     this.#limit = limit
     stream.on('error', noop)
-    stream.once('close', () => this.#close(new GrpcStatus(Code.Canceled, 'context canceled')))
+    stream.once('close', () => {
+      // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
+      if (!this.#over) this.#close(new GrpcStatus(Code.Canceled, 'context canceled'))
+    })
     const timeout = headers['grpc-timeout']
     if (typeof timeout === 'string') {
       const milliseconds = parseTimeout(timeout)
       if (milliseconds !== undefined) {
         this.deadline = Date.now() + milliseconds
-        this.#timer = setTimeout(() => {
-          const late = new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
-          this.#abort?.abort(late)
-          this.fail(late)
-        }, Math.min(milliseconds, 0x7fffffff))
+        this.#timer = setTimeout(
+          () => {
+            const late = new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
+            this.#abort?.abort(late)
+            this.fail(late)
+          },
+          Math.min(milliseconds, 0x7fffffff),
+        )
       }
     }
   }
@@ -61,23 +67,40 @@ export class GrpcServerCall implements GrpcStream {
     if (method.kind === 'unary') {
       let request: Buffer | undefined
       let several = false
-      this.#read((message) => {
-        if (request) several = true
-        else request = message
-      }, () => {
-        if (!request || several) return this.fail(new GrpcStatus(Code.Internal, several ? 'grpc: received more than one message for a unary call' : 'grpc: no message received'))
-        try {
-          const response = method.handle(request, this)
-          if (response instanceof Promise) response.then((message) => this.end(frame(message)), (error: unknown) => this.fail(error))
-          else this.end(frame(response))
-        } catch (error) {
-          this.fail(error)
-        }
-      })
+      this.#read(
+        (message) => {
+          if (request) several = true
+          else request = message
+        },
+        () => {
+          if (!request || several)
+            return this.fail(
+              new GrpcStatus(
+                Code.Internal,
+                several ? 'grpc: received more than one message for a unary call' : 'grpc: no message received',
+              ),
+            )
+          try {
+            const response = method.handle(request, this)
+            if (response instanceof Promise)
+              response.then(
+                (message) => this.end(frame(message)),
+                (error: unknown) => this.fail(error),
+              )
+            else this.end(frame(response))
+          } catch (error) {
+            this.fail(error)
+          }
+        },
+      )
       return
     }
     method.handle(this)
-    if (!this.#over) this.#read((message) => this.onMessage?.(message), () => this.onEnd?.())
+    if (!this.#over)
+      this.#read(
+        (message) => this.onMessage?.(message),
+        () => this.onEnd?.(),
+      )
   }
 
   #read(onMessage: (message: Buffer) => void, onEnd: () => void): void {

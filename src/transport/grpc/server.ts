@@ -1,4 +1,11 @@
-import { createServer, type Http2Server, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2'
 import { createServer as createTcp, type Server } from 'node:net'
 import { Code } from '../../errors.ts'
 import { GrpcServerCall } from './server-call.ts'
@@ -64,7 +71,11 @@ export interface GrpcServer {
 }
 
 /** A method whose messages are decoded and encoded by functions. */
-export function unary<Request, Response>(decode: (message: Buffer) => Request, encode: (response: Response) => Buffer, handle: (request: Request, call: GrpcCall) => Response | Promise<Response>): GrpcMethod {
+export function unary<Request, Response>(
+  decode: (message: Buffer) => Request,
+  encode: (response: Response) => Buffer,
+  handle: (request: Request, call: GrpcCall) => Response | Promise<Response>,
+): GrpcMethod {
   return {
     kind: 'unary',
     handle(message, call) {
@@ -72,7 +83,11 @@ export function unary<Request, Response>(decode: (message: Buffer) => Request, e
       try {
         request = decode(message)
       } catch (error) {
-        throw new GrpcStatus(Code.Internal, `grpc: error unmarshalling request: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+        throw new GrpcStatus(
+          Code.Internal,
+          `grpc: error unmarshalling request: ${error instanceof Error ? error.message : String(error)}`,
+          { cause: error },
+        )
       }
       const response = handle(request, call)
       return response instanceof Promise ? response.then(encode) : encode(response)
@@ -85,7 +100,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sessions = new Set<ServerHttp2Session>()
   const limit = options.maxMessageSize || 4 * 1024 * 1024
   const http2 = createServer({
-    settings: { maxConcurrentStreams: options.maxStreams ?? 2048, initialWindowSize: 1 << 20, maxHeaderListSize: options.maxHeaderSize ?? 65_536, enablePush: false },
+    settings: {
+      maxConcurrentStreams: options.maxStreams ?? 2048,
+      initialWindowSize: 1 << 20,
+      maxHeaderListSize: options.maxHeaderSize ?? 65_536,
+      enablePush: false,
+    },
     maxSessionMemory: 64,
   })
   const listeners: Server[] = []
@@ -112,7 +132,11 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     try {
       options.admit?.(path, headers)
       const method = options.methods.get(path) ?? options.unknown?.(path, headers)
-      if (!method) throw new GrpcStatus(Code.Unimplemented, `unknown method ${path.slice(path.lastIndexOf('/') + 1)} for service ${path.slice(1, path.lastIndexOf('/'))}`)
+      if (!method)
+        throw new GrpcStatus(
+          Code.Unimplemented,
+          `unknown method ${path.slice(path.lastIndexOf('/') + 1)} for service ${path.slice(1, path.lastIndexOf('/'))}`,
+        )
       call.run(method)
     } catch (error) {
       call.fail(error)

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
-import { Code, OutriderError, type ErrorDetail } from '../../errors.ts'
+import { Code, type ErrorDetail, OutriderError } from '../../errors.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
 
 /** google.protobuf.Any. */
@@ -47,13 +47,17 @@ export function describeStatus(status: GrpcStatus): string {
 export function encodeGrpcMessage(message: string): string {
   if (/^[\x20-\x24\x26-\x7e]*$/.test(message)) return message
   let out = ''
-  for (const byte of Buffer.from(message)) out += byte < 0x20 || byte > 0x7e || byte === 0x25 ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}` : String.fromCharCode(byte)
+  for (const byte of Buffer.from(message))
+    out += byte < 0x20 || byte > 0x7e || byte === 0x25 ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}` : String.fromCharCode(byte)
   return out
 }
 
 export function decodeGrpcMessage(text: string): string {
   if (!text.includes('%')) return text
-  const bytes = Buffer.from(text.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), 'latin1')
+  const bytes = Buffer.from(
+    text.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+    'latin1',
+  )
   return bytes.toString()
 }
 

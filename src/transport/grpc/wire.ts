@@ -1,6 +1,7 @@
 /**
  * Protobuf's wire format, by hand: a writer into one growing buffer and a reader over one message.
- * The messages of the hot path are few and flat; reflection over descriptors costs several times the CPU (see codec.bench in the report) and 8 MiB.
+ * The messages of the hot path are few and flat. Measured on Node 26 (busy 2-core machine, three runs, an invocation's request
+ * with 12 headers, encode and decode): 7–12 µs by hand, 28–37 µs with @bufbuild/protobuf 2.17, same bytes.
  */
 
 const EMPTY = Buffer.alloc(0)
@@ -190,13 +191,18 @@ export class ProtoReader {
 
   string(): string {
     const length = this.#span()
-    return this.#buffer.toString('utf8', this.#at, (this.#at += length))
+    const start = this.#at
+    this.#at += length
+    return this.#buffer.toString('utf8', start, this.#at)
   }
 
   /** A view, not a copy. */
   bytes(): Buffer {
     const length = this.#span()
-    return length === 0 ? EMPTY : this.#buffer.subarray(this.#at, (this.#at += length))
+    if (length === 0) return EMPTY
+    const start = this.#at
+    this.#at += length
+    return this.#buffer.subarray(start, this.#at)
   }
 
   /** A reader over a nested message. */
@@ -226,8 +232,7 @@ export class ProtoReader {
       // In two steps: `+=` would take the position from before the length was read.
       const length = this.#span()
       this.#at += length
-    }
-    else if (this.type === 1) this.#at += 8
+    } else if (this.type === 1) this.#at += 8
     else if (this.type === 5) this.#at += 4
     else throw new WireError(`proto: cannot parse wire type ${this.type}`)
     if (this.#at > this.#end) throw new WireError('proto: unexpected EOF')

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
-import { Transform, type Readable } from 'node:stream'
+import { type Readable, Transform } from 'node:stream'
 import type { ResponseSink, ResponseSource } from '../../../app/response-sink.ts'
 import { type InvokeBlock, invokeError } from '../../../blocks/invoke/block.ts'
 import { Code, OutriderError } from '../../../errors.ts'
@@ -45,7 +45,15 @@ export function invokeHandler(block: InvokeBlock, options: InvokeHandlerOptions 
     const { headers, contentType, length } = forwardableHeaders(call.request.rawHeaders)
     if (headerOf(headers, 'traceparent') === undefined) headers.push('traceparent', NO_TRACE)
     const body = await bodyOf(call, id, length, limit)
-    const invocation = { verb: call.method, method, query: call.rawQuery, headers, contentType, length: body === undefined ? undefined : Buffer.isBuffer(body) ? body.length : length, body }
+    const invocation = {
+      verb: call.method,
+      method,
+      query: call.rawQuery,
+      headers,
+      contentType,
+      length: body === undefined ? undefined : Buffer.isBuffer(body) ? body.length : length,
+      body,
+    }
     await new Promise<void>((resolve, reject) => {
       const { response } = call
       const reply = new HttpReply(response, resolve, reject)
@@ -68,7 +76,11 @@ function targetOf(call: Call): { id: string; path: string } | undefined {
   const { authorization } = call.headers
   if (authorization !== undefined) {
     const found = /^basic\s+([A-Za-z0-9+/=]+)\s*$/i.exec(authorization)
-    const pair = found ? Buffer.from(found[1] as string, 'base64').toString().split(':') : []
+    const pair = found
+      ? Buffer.from(found[1] as string, 'base64')
+          .toString()
+          .split(':')
+      : []
     if (pair.length === 2 && pair[0]?.toLowerCase() === 'dapr-app-id' && pair[1]) return { id: pair[1], path: call.path }
   }
   if (!call.path.startsWith(PREFIX)) return undefined
@@ -109,7 +121,11 @@ function mayHaveBody(request: IncomingMessage): boolean {
 }
 
 function tooLarge(id: string, limit: number): OutriderError {
-  return invokeError(id, new Error('http: request body too large'), `the body is larger than ${limit} bytes: raise --max-body-size to accept it`)
+  return invokeError(
+    id,
+    new Error('http: request body too large'),
+    `the body is larger than ${limit} bytes: raise --max-body-size to accept it`,
+  )
 }
 
 /** Breaks a body of unknown length off where it passes the limit. */

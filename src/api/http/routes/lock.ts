@@ -41,7 +41,8 @@ async function message(call: Call): Promise<Record<string, unknown>> {
   try {
     value = parseJson(body.toString(), true)
   } catch (error) {
-    throw malformed(messageOf(error))
+    // The protobuf decoder has its own word for a text that ends too early.
+    throw malformed(messageOf(error).replace('unexpected end of JSON input', 'unexpected EOF'))
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw malformed('syntax error: unexpected token, an object is expected')
   return value as Record<string, unknown>
@@ -60,6 +61,7 @@ function int32Of(body: Record<string, unknown>, name: string, original: string):
   return number
 }
 
+// The space after `proto:` is a no-break one: Go's protobuf picks either by build, and daprd 1.18.3 has this.
 function malformed(why: string): OutriderError {
-  return new OutriderError({ code: 'ERR_MALFORMED_REQUEST', http: 400, grpc: Code.InvalidArgument, message: `failed deserializing HTTP body: proto: ${why}`, hint: 'send a JSON object with resourceId, lockOwner and, to lock, expiryInSeconds' })
+  return new OutriderError({ code: 'ERR_MALFORMED_REQUEST', http: 400, grpc: Code.InvalidArgument, message: `failed deserializing HTTP body: proto:\u00a0${why}`, hint: 'send a JSON object with resourceId, lockOwner and, to lock, expiryInSeconds' })
 }

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, createSecretKey, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 
@@ -10,6 +10,9 @@ export interface LoadedKey {
   use: string | undefined
   operations: readonly string[] | undefined
 }
+
+/** The members of a JWK that are read here; the rest is the library's. */
+type Jwk = Exclude<Extract<Parameters<typeof createPublicKey>[0], { format: 'jwk' }>['key'], undefined> & { kty?: string; k?: string; d?: string; alg?: string; use?: string; key_ops?: string[] }
 
 const RAW_SIZES = [16, 24, 32]
 /** Larger files are no keys. */
@@ -45,7 +48,7 @@ function plain(key: KeyObject): Omit<LoadedKey, 'name'> {
 }
 
 function fromJwk(content: Buffer): Omit<LoadedKey, 'name'> {
-  const jwk = JSON.parse(content.toString()) as JsonWebKey & { alg?: string; use?: string; key_ops?: string[]; k?: string }
+  const jwk = JSON.parse(content.toString()) as Jwk
   const key = jwk.kty === 'oct' ? createSecretKey(Buffer.from(String(jwk.k), 'base64url')) : jwk.d === undefined ? createPublicKey({ key: jwk, format: 'jwk' }) : createPrivateKey({ key: jwk, format: 'jwk' })
   return { key, algorithm: jwk.alg, use: jwk.use, operations: jwk.key_ops }
 }

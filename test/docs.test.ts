@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { freePort } from './servers.ts'
+
+// Runs the examples of docs/*.md in order against one sidecar with the resources that the pages show.
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const home = mkdtempSync(join(tmpdir(), 'outrider-docs-'))
+const events: string[] = []
+let heard: (() => void) | undefined
+let app: Server
+let sidecar: ChildProcess
+let http: number
+
+interface Example {
+  page: string
+  line: number
+  script: string
+  output: string
+}
+
+const pages = globSync('docs/*.md', { cwd: root }).sort()
+const text = (page: string) => readFileSync(join(root, page), 'utf8')
+
+const examples: Example[] = pages.flatMap((page) =>
+  [...text(page).matchAll(/<!-- run -->\n```sh\n([\s\S]*?)```\n```output\n([\s\S]*?)```/g)].map((match) => ({
+    page,
+    line: text(page).slice(0, match.index).split('\n').length,
+    script: match[1] as string,
+    output: match[2] as string,
+  })),
+)
+
+before(async () => {
+  const resources = join(home, 'resources')
+  mkdirSync(resources)
+  for (const page of pages) {
+    for (const [, name, yaml] of text(page).matchAll(/<!-- resource: ([\w.-]+) -->\n```yaml\n([\s\S]*?)```/g))
+      writeFileSync(join(resources, name as string), yaml as string)
+  }
+  app = createServer((request, response) => {
+    const url = new URL(request.url ?? '/', 'http://app')
+    if (url.pathname === '/hello') return void response.end(`hello ${url.searchParams.get('name')}\n`)
+    if (url.pathname !== '/orders') return void response.writeHead(404).end()
+    let body = ''
+    request.setEncoding('utf8').on('data', (part: string) => {
+      body += part
+    })
+    request.on('end', () => {
+      events.push(body)
+      response.end()
+      heard?.()
+    })
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => app.once('listening', resolve))
+  http = await freePort()
+  const [grpc, metrics] = [await freePort(), await freePort()]
+  const flags = [
+    '--app-id=docs',
+    `--app-port=${(app.address() as AddressInfo).port}`,
+    `--dapr-http-port=${http}`,
+    `--dapr-grpc-port=${grpc}`,
+    `--metrics-port=${metrics}`,
+  ]
+  const ours = [
+    '--outrider-embedded',
+    `--outrider-data-dir=${join(home, 'data')}`,
+    `--resources-path=${resources}`,
+    '--dapr-listen-addresses=127.0.0.1',
+  ]
+  sidecar = spawn(join(root, 'bin', 'outriderd'), [...flags, ...ours], {
+    cwd: home,
+    env: { ...process.env, DOCS_PASSWORD: 'example' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await new Promise<void>((resolve, reject) => {
+    let log = ''
+    sidecar.once('exit', (code) => reject(new Error(`outriderd ended with ${code}:\n${log}`)))
+    sidecar.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      if (log.length < 1e6) log += part
+      if (log.includes('dapr initialized')) resolve()
+    })
+  })
+})
+
+after(async () => {
+  app?.closeAllConnections()
+  app?.close()
+  if (sidecar?.exitCode === null && sidecar.kill('SIGTERM')) await new Promise((resolve) => sidecar.once('exit', resolve))
+  rmSync(home, { recursive: true, force: true })
+})
+
+test('every marked example has an expected output beside it', () => {
+  const marks = pages.reduce((sum, page) => sum + text(page).split('<!-- run -->\n').length - 1, 0)
+  assert.ok(examples.length > 0)
+  assert.equal(examples.length, marks)
+})
+
+for (const { page, line, script, output } of examples) {
+  test(`${page}:${line} prints what it says`, async () => {
+    const { stdout } = await promisify(execFile)('sh', ['-e', '-c', script.replaceAll('localhost:3500', `127.0.0.1:${http}`)], {
+      cwd: home,
+      timeout: 20_000,
+    })
+    const lines = (printed: string) =>
+      printed
+        .trim()
+        .split('\n')
+        .filter((each) => each !== '')
+    assert.deepEqual(lines(stdout), lines(output))
+  })
+}
+
+test('the subscription of docs/pubsub.md delivers the published event', { timeout: 20_000 }, async () => {
+  while (events.length === 0) {
+    await new Promise<void>((resolve) => {
+      heard = resolve
+    })
+  }
+  const event = JSON.parse(events[0] as string) as { topic: string; data: unknown }
+  assert.deepEqual([event.topic, event.data], ['orders', { id: 7 }])
+})
+
+test('every link between pages leads somewhere', () => {
+  for (const page of [...globSync('docs/**/*.md', { cwd: root }), 'README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md']) {
+    for (const [, target] of text(page).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+      assert.doesNotThrow(
+        () => globSync(join(dirname(join(root, page)), target as string)).at(0) ?? assert.fail(),
+        `${page} links to ${target}`,
+      )
+    }
+  }
+})
