@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startChild } from '../src/components/pubsub/testing/process.ts'
 import { driver } from '../src/components/pubsub/sqlite/driver.ts'
+import { startChild } from '../src/components/pubsub/testing/process.ts'
 import { createLogger } from '../src/telemetry/log.ts'
 
 /**
@@ -16,7 +16,15 @@ const directory = mkdtempSync(join(tmpdir(), 'outrider-bench-'))
 const properties = { connectionString: join(directory, 'broker.db'), concurrency: '1' }
 const log = createLogger({ level: 'error', json: false, appId: 'bench', version: 'bench' })
 // The bench's own component has the default concurrency; the child's handles one message at a time.
-const pubsub = driver.create({ name: 'pubsub', type: 'pubsub.sqlite', version: 'v1', properties: { connectionString: properties.connectionString }, appId: 'bench', namespace: 'default', log })
+const pubsub = driver.create({
+  name: 'pubsub',
+  type: 'pubsub.sqlite',
+  version: 'v1',
+  properties: { connectionString: properties.connectionString },
+  appId: 'bench',
+  namespace: 'default',
+  log,
+})
 await pubsub.init(AbortSignal.timeout(10_000))
 
 // The child answers on its own topic's line; the time includes its standard output, about 0.1 ms.
@@ -51,15 +59,19 @@ async function through(count: number, topic: string): Promise<number> {
   await using _subscription = await pubsub.subscribe(topic, {}, async () => void (++handled === count && all.resolve()))
   const start = performance.now()
   let left = count
-  await Promise.all(Array.from({ length: 64 }, async () => {
-    while (left-- > 0) await pubsub.publish({ topic, data, metadata: {} })
-  }))
+  await Promise.all(
+    Array.from({ length: 64 }, async () => {
+      while (left-- > 0) await pubsub.publish({ topic, data, metadata: {} })
+    }),
+  )
   await all.promise
   return Math.round((count / (performance.now() - start)) * 1000)
 }
 console.log(`256-byte publishes a second, 64 at a time: ${await publishMany(20_000)} on an empty history`)
 console.log(`published and handled a second, 10 handlers: ${await through(20_000, 'through-1')}`)
 await publishMany(history)
-console.log(`after ${history} kept messages: ${await publishMany(20_000)} publishes a second, ${await through(20_000, 'through-2')} through`)
+console.log(
+  `after ${history} kept messages: ${await publishMany(20_000)} publishes a second, ${await through(20_000, 'through-2')} through`,
+)
 await pubsub[Symbol.asyncDispose]()
 rmSync(directory, { recursive: true, force: true })

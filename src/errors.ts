@@ -84,7 +84,13 @@ export function errorInfo(reason: string, metadata: Record<string, string> | nul
 
 /** google.rpc.ResourceInfo; empty members are sent, as daprd does. */
 export function resourceInfo(resourceType: string, resourceName: string, description = '', owner = ''): ErrorDetail {
-  return { '@type': 'type.googleapis.com/google.rpc.ResourceInfo', description, owner, resource_name: resourceName, resource_type: resourceType }
+  return {
+    '@type': 'type.googleapis.com/google.rpc.ResourceInfo',
+    description,
+    owner,
+    resource_name: resourceName,
+    resource_type: resourceType,
+  }
 }
 
 /** google.rpc.BadRequest with one field violation. */

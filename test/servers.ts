@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { accessSync, chownSync, constants, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { createServer, connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
@@ -33,7 +33,9 @@ export async function redisServer(): Promise<RedisServer | undefined> {
   if (!binary) return missing('redis-server', 'OUTRIDER_TEST_REDIS=host:port')
   const directory = mkdtempSync(join(tmpdir(), 'outrider-redis-'))
   const port = await freePort()
-  const child = spawn(binary, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(binary, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   await announced(child, /Ready to accept connections/, 'redis-server', directory)
   return { host: '127.0.0.1', port, stop: () => end(child, 'SIGTERM', directory) }
 }
@@ -50,25 +52,42 @@ export async function postgresServer(): Promise<PostgresServer | undefined> {
   const initdb = findBinary('initdb', folders)
   if (!binary || !initdb) return missing('postgres', 'OUTRIDER_TEST_POSTGRES=postgres://user@host:port/database')
   const owner = unprivileged()
-  if (owner === 'none') return missing('a user to run postgres as (it refuses root)', 'OUTRIDER_TEST_POSTGRES=postgres://user@host:port/database')
+  if (owner === 'none')
+    return missing('a user to run postgres as (it refuses root)', 'OUTRIDER_TEST_POSTGRES=postgres://user@host:port/database')
   const directory = mkdtempSync(join(tmpdir(), 'outrider-postgres-'))
   if (owner) chownSync(directory, owner.uid, owner.gid)
   const data = join(directory, 'data')
   const port = await freePort()
   const environment = { PATH: process.env.PATH, LC_ALL: 'C', HOME: directory }
   try {
-    execFileSync(initdb, ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '--no-sync', '--no-locale'], { ...owner, env: environment, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] })
+    execFileSync(initdb, ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '--no-sync', '--no-locale'], {
+      ...owner,
+      env: environment,
+      cwd: directory,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
   } catch (error) {
     rmSync(directory, { recursive: true, force: true })
     throw new Error(`initdb failed: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
   }
-  const settings = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=50', 'shared_buffers=16MB', 'timezone=UTC']
-  const child = spawn(binary, ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', directory, ...settings.flatMap((setting) => ['-c', setting])], {
-    ...owner,
-    env: environment,
-    cwd: directory,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const settings = [
+    'fsync=off',
+    'synchronous_commit=off',
+    'full_page_writes=off',
+    'max_connections=50',
+    'shared_buffers=16MB',
+    'timezone=UTC',
+  ]
+  const child = spawn(
+    binary,
+    ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', directory, ...settings.flatMap((setting) => ['-c', setting])],
+    {
+      ...owner,
+      env: environment,
+      cwd: directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   await announced(child, /database system is ready to accept connections/, 'postgres', directory)
   // SIGINT is PostgreSQL's fast shutdown: clients are cut off instead of waited for.
   return { url: `postgres://postgres@127.0.0.1:${port}/postgres`, stop: () => end(child, 'SIGINT', directory) }
@@ -94,7 +113,8 @@ export function accepts(host: string, port: number): Promise<boolean> {
 }
 
 function missing(what: string, how: string): undefined {
-  if (process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${what} is not on this machine: install it or set ${how}`)
+  if (process.env.OUTRIDER_REQUIRE_SERVERS === '1')
+    throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${what} is not on this machine: install it or set ${how}`)
   return undefined
 }
 

@@ -1,7 +1,7 @@
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { parseArgs, type Flag, flagHelp, UsageError } from '../../src/cli/args.ts'
+import { type Flag, flagHelp, parseArgs, UsageError } from '../../src/cli/args.ts'
 import { dataDirectory, isDirectory } from '../../src/cli/paths.ts'
 import { portAvailable, waitUntilAccepts } from '../../src/cli/ports.ts'
 import { type ManyPlan, runMany } from '../../src/cli/run-many.ts'
@@ -20,11 +20,38 @@ const PORTS = [
 ] as const
 
 const FLAGS: readonly Flag[] = [
-  ...PORTS.map(([name, port, what]): Flag => ({ name, type: 'int', default: Number(process.env[variable(name)] || port), help: `Port of the ${what}; also ${variable(name)}` })),
-  { name: 'task-app', type: 'string', default: process.env.TASK_APP || 'node', help: 'Which Task API: node or python (needs fastapi, httpx and uvicorn)' },
-  { name: 'notifications-app', type: 'string', default: process.env.NOTIFICATIONS_APP || 'node', help: 'Which Notification Service: node or go' },
-  { name: 'resources', type: 'string', default: process.env.RESOURCES || '', help: 'redis, postgresql or a folder with YAML, instead of the embedded components; also RESOURCES' },
-  { name: 'data-dir', type: 'string', default: process.env.OUTRIDER_DATA_DIR || join(here, '.outrider'), help: 'Where the embedded components keep their data' },
+  ...PORTS.map(
+    ([name, port, what]): Flag => ({
+      name,
+      type: 'int',
+      default: Number(process.env[variable(name)] || port),
+      help: `Port of the ${what}; also ${variable(name)}`,
+    }),
+  ),
+  {
+    name: 'task-app',
+    type: 'string',
+    default: process.env.TASK_APP || 'node',
+    help: 'Which Task API: node or python (needs fastapi, httpx and uvicorn)',
+  },
+  {
+    name: 'notifications-app',
+    type: 'string',
+    default: process.env.NOTIFICATIONS_APP || 'node',
+    help: 'Which Notification Service: node or go',
+  },
+  {
+    name: 'resources',
+    type: 'string',
+    default: process.env.RESOURCES || '',
+    help: 'redis, postgresql or a folder with YAML, instead of the embedded components; also RESOURCES',
+  },
+  {
+    name: 'data-dir',
+    type: 'string',
+    default: process.env.OUTRIDER_DATA_DIR || join(here, '.outrider'),
+    help: 'Where the embedded components keep their data',
+  },
   { name: 'help', short: 'h', type: 'boolean', help: 'Show this' },
 ]
 
@@ -59,13 +86,17 @@ async function main(args: readonly string[]): Promise<number> {
   const reporter = createReporter()
   const parsed = parseArgs(args, FLAGS)
   if (parsed.on('help')) {
-    reporter.plain(`Starts the Task API and the Notification Service, each with its sidecar.\n\nUsage:\n  npm start -- [flags]\n\nFlags:\n${flagHelp(FLAGS)}`)
+    reporter.plain(
+      `Starts the Task API and the Notification Service, each with its sidecar.\n\nUsage:\n  npm start -- [flags]\n\nFlags:\n${flagHelp(FLAGS)}`,
+    )
     return 0
   }
   let free = true
   for (const [name, , what] of PORTS) {
     if (await portAvailable(parsed.number(name))) continue
-    reporter.failure(`Port ${parsed.number(name)} for the ${what} is taken: choose another one with npm start -- --${name} N, or ${variable(name)}=N npm start`)
+    reporter.failure(
+      `Port ${parsed.number(name)} for the ${what} is taken: choose another one with npm start -- --${name} N, or ${variable(name)}=N npm start`,
+    )
     free = false
   }
   const taskCommand = COMMANDS[`task-app ${parsed.text('task-app')}`]
@@ -84,7 +115,14 @@ async function main(args: readonly string[]): Promise<number> {
   if (!existsSync(secrets)) copyFileSync(join(here, 'secrets.json'), secrets)
 
   const plan = (appId: string, command: string[], appPort: number, daprHttpPort: number): ManyPlan => {
-    const settings = { ...emptySettings(appId, dataDir), appPort, daprHttpPort, appProtocol: 'http', embedded: resources === '', resourcesPaths: resources === '' ? [] : [resources] }
+    const settings = {
+      ...emptySettings(appId, dataDir),
+      appPort,
+      daprHttpPort,
+      appProtocol: 'http',
+      embedded: resources === '',
+      resourcesPaths: resources === '' ? [] : [resources],
+    }
     const logDirectory = join(dataDir, 'logs')
     return {
       settings,
@@ -108,7 +146,8 @@ async function main(args: readonly string[]): Promise<number> {
   ]
   const onReady = async (signal: AbortSignal) => {
     for (const { settings } of plans) {
-      if (!(await waitUntilAccepts({ port: settings.appPort }, START_TIMEOUT, signal)) && !signal.aborted) throw new Error(`${settings.appId} does not listen on port ${settings.appPort} after ${START_TIMEOUT / 1000} s`)
+      if (!(await waitUntilAccepts({ port: settings.appPort }, START_TIMEOUT, signal)) && !signal.aborted)
+        throw new Error(`${settings.appId} does not listen on port ${settings.appPort} after ${START_TIMEOUT / 1000} s`)
       await untilHealthy(settings.daprHttpPort, settings.appId, signal)
     }
     if (signal.aborted) return

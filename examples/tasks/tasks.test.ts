@@ -24,7 +24,9 @@ interface Notification {
 }
 
 function start(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'start.ts'), '--data-dir', dataDir, ...args], { env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'start.ts'), '--data-dir', dataDir, ...args], {
+    env: { ...process.env, ...env },
+  })
   const output = { text: '' }
   const waiting = new Set<() => void>()
   for (const stream of [child.stdout, child.stderr]) {
@@ -39,7 +41,8 @@ function start(args: string[], env: Record<string, string> = {}) {
       const more = new Promise<'more'>((done) => waiting.add(() => done('more')))
       const what = await Promise.race([more, ended.then(() => 'ended' as const)])
       waiting.clear()
-      if (what === 'ended' && !output.text.includes(text)) assert.fail(`the demo ended without saying ${text}:\n${output.text}\n${sidecarLogs()}`)
+      if (what === 'ended' && !output.text.includes(text))
+        assert.fail(`the demo ended without saying ${text}:\n${output.text}\n${sidecarLogs()}`)
     }
   }
   return { child, output, ended, says }
@@ -47,23 +50,41 @@ function start(args: string[], env: Record<string, string> = {}) {
 
 function sidecarLogs(): string {
   const folder = join(dataDir, 'logs')
-  return readdirSync(folder).map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`).join('\n')
+  return readdirSync(folder)
+    .map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`)
+    .join('\n')
 }
 
 test('a task travels through both services and back, retries included; Ctrl-C leaves nothing behind', { timeout: 60_000 }, async () => {
   const [task, notifications, taskSidecar, notificationsSidecar] = await freePorts(4)
-  const ports = ['--task-port', task, '--notifications-port', notifications, '--task-sidecar-port', taskSidecar, '--notifications-sidecar-port', notificationsSidecar].map(String)
+  const ports = [
+    '--task-port',
+    task,
+    '--notifications-port',
+    notifications,
+    '--task-sidecar-port',
+    taskSidecar,
+    '--notifications-sidecar-port',
+    notificationsSidecar,
+  ].map(String)
   const demo = start(ports, { FAIL_FIRST: '2' })
   await demo.says('Ctrl-C ends everything.')
   assert.match(demo.output.text, /Started Dapr with app id "task-api"/)
   assert.match(demo.output.text, /Started Dapr with app id "notifications"/)
 
-  const created = await fetch(`http://127.0.0.1:${task}/tasks`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"title":"buy milk"}' })
+  const created = await fetch(`http://127.0.0.1:${task}/tasks`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"title":"buy milk"}',
+  })
   const { id } = (await created.json()) as { id: string }
   assert.equal(created.status, 201)
   await demo.says(`received task-created for ${id}`)
   const shown = (await (await fetch(`http://127.0.0.1:${notifications}/notifications`)).json()) as Notification[]
-  assert.deepEqual(shown.map((one) => [one.taskId, one.title, one.attempts]), [[id, 'buy milk', 3]])
+  assert.deepEqual(
+    shown.map((one) => [one.taskId, one.title, one.attempts]),
+    [[id, 'buy milk', 3]],
+  )
   const stored = (await (await fetch(`http://127.0.0.1:${task}/tasks/${id}`)).json()) as { status: string }
   assert.equal(stored.status, 'notified')
   const unkeyed = await fetch(`http://127.0.0.1:${task}/tasks/${id}/notified`, { method: 'POST', body: '{}' })
@@ -73,7 +94,8 @@ test('a task travels through both services and back, retries included; Ctrl-C le
   assert.equal(running.length, 2)
   demo.child.kill('SIGINT')
   assert.equal(await demo.ended, 0, demo.output.text)
-  for (const one of running) for (const pid of [one.daprdPid, one.appPid]) assert.equal(stillRuns(pid, ''), false, `process ${pid} of ${one.appId} still runs`)
+  for (const one of running)
+    for (const pid of [one.daprdPid, one.appPid]) assert.equal(stillRuns(pid, ''), false, `process ${pid} of ${one.appId} still runs`)
   assert.deepEqual(new Instances(dataDir).running(), [])
 })
 
@@ -82,8 +104,17 @@ test('a taken port is named together with the way to choose another', async () =
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
   const [a, b, c] = await freePorts(3)
-  const demo = start(['--task-port', String(port), ...['--notifications-port', a, '--task-sidecar-port', b, '--notifications-sidecar-port', c].map(String)])
+  const demo = start([
+    '--task-port',
+    String(port),
+    ...['--notifications-port', a, '--task-sidecar-port', b, '--notifications-sidecar-port', c].map(String),
+  ])
   assert.equal(await demo.ended, 1)
   server.close()
-  assert.ok(demo.output.text.includes(`Port ${port} for the Task API is taken: choose another one with npm start -- --task-port N, or TASK_PORT=N npm start`), demo.output.text)
+  assert.ok(
+    demo.output.text.includes(
+      `Port ${port} for the Task API is taken: choose another one with npm start -- --task-port N, or TASK_PORT=N npm start`,
+    ),
+    demo.output.text,
+  )
 })

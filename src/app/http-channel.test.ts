@@ -60,7 +60,11 @@ test('a slow reader holds the app back instead of filling memory', async () => {
     const pump = () => {
       while (written < 400 && response.write(chunk)) written++
       if (written >= 400) response.end()
-      else response.once('drain', () => (written++, pump()))
+      else
+        response.once('drain', () => {
+          written++
+          pump()
+        })
     }
     pump()
   })

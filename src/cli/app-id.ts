@@ -1,7 +1,13 @@
 import { randomInt } from 'node:crypto'
 
-const FIRST = 'amber brisk calm daring eager fabled gentle hidden ivory jolly keen lucid mellow noble opal proud quiet rapid sunny tidy upbeat vivid witty young'.split(' ')
-const SECOND = 'badger cedar dune ember falcon grove harbor island jasper kestrel lagoon meadow nectar otter pebble quartz raven summit thicket umbra valley willow yarrow zephyr'.split(' ')
+const FIRST =
+  'amber brisk calm daring eager fabled gentle hidden ivory jolly keen lucid mellow noble opal proud quiet rapid sunny tidy upbeat vivid witty young'.split(
+    ' ',
+  )
+const SECOND =
+  'badger cedar dune ember falcon grove harbor island jasper kestrel lagoon meadow nectar otter pebble quartz raven summit thicket umbra valley willow yarrow zephyr'.split(
+    ' ',
+  )
 
 /** A readable app id of two words that is not among `taken`. */
 export function inventAppId(taken: ReadonlySet<string>): string {

@@ -11,7 +11,10 @@ const FLAGS: readonly Flag[] = [
 ]
 
 test('flags and words mix; all spellings are read', () => {
-  const parsed = parseArgs(['node', '--app-id', 'x', '-p8000', 'app.mjs', '--verbose', '--resources-path', 'a,b', '--resources-path=c'], FLAGS)
+  const parsed = parseArgs(
+    ['node', '--app-id', 'x', '-p8000', 'app.mjs', '--verbose', '--resources-path', 'a,b', '--resources-path=c'],
+    FLAGS,
+  )
   assert.deepEqual(parsed.words, ['node', 'app.mjs'])
   assert.equal(parsed.text('app-id'), 'x')
   assert.equal(parsed.number('app-port'), 8000)
@@ -52,7 +55,16 @@ test('what cannot be understood is a usage error with the words of Dapr', () => 
   assert.equal(message(['-x1']), "unknown shorthand flag: 'x' in -x1")
   assert.equal(message(['--app-id']), 'flag needs an argument: --app-id')
   assert.match(message(['-p', 'many']), /invalid argument "many" for "-p, --app-port" flag/)
-  assert.equal(message([], [{ name: 'a', type: 'string', help: '', required: true }, { name: 'b', type: 'string', help: '', required: true }]), 'required flag(s) "a", "b" not set')
+  assert.equal(
+    message(
+      [],
+      [
+        { name: 'a', type: 'string', help: '', required: true },
+        { name: 'b', type: 'string', help: '', required: true },
+      ],
+    ),
+    'required flag(s) "a", "b" not set',
+  )
 })
 
 test('a deprecated flag works, warns, and is not in the help', () => {

@@ -1,3 +1,4 @@
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Level } from '../telemetry/log.ts'
 import { type DaprdEnvironment, readEnvironment } from './environment.ts'
@@ -171,7 +172,7 @@ export function parseFlags(
     buildInfo: read.bool('build-info') ?? false,
     help: read.bool('help') ?? false,
     outriderEmbedded: read.bool('outrider-embedded') ?? false,
-    outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || process.cwd(), '.outrider'),
+    outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || homedir(), '.outrider'),
     environment,
     given,
   }

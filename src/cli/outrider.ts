@@ -7,7 +7,10 @@ enableCompileCache()
 
 /** Every command, with its module: nothing is loaded that was not asked for. */
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
-  run: { summary: 'Run an app with a sidecar beside it, or several from a run file', load: async () => (await import('./commands/run.ts')).run },
+  run: {
+    summary: 'Run an app with a sidecar beside it, or several from a run file',
+    load: async () => (await import('./commands/run.ts')).run,
+  },
   list: { summary: 'Show the running sidecars and their apps', load: async () => (await import('./commands/list.ts')).list },
   stop: { summary: 'Stop running apps and their sidecars', load: async () => (await import('./commands/stop.ts')).stop },
   invoke: { summary: 'Call a method of a running app', load: async () => (await import('./commands/invoke.ts')).invoke },
@@ -65,7 +68,9 @@ async function main(args: readonly string[]): Promise<number> {
   if (!entry) {
     const what = name.startsWith('-') ? `unknown flag: ${name}` : `unknown command "${name}" for "outrider"`
     const near = Object.keys(COMMANDS).filter((known) => known.startsWith(name.slice(0, 2)))
-    process.stderr.write(`Error: ${what}\n${near.length > 0 ? `Did you mean ${near.join(' or ')}?\n` : ''}Run 'outrider --help' for usage.\n`)
+    process.stderr.write(
+      `Error: ${what}\n${near.length > 0 ? `Did you mean ${near.join(' or ')}?\n` : ''}Run 'outrider --help' for usage.\n`,
+    )
     return 255
   }
   const command = await entry.load()
@@ -82,7 +87,8 @@ async function main(args: readonly string[]): Promise<number> {
     return await command.run({ parsed, reporter })
   } catch (error) {
     if (error instanceof UsageError) {
-      const apart = name === 'run' && /^unknown/.test(error.message) ? "\nIf it belongs to your app's command, put -- before the command." : ''
+      const apart =
+        name === 'run' && /^unknown/.test(error.message) ? "\nIf it belongs to your app's command, put -- before the command." : ''
       process.stderr.write(`Error: ${error.message}\n${usageOf(command, flags)}\n${apart}`)
       return 255
     }

@@ -29,7 +29,13 @@ if (flags.help) {
   process.exitCode = await (await import('./wait.ts')).waitForOutbound(flags.daprHttpPort)
 } else {
   const sink = flags.logFile ? createWriteStream(flags.logFile, { flags: 'a' }) : process.stdout
-  const log = createLogger({ level: flags.logLevel, json: flags.logAsJson, appId: flags.appId, version: VERSION, write: (line) => void sink.write(`${line}\n`) })
+  const log = createLogger({
+    level: flags.logLevel,
+    json: flags.logAsJson,
+    appId: flags.appId,
+    version: VERSION,
+    write: (line) => void sink.write(`${line}\n`),
+  })
   for (const warning of warnings) log.warn(warning)
   const inert = [...flags.given].filter((name) => (NOT_ACTED_UPON as readonly string[]).includes(name))
   if (inert.length > 0) log.warn(`accepted, without effect in this version: ${inert.map((name) => `--${name}`).join(', ')}`)

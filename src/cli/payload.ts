@@ -31,5 +31,8 @@ export function sidecarOf(parsed: Parsed, appId: string, missing: string): Insta
   const found = instances.find(appId)
   if (found) return found
   const ids = instances.running().map((instance) => instance.appId)
-  throw new CommandError(missing, ids.length > 0 ? `running now: ${ids.join(', ')}` : `nothing runs with data folder ${dataDir}; start an app with outrider run`)
+  throw new CommandError(
+    missing,
+    ids.length > 0 ? `running now: ${ids.join(', ')}` : `nothing runs with data folder ${dataDir}; start an app with outrider run`,
+  )
 }

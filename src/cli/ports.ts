@@ -54,7 +54,11 @@ export function accepts(target: { port: number } | { path: string }): Promise<bo
 }
 
 /** Waits until something accepts connections there; false when `timeout` milliseconds passed or `signal` fired first. */
-export async function waitUntilAccepts(target: { port: number } | { path: string }, timeout: number, signal: AbortSignal): Promise<boolean> {
+export async function waitUntilAccepts(
+  target: { port: number } | { path: string },
+  timeout: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   const end = Date.now() + timeout
   while (!signal.aborted && Date.now() < end) {
     if (await accepts(target)) return true

@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { StringDecoder } from 'node:string_decoder'
 import type { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /** How a process ended; `error` when it could not be started at all. */
@@ -33,8 +33,12 @@ export function launch(command: string, args: readonly string[], options: Launch
   const child = spawn(command, args, { cwd: options.cwd, env: options.env, stdio: options.stdio, detached: true })
   let ending: Ending | undefined
   const ended = new Promise<Ending>((done) => {
-    child.once('error', (error) => done((ending ??= { code: null, signal: null, error })))
-    child.once('exit', (code, signal) => done((ending ??= { code, signal })))
+    const end = (how: Ending) => {
+      ending ??= how
+      done(ending)
+    }
+    child.once('error', (error) => end({ code: null, signal: null, error }))
+    child.once('exit', (code, signal) => end({ code, signal }))
   })
   const pid = child.pid ?? 0
   return {

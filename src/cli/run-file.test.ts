@@ -54,7 +54,10 @@ apps:
 
 test('without resources the embedded components are taken, and that is said once', () => {
   const { plans, notes } = parse(`version: 1\ncommon: {runtimePath: runtime}\napps: [{appDirPath: one}, {appDirPath: one, appID: b}]`)
-  assert.deepEqual(plans.map((plan) => plan.settings.embedded), [true, true])
+  assert.deepEqual(
+    plans.map((plan) => plan.settings.embedded),
+    [true, true],
+  )
   assert.equal(notes.length, 1)
 })
 
@@ -69,19 +72,37 @@ test("Dapr's own components folder is used when it holds any", () => {
 for (const [what, text, message] of [
   ['no version', 'apps: []', /required field 'version' not found in the provided run template file$/],
   ['no folder', 'version: 1\napps: [{appID: a}]', /required field 'appDirPath' not found/],
-  ['a missing folder', 'version: 1\napps: [{appDirPath: nowhere}]', /error in getting the file info for .*\/nowhere: stat .*\/nowhere: no such file or directory$/],
+  [
+    'a missing folder',
+    'version: 1\napps: [{appDirPath: nowhere}]',
+    /error in getting the file info for .*\/nowhere: stat .*\/nowhere: no such file or directory$/,
+  ],
   ['a strange destination', 'version: 1\napps: [{appDirPath: one, appLogDestination: foo}]', /invalid log destination type: foo$/],
-  ['a strange policy', 'version: 1\napps: [{appDirPath: one, containerImagePullPolicy: foo}]', /invalid containerImagePullPolicy: foo, allowed values: Always, Never, IfNotPresent$/],
-  ['a command that is text', 'version: 1\napps: [{appDirPath: one, command: node app}]', /error in parsing the provided app config file: yaml: /],
+  [
+    'a strange policy',
+    'version: 1\napps: [{appDirPath: one, containerImagePullPolicy: foo}]',
+    /invalid containerImagePullPolicy: foo, allowed values: Always, Never, IfNotPresent$/,
+  ],
+  [
+    'a command that is text',
+    'version: 1\napps: [{appDirPath: one, command: node app}]',
+    /error in parsing the provided app config file: yaml: /,
+  ],
   ['broken YAML', 'version: [', /error in parsing the provided app config file: yaml: /],
 ] as const) {
   test(`${what} is refused in the words of Dapr's tool`, () => {
-    assert.throws(() => parse(text), (error: Error) => error.message.startsWith('Error getting apps from config file: ') && message.test(error.message))
+    assert.throws(
+      () => parse(text),
+      (error: Error) => error.message.startsWith('Error getting apps from config file: ') && message.test(error.message),
+    )
   })
 }
 
 test('a folder means its dapr.yaml; other files are refused', () => {
-  assert.throws(() => locateRunFile('nowhere', base), /Failed to get run file path: error getting file info for nowhere: stat nowhere: no such file or directory/)
+  assert.throws(
+    () => locateRunFile('nowhere', base),
+    /Failed to get run file path: error getting file info for nowhere: stat nowhere: no such file or directory/,
+  )
   assert.throws(() => locateRunFile('shared', base), /error in validating the file path ".*shared\/dapr\.yaml"/)
   writeFileSync(join(base, 'foo.txt'), '')
   assert.throws(() => locateRunFile('foo.txt', base), /file "foo.txt" is not a YAML file/)

@@ -19,22 +19,48 @@ export interface RunFile {
 type Fields = Record<string, unknown>
 
 const TEXT_FIELDS = [
-  ['appProtocol', 'appProtocol'], ['apiListenAddresses', 'apiListenAddresses'], ['logLevel', 'logLevel'], ['placementHostAddress', 'placementHostAddress'],
-  ['schedulerHostAddress', 'schedulerHostAddress'], ['maxBodySize', 'maxBodySize'], ['readBufferSize', 'readBufferSize'],
-  ['appHealthCheckPath', 'appHealthCheckPath'], ['unixDomainSocket', 'unixDomainSocket'], ['appChannelAddress', 'appChannelAddress'],
+  ['appProtocol', 'appProtocol'],
+  ['apiListenAddresses', 'apiListenAddresses'],
+  ['logLevel', 'logLevel'],
+  ['placementHostAddress', 'placementHostAddress'],
+  ['schedulerHostAddress', 'schedulerHostAddress'],
+  ['maxBodySize', 'maxBodySize'],
+  ['readBufferSize', 'readBufferSize'],
+  ['appHealthCheckPath', 'appHealthCheckPath'],
+  ['unixDomainSocket', 'unixDomainSocket'],
+  ['appChannelAddress', 'appChannelAddress'],
 ] as const satisfies readonly (readonly [string, keyof Settings])[]
 const NUMBER_FIELDS = [
-  ['appPort', 'appPort'], ['daprHTTPPort', 'daprHttpPort'], ['daprGRPCPort', 'daprGrpcPort'], ['daprInternalGRPCPort', 'daprInternalGrpcPort'],
-  ['metricsPort', 'metricsPort'], ['profilePort', 'profilePort'], ['appMaxConcurrency', 'appMaxConcurrency'],
-  ['appHealthProbeInterval', 'appHealthProbeInterval'], ['appHealthProbeTimeout', 'appHealthProbeTimeout'], ['appHealthThreshold', 'appHealthThreshold'],
+  ['appPort', 'appPort'],
+  ['daprHTTPPort', 'daprHttpPort'],
+  ['daprGRPCPort', 'daprGrpcPort'],
+  ['daprInternalGRPCPort', 'daprInternalGrpcPort'],
+  ['metricsPort', 'metricsPort'],
+  ['profilePort', 'profilePort'],
+  ['appMaxConcurrency', 'appMaxConcurrency'],
+  ['appHealthProbeInterval', 'appHealthProbeInterval'],
+  ['appHealthProbeTimeout', 'appHealthProbeTimeout'],
+  ['appHealthThreshold', 'appHealthThreshold'],
 ] as const satisfies readonly (readonly [string, keyof Settings])[]
 const SWITCH_FIELDS = [
-  ['enableProfiling', 'enableProfiling'], ['enableApiLogging', 'enableApiLogging'], ['enableAppHealthCheck', 'enableAppHealthCheck'],
-  ['appSSL', 'appSsl'], ['outriderEmbedded', 'embedded'],
+  ['enableProfiling', 'enableProfiling'],
+  ['enableApiLogging', 'enableApiLogging'],
+  ['enableAppHealthCheck', 'enableAppHealthCheck'],
+  ['appSSL', 'appSsl'],
+  ['outriderEmbedded', 'embedded'],
 ] as const satisfies readonly (readonly [string, keyof Settings])[]
 
 /** Keys that only an app has; in `common` they mean nothing. */
-const APP_ONLY = new Set(['appPort', 'daprHTTPPort', 'daprGRPCPort', 'daprInternalGRPCPort', 'metricsPort', 'profilePort', 'unixDomainSocket', 'appChannelAddress'])
+const APP_ONLY = new Set([
+  'appPort',
+  'daprHTTPPort',
+  'daprGRPCPort',
+  'daprInternalGRPCPort',
+  'metricsPort',
+  'profilePort',
+  'unixDomainSocket',
+  'appChannelAddress',
+])
 
 /** The file that `-f` means: `-` is standard input, a folder its dapr.yaml. Throws CommandError. */
 export function locateRunFile(given: string, cwd = process.cwd()): string {
@@ -45,7 +71,9 @@ export function locateRunFile(given: string, cwd = process.cwd()): string {
   if (statSync(path).isDirectory()) {
     const inside = join(path, 'dapr.yaml')
     if (existsSync(inside)) return inside
-    throw fail(`error in validating the file path "${inside}": error in getting the file info for ${inside}: stat ${inside}: no such file or directory`)
+    throw fail(
+      `error in validating the file path "${inside}": error in getting the file info for ${inside}: stat ${inside}: no such file or directory`,
+    )
   }
   if (!/\.ya?ml$/.test(path)) throw fail(`file "${given}" is not a YAML file`)
   return path
@@ -88,21 +116,25 @@ interface Surroundings {
 }
 
 function planOf(app: Fields, common: Fields, around: Surroundings): ManyPlan {
-  if (typeof app.appDirPath !== 'string' || app.appDirPath === '') throw problem("required field 'appDirPath' not found in the provided app config file")
+  if (typeof app.appDirPath !== 'string' || app.appDirPath === '')
+    throw problem("required field 'appDirPath' not found in the provided app config file")
   const appDir = existing(fromBase(around.base, app.appDirPath))
   const appId = textOf(app.appID) || basename(appDir)
   const settings = emptySettings(appId, around.dataDir)
   // A value of its type's zero counts as absent, in an app as in `common`.
   const inherited = (key: string): unknown => (isZero(app[key]) ? common[key] : app[key])
-  for (const [key, field] of TEXT_FIELDS) settings[field] = key === 'schedulerHostAddress' || key === 'placementHostAddress' ? textOf(app[key] ?? common[key]) : textOf(inherited(key))
+  for (const [key, field] of TEXT_FIELDS)
+    settings[field] =
+      key === 'schedulerHostAddress' || key === 'placementHostAddress' ? textOf(app[key] ?? common[key]) : textOf(inherited(key))
   for (const [key, field] of NUMBER_FIELDS) settings[field] = numberOf(key, inherited(key))
   for (const [key, field] of SWITCH_FIELDS) settings[field] = inherited(key) === true
 
-  settings.config = firstOf(
-    pathsIn(app, ['configFilePath'], appDir),
-    ifThere(join(appDir, '.dapr', 'config.yaml')),
-    pathsIn(common, ['configFilePath'], around.base),
-  )[0] ?? ''
+  settings.config =
+    firstOf(
+      pathsIn(app, ['configFilePath'], appDir),
+      ifThere(join(appDir, '.dapr', 'config.yaml')),
+      pathsIn(common, ['configFilePath'], around.base),
+    )[0] ?? ''
   settings.resourcesPaths = firstOf(
     pathsIn(app, ['resourcesPaths', 'resourcesPath'], appDir),
     ifThere(join(appDir, '.dapr', 'resources')),
@@ -117,7 +149,8 @@ function planOf(app: Fields, common: Fields, around: Surroundings): ManyPlan {
     throw problem(`invalid containerImagePullPolicy: ${policy}, allowed values: Always, Never, IfNotPresent`)
   }
   const command = app.command ?? []
-  if (!Array.isArray(command)) throw problem(`error in parsing the provided app config file: yaml: command of app "${appId}" is not a list of words`)
+  if (!Array.isArray(command))
+    throw problem(`error in parsing the provided app config file: yaml: command of app "${appId}" is not a list of words`)
   const appLogDestination = destination(inherited('appLogDestination'), 'fileAndConsole')
   const daprdLogDestination = destination(inherited('daprdLogDestination'), 'file')
   const logDirectory = join(appDir, '.dapr', 'logs')
@@ -164,7 +197,9 @@ function record(value: unknown): Fields {
 }
 
 function isZero(value: unknown): boolean {
-  return value === undefined || value === null || value === '' || value === 0 || value === false || (Array.isArray(value) && value.length === 0)
+  return (
+    value === undefined || value === null || value === '' || value === 0 || value === false || (Array.isArray(value) && value.length === 0)
+  )
 }
 
 function textOf(value: unknown): string {

@@ -4,9 +4,20 @@ import { stripVTControlCharacters } from 'node:util'
 import { messageOf } from '../errors.ts'
 import { Instances } from './instances.ts'
 import { type Ending, eachLine, type Managed, signalTo } from './process.ts'
-import { addressesOf, APP_GRACE, failureOf, instanceOf, type Plan, SIDECAR_GRACE, startApp, startSidecar, waitForSidecar, writeMetadata } from './session.ts'
+import {
+  APP_GRACE,
+  addressesOf,
+  failureOf,
+  instanceOf,
+  type Plan,
+  SIDECAR_GRACE,
+  startApp,
+  startSidecar,
+  waitForSidecar,
+  writeMetadata,
+} from './session.ts'
 import { choosePorts } from './settings.ts'
-import { coloursWanted, CommandError, createReporter, type Reporter, type Writer } from './status.ts'
+import { CommandError, coloursWanted, createReporter, type Reporter, type Writer } from './status.ts'
 import { listenForStop, type StopSignal } from './stop-signal.ts'
 
 export type Destination = 'file' | 'console' | 'fileAndConsole'
@@ -82,7 +93,13 @@ export async function runMany(plans: readonly ManyPlan[], options: ManyOptions):
   return code
 }
 
-async function startOne(plan: ManyPlan, started: Started[], reporter: Reporter, stop: StopSignal, left: (text: string) => void): Promise<void> {
+async function startOne(
+  plan: ManyPlan,
+  started: Started[],
+  reporter: Reporter,
+  stop: StopSignal,
+  left: (text: string) => void,
+): Promise<void> {
   const { settings } = plan
   const id = settings.appId
   reporter.info(`Validating config and starting app "${id}"`)

@@ -1,7 +1,19 @@
 import { rmSync } from 'node:fs'
 import { Instances } from './instances.ts'
 import { type Ending, type Managed, signalTo } from './process.ts'
-import { addressesOf, APP_GRACE, failureOf, findProgram, instanceOf, type Plan, SIDECAR_GRACE, startApp, startSidecar, waitForSidecar, writeMetadata } from './session.ts'
+import {
+  APP_GRACE,
+  addressesOf,
+  failureOf,
+  findProgram,
+  instanceOf,
+  type Plan,
+  SIDECAR_GRACE,
+  startApp,
+  startSidecar,
+  waitForSidecar,
+  writeMetadata,
+} from './session.ts'
 import { socketPath } from './settings.ts'
 import type { Reporter } from './status.ts'
 import { listenForStop } from './stop-signal.ts'
@@ -58,7 +70,11 @@ async function end(sidecar: Managed, app: Managed | undefined, reporter: Reporte
   if (asked) reporter.info('\nterminated signal received: shutting down')
   if (sidecarFailure) reporter.failure(`The daprd process exited with error code: ${sidecarFailure}`)
   if (appEnding && appFailure) {
-    reporter.failure(appEnding.code === null ? `The App process was terminated by ${appFailure}` : `The App process exited with error code: ${appEnding.code}`)
+    reporter.failure(
+      appEnding.code === null
+        ? `The App process was terminated by ${appFailure}`
+        : `The App process exited with error code: ${appEnding.code}`,
+    )
   }
 
   await sidecar.stop(SIDECAR_GRACE)
@@ -67,7 +83,9 @@ async function end(sidecar: Managed, app: Managed | undefined, reporter: Reporte
 
   await app?.stop(APP_GRACE)
   if (appEnding && appFailure) {
-    reporter.failure(`Error exiting App: ${appEnding.code === null ? `app terminated by ${appFailure}` : `app exited with status ${appEnding.code}`}`)
+    reporter.failure(
+      `Error exiting App: ${appEnding.code === null ? `app terminated by ${appFailure}` : `app exited with status ${appEnding.code}`}`,
+    )
   } else if (app) reporter.success('Exited App successfully')
   return sidecarFailure || appFailure ? 1 : 0
 }

@@ -64,7 +64,8 @@ class Tool {
     const gone = once(this.child, 'close').then(() => 'gone')
     while (!this.out.includes(text)) {
       const more = new Promise((done) => this.#waiting.add(() => done('more')))
-      if ((await Promise.race([more, gone])) === 'gone' && !this.out.includes(text)) assert.fail(`never said ${text}:\n${this.out}\n${this.err}`)
+      if ((await Promise.race([more, gone])) === 'gone' && !this.out.includes(text))
+        assert.fail(`never said ${text}:\n${this.out}\n${this.err}`)
       this.#waiting.clear()
     }
   }
@@ -79,7 +80,8 @@ const call = async (...args: string[]) => {
   return { code: await tool.end(), out: tool.out, err: tool.err }
 }
 const pidsIn = (text: string) => [...text.matchAll(/PID=(\d+)/g)].map((match) => Number(match[1]))
-const APP = "console.log('APP UP PID=' + process.pid, process.env.APP_ID, process.env.APP_PORT, process.env.DAPR_HTTP_PORT > 0); setInterval(() => {}, 1e6)"
+const APP =
+  "console.log('APP UP PID=' + process.pid, process.env.APP_ID, process.env.APP_PORT, process.env.DAPR_HTTP_PORT > 0); setInterval(() => {}, 1e6)"
 
 test('an app and its sidecar run, are listed, reached and stopped together', async () => {
   const tool = new Tool(['run', '--app-id', 'one', '--app-port', '8123', '--', process.execPath, '-e', APP])
@@ -116,7 +118,10 @@ test('an app and its sidecar run, are listed, reached and stopped together', asy
 
   assert.equal((await call('stop', 'one')).out, '✅  app stopped successfully: one\n')
   assert.equal(await tool.end(), 0)
-  assert.ok(tool.out.endsWith('ℹ️  \nterminated signal received: shutting down\n✅  Exited Dapr successfully\n✅  Exited App successfully\n'), tool.out)
+  assert.ok(
+    tool.out.endsWith('ℹ️  \nterminated signal received: shutting down\n✅  Exited Dapr successfully\n✅  Exited App successfully\n'),
+    tool.out,
+  )
   for (const pid of [row.daprdPid, ...pidsIn(tool.out)]) assert.equal(stillRuns(pid, ''), false)
   assert.deepEqual(JSON.parse((await call('list', '-o', 'json')).out), [])
 })
@@ -175,11 +180,22 @@ test('a run file starts its apps in order, prefixes their output and ends with e
   await tool.says('Started Dapr with app id "b"')
   await tool.says('== APP - a == APP UP')
   await tool.says('== APP - b == APP UP')
-  assert.match(tool.out, /^⚠ {2}The following flags are ignored when using --run-file and should be configured in the run file instead: app-id\n/)
-  const order = ['Validating config and starting app "a"', 'Started Dapr with app id "a". HTTP Port: ', `Writing log files to directory : ${join(home, 'pair/a/.dapr/logs')}`, 'Validating config and starting app "b"']
+  assert.match(
+    tool.out,
+    /^⚠ {2}The following flags are ignored when using --run-file and should be configured in the run file instead: app-id\n/,
+  )
+  const order = [
+    'Validating config and starting app "a"',
+    'Started Dapr with app id "a". HTTP Port: ',
+    `Writing log files to directory : ${join(home, 'pair/a/.dapr/logs')}`,
+    'Validating config and starting app "b"',
+  ]
   const places = order.map((line) => tool.out.indexOf(`ℹ️  ${line}`))
-  assert.ok(places[0] as number >= 0)
-  assert.deepEqual(places, places.toSorted((x, y) => x - y))
+  assert.ok((places[0] as number) >= 0)
+  assert.deepEqual(
+    places,
+    places.toSorted((x, y) => x - y),
+  )
   assert.match(tool.out, /== APP - a == APP UP PID=\d+ a mine true/)
   assert.doesNotMatch(tool.out, /stub sidecar log line/)
   const logs = join(home, 'pair/a/.dapr/logs')

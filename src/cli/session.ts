@@ -1,5 +1,5 @@
-import { accessSync, constants, statSync } from 'node:fs'
 import type { StdioOptions } from 'node:child_process'
+import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { Instance } from './instances.ts'
@@ -80,7 +80,13 @@ export async function waitForSidecar(plan: Plan, sidecar: Managed, reporter: Rep
 }
 
 /** Tells the sidecar who runs it and what its app is; the values show in its metadata. Failures are warnings. */
-export async function writeMetadata(plan: Plan, sidecar: Managed, app: Managed | undefined, reporter: Reporter, stop: AbortSignal): Promise<boolean> {
+export async function writeMetadata(
+  plan: Plan,
+  sidecar: Managed,
+  app: Managed | undefined,
+  reporter: Reporter,
+  stop: AbortSignal,
+): Promise<boolean> {
   const { settings } = plan
   const address = { httpPort: settings.daprHttpPort, socket: socketPath(settings, 'http') }
   const signal = endOf(sidecar, stop)

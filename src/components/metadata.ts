@@ -36,7 +36,8 @@ export function parseDuration(text: string, unit = 1000): number | undefined {
   const rest = trimmed.replace(/^[+-]/, '')
   if (!/^(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$/.test(rest)) return undefined
   let total = 0
-  for (const [, amount, name] of rest.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) total += Number(amount) * (UNITS[name as string] as number)
+  for (const [, amount, name] of rest.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g))
+    total += Number(amount) * (UNITS[name as string] as number)
   return sign * total
 }
 
@@ -53,7 +54,9 @@ export function parseMetadata(fields: readonly MetadataField[], properties: Read
   const given = new Map(Object.entries(properties).map(([name, value]) => [name.toLowerCase(), value]))
   const values: MetadataValues = {}
   for (const field of fields) {
-    const raw = [field.name, ...(field.aliases ?? [])].map((name) => given.get(name.toLowerCase())).find((value) => value !== undefined && value !== '')
+    const raw = [field.name, ...(field.aliases ?? [])]
+      .map((name) => given.get(name.toLowerCase()))
+      .find((value) => value !== undefined && value !== '')
     if (raw === undefined && field.required) throw new MetadataError(`missing required metadata field ${field.name}: ${field.description}`)
     const text = raw ?? field.default
     values[field.name] = text === undefined ? undefined : parseValue(field, text)
@@ -80,7 +83,8 @@ function parseValue(field: MetadataField, text: string): string | boolean | numb
     case 'int':
     case 'number': {
       const value = Number(text)
-      if (text.trim() === '' || !Number.isFinite(value) || (field.kind === 'int' && !Number.isInteger(value))) return refuse(field.kind === 'int' ? 'a whole number' : 'a number')
+      if (text.trim() === '' || !Number.isFinite(value) || (field.kind === 'int' && !Number.isInteger(value)))
+        return refuse(field.kind === 'int' ? 'a whole number' : 'a number')
       if (field.min !== undefined && value < field.min) return refuse(`at least ${field.min}`)
       if (field.max !== undefined && value > field.max) return refuse(`at most ${field.max}`)
       return value

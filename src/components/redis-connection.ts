@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis'
-import { type MetadataField, MetadataError, type MetadataValues } from './metadata.ts'
+import { MetadataError, type MetadataField, type MetadataValues } from './metadata.ts'
 
 /** Dapr's Redis connection settings as configuration and lock stores read them (one server, or sentinels). */
 export const redisFields: readonly MetadataField[] = [
@@ -17,15 +17,24 @@ export const redisFields: readonly MetadataField[] = [
   { name: 'insecureSkipTLSVerify', kind: 'bool', default: 'false', description: "Don't verify the server's certificate." },
   { name: 'clientCert', kind: 'string', description: 'Client certificate, PEM.' },
   { name: 'clientKey', kind: 'string', sensitive: true, description: 'Client key, PEM.' },
-  { name: 'redisMaxRetries', kind: 'int', default: '3', aliases: ['maxRetries'], description: 'How often a command is tried again; -1: never.' },
+  {
+    name: 'redisMaxRetries',
+    kind: 'int',
+    default: '3',
+    aliases: ['maxRetries'],
+    description: 'How often a command is tried again; -1: never.',
+  },
   { name: 'dialTimeout', kind: 'duration', unit: 1, default: '5s', description: 'Limit for connecting.' },
   { name: 'readTimeout', kind: 'duration', unit: 1, default: '3s', description: 'Limit for an answer; negative: none.' },
 ]
 
 /** A client that connects when asked to; commands fail after the configured retries instead of waiting for ever. */
 export function redisClient(values: MetadataValues): Redis {
-  if (values.redisType === 'cluster') throw new MetadataError('metadata field redisType: cluster is not supported by this component; use node, with failover for sentinels')
-  const hosts = String(values.redisHost).split(',').map((host) => address(host.trim(), values.redisPort as number | undefined))
+  if (values.redisType === 'cluster')
+    throw new MetadataError('metadata field redisType: cluster is not supported by this component; use node, with failover for sentinels')
+  const hosts = String(values.redisHost)
+    .split(',')
+    .map((host) => address(host.trim(), values.redisPort as number | undefined))
   const first = hosts[0] as { host: string; port: number }
   const readTimeout = Number(values.readTimeout)
   const options: RedisOptions = {
@@ -90,6 +99,7 @@ function address(text: string, port: number | undefined): { host: string; port: 
   const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text)
   if (!match) return { host: text, port: port ?? 6379 }
   const written = match[3] === undefined ? undefined : Number(match[3])
-  if (written !== undefined && port !== undefined && written !== port) throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${written}, ${port})`)
+  if (written !== undefined && port !== undefined && written !== port)
+    throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${written}, ${port})`)
   return { host: (match[1] ?? match[2]) as string, port: written ?? port ?? 6379 }
 }

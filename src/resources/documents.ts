@@ -11,6 +11,12 @@ export interface Problem {
 /** More nodes than this are an alias bomb or not a resource. */
 const MAX_NODES = 100_000
 
+/** A field's name as the schema spells it: Go reads names in any case, so resources in the field have both. */
+function spelled(key: string, schema: Schema): string {
+  if (!schema.properties || schema.properties[key]) return key
+  return Object.keys(schema.properties).find((name) => name.toLowerCase() === key.toLowerCase()) ?? key
+}
+
 /** One YAML document of a file: reads values against a schema and knows where each one stands. */
 export class SourceDocument {
   /** Line of its first content. */
@@ -42,7 +48,13 @@ export class SourceDocument {
 
   /** Text of a scalar by its path, without any schema; undefined when it is absent or no scalar. */
   text(path: readonly string[]): string | undefined {
-    const node = this.#document.getIn(path, true)
+    let node: unknown = this.#document.contents
+    for (const name of path) {
+      if (!isMap(node)) return undefined
+      const same = (wanted: string) => (pair: { key: unknown }) => isScalar(pair.key) && scalarText(pair.key) === wanted
+      const alike = (pair: { key: unknown }) => isScalar(pair.key) && scalarText(pair.key).toLowerCase() === name.toLowerCase()
+      node = (node.items.find(same(name)) ?? node.items.find(alike))?.value
+    }
     return isScalar(node) && node.value !== null ? scalarText(node) : undefined
   }
 
@@ -79,7 +91,7 @@ export class SourceDocument {
         return complain(`${where} must be ${article(expected)}, not a mapping`)
       const value: Record<string, unknown> = Object.create(null)
       for (const pair of node.items) {
-        const key = isScalar(pair.key) ? scalarText(pair.key) : String(pair.key)
+        const key = spelled(isScalar(pair.key) ? scalarText(pair.key) : String(pair.key), schema)
         if (key === '<<' || (isScalar(pair.key) && typeof pair.key.value === 'symbol')) {
           const merged = this.#read(pair.value, schema, path, [], remarks)
           for (const [name, inherited] of Object.entries((merged ?? {}) as object)) value[name] ??= inherited

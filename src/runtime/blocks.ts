@@ -3,7 +3,7 @@ import type { AppChannel } from '../app/channel.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
-import { createCryptoBlock, type CryptoBlock } from '../blocks/crypto/block.ts'
+import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
@@ -60,8 +60,16 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const resolver = createSqliteRegistry({ path: embeddedFile(flags.outriderDataDir), onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`) })
-  const peers = createPeerClient({ appId, namespace, hostAddress: flags.environment.hostIp ?? '127.0.0.1' })
+  const resolver = createSqliteRegistry({
+    path: embeddedFile(flags.outriderDataDir),
+    onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
+  })
+  const peers = createPeerClient({
+    appId,
+    namespace,
+    maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER,
+    hostAddress: flags.environment.hostIp ?? '127.0.0.1',
+  })
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -108,5 +116,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
 /** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */
 function asManifest(resource: SubscriptionResource) {
   const { pubsubname, topic, routes, metadata, deadLetterTopic, bulkSubscribe } = resource
-  return { kind: 'Subscription', apiVersion: 'dapr.io/v2alpha1', metadata: { name: resource.name }, scopes: resource.scopes, spec: { pubsubname, topic, routes, metadata, deadLetterTopic, bulkSubscribe } }
+  return {
+    kind: 'Subscription',
+    apiVersion: 'dapr.io/v2alpha1',
+    metadata: { name: resource.name },
+    scopes: resource.scopes,
+    spec: { pubsubname, topic, routes, metadata, deadLetterTopic, bulkSubscribe },
+  }
 }

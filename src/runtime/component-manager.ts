@@ -1,4 +1,4 @@
-import { type Component, type ComponentContext } from '../components/component.ts'
+import type { Component, ComponentContext } from '../components/component.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -42,7 +42,8 @@ export interface ComponentManagerOptions {
   onChange?: (kind: string, name: string) => void
 }
 
-const UNREACHABLE = /ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ECONNRESET|connect ENOENT|the database system is starting up|LOADING|timed out|Connection is closed|Connection terminated/i
+const UNREACHABLE =
+  /ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ECONNRESET|connect ENOENT|the database system is starting up|LOADING|timed out|Connection is closed|Connection terminated/i
 
 function isUnreachable(thrown: unknown): boolean {
   for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
@@ -71,7 +72,10 @@ export class ComponentManager {
   /** Live map of one block's components (`state`, `pubsub`, …). */
   set<T>(block: string): ComponentSet<T> {
     let found = this.#sets.get(block)
-    if (!found) this.#sets.set(block, (found = new Map()))
+    if (!found) {
+      found = new Map()
+      this.#sets.set(block, found)
+    }
     return found as unknown as ComponentSet<T>
   }
 
@@ -88,7 +92,13 @@ export class ComponentManager {
   async add(spec: ComponentSpec): Promise<void> {
     const { log } = this.#options
     const title = `${spec.name} (${spec.type}/${spec.version || 'v1'})`
-    const status: ComponentStatus = { name: spec.name, type: spec.type, version: spec.version || 'v1', state: 'initialising', capabilities: [] }
+    const status: ComponentStatus = {
+      name: spec.name,
+      type: spec.type,
+      version: spec.version || 'v1',
+      state: 'initialising',
+      capabilities: [],
+    }
     this.#status.set(spec.name, status)
     try {
       await this.#start(spec, status)
@@ -158,7 +168,13 @@ export class ComponentManager {
     }
     const properties = Object.fromEntries(Object.entries(spec.properties).map(([name, value]) => [name.toLowerCase(), value]))
     const block = spec.type.split('.', 1)[0] as string
-    ;(this.set<Component>(block) as Map<string, Named<Component>>).set(spec.name, { name: spec.name, type: spec.type, version: context.version, component, properties })
+    ;(this.set<Component>(block) as Map<string, Named<Component>>).set(spec.name, {
+      name: spec.name,
+      type: spec.type,
+      version: context.version,
+      component,
+      properties,
+    })
     status.state = 'up'
     delete status.error
     status.capabilities = capabilitiesOf(component)
@@ -205,6 +221,10 @@ function rejection(signal: AbortSignal, error: () => Error): Promise<never> {
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
+    const end = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    signal.addEventListener('abort', end, { once: true })
   })
 }

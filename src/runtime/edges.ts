@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
-import { createHash } from 'node:crypto'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
+import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
 import { configurationRoutes } from '../api/http/routes/configuration.ts'
 import { conversationRoutes } from '../api/http/routes/conversation.ts'
@@ -17,7 +18,7 @@ import { shutdownRoutes } from '../api/http/routes/shutdown.ts'
 import { stateRoutes } from '../api/http/routes/state.ts'
 import { unavailableRoutes } from '../api/http/routes/unavailable.ts'
 import { HttpApi } from '../api/http/server.ts'
-import type { Route } from '../api/http/route.ts'
+import type { AppChannel } from '../app/channel.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
@@ -26,7 +27,6 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
 import type { Blocks } from './blocks.ts'
-import type { AppChannel } from '../app/channel.ts'
 
 export interface EdgesOptions {
   flags: DaprdFlags
@@ -56,8 +56,15 @@ export function openEdges(options: EdgesOptions): Edges {
   const { flags, log, blocks, metadata, health, metrics, configuration } = options
   const namespace = flags.environment.namespace || 'default'
   const open = healthRoutes(health)
-  const invoke = invokeHandler(blocks.invoke)
-  const invokeRoute: Route = { methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'CONNECT', 'TRACE'], path: '/v1.0/invoke/*', group: 'invoke', version: 'v1', name: 'InvokeService', handler: invoke }
+  const invoke = invokeHandler(blocks.invoke, { maxBodySize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0 })
+  const invokeRoute: Route = {
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'CONNECT', 'TRACE'],
+    path: '/v1.0/invoke/*',
+    group: 'invoke',
+    version: 'v1',
+    name: 'InvokeService',
+    handler: invoke,
+  }
   const routes = allowedRoutes(
     [
       ...open,
@@ -103,7 +110,9 @@ export function openEdges(options: EdgesOptions): Edges {
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
-  const metricsServer = createServer((_, response) => response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()))
+  const metricsServer = createServer((_, response) =>
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()),
+  )
 
   const listenMetrics = () =>
     new Promise<void>((resolve) => {
@@ -117,11 +126,22 @@ export function openEdges(options: EdgesOptions): Edges {
 
   const listenInternal = async () => {
     const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
-    const common = { host, app: options.app, appId: flags.appId, namespace, maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0 }
-    peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE' || flags.daprInternalGrpcPort !== 0) throw new Error(`internal gRPC port ${flags.daprInternalGrpcPort} cannot be opened: ${messageOf(error)}; choose another with --dapr-internal-grpc-port`)
-      return createPeerServer({ ...common, port: 0 })
-    })
+    const common = {
+      host,
+      app: options.app,
+      appId: flags.appId,
+      namespace,
+      maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0,
+    }
+    peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EADDRINUSE' || flags.daprInternalGrpcPort !== 0)
+          throw new Error(
+            `internal gRPC port ${flags.daprInternalGrpcPort} cannot be opened: ${messageOf(error)}; choose another with --dapr-internal-grpc-port`,
+          )
+        return createPeerServer({ ...common, port: 0 })
+      },
+    )
     log.info(`internal gRPC server is running on ${host}:${peers.port}`)
     const advertised = host === '0.0.0.0' || host === '::' ? (flags.environment.hostIp ?? '127.0.0.1') : host
     registration = await blocks.resolver.register({ appId: flags.appId, namespace, host: advertised, port: peers.port })
@@ -139,13 +159,32 @@ export function openEdges(options: EdgesOptions): Edges {
         await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
         await grpc.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
       } else {
-        await listenAny('HTTP API', 'dapr-http-port', flags.daprHttpPort, addresses, (host) => http.listen({ host, port: flags.daprHttpPort }), log)
+        await listenAny(
+          'HTTP API',
+          'dapr-http-port',
+          flags.daprHttpPort,
+          addresses,
+          (host) => http.listen({ host, port: flags.daprHttpPort }),
+          log,
+        )
         const api = grpc
-        await listenAny('gRPC API', 'dapr-grpc-port', flags.daprGrpcPort, addresses, (host) => api.listen({ host, port: flags.daprGrpcPort }), log)
+        await listenAny(
+          'gRPC API',
+          'dapr-grpc-port',
+          flags.daprGrpcPort,
+          addresses,
+          (host) => api.listen({ host, port: flags.daprGrpcPort }),
+          log,
+        )
       }
       await listenInternal()
       if (flags.daprPublicPort !== undefined) {
-        publicApi = new HttpApi({ routes: [...open, ...metadataRoutes(metadata)], maxBodySize: 0, readBufferSize: flags.readBufferSize, h2c: false })
+        publicApi = new HttpApi({
+          routes: [...open, ...metadataRoutes(metadata)],
+          maxBodySize: 0,
+          readBufferSize: flags.readBufferSize,
+          h2c: false,
+        })
         await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
       }
       if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
@@ -161,7 +200,14 @@ export function openEdges(options: EdgesOptions): Edges {
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */
-async function listenAny(what: string, flag: string, port: number, addresses: readonly string[], listen: (host: string) => Promise<unknown>, log: Logger): Promise<void> {
+async function listenAny(
+  what: string,
+  flag: string,
+  port: number,
+  addresses: readonly string[],
+  listen: (host: string) => Promise<unknown>,
+  log: Logger,
+): Promise<void> {
   const failures: string[] = []
   for (const host of addresses) {
     await listen(host).catch((error: unknown) => {
@@ -169,7 +215,8 @@ async function listenAny(what: string, flag: string, port: number, addresses: re
       log.debug(`${what} cannot listen on ${host}:${port}: ${messageOf(error)}`)
     })
   }
-  if (failures.length === addresses.length) throw new Error(`could not listen on any endpoint: ${what}: ${failures.join('; ')}; choose another port with --${flag}`)
+  if (failures.length === addresses.length)
+    throw new Error(`could not listen on any endpoint: ${what}: ${failures.join('; ')}; choose another port with --${flag}`)
 }
 
 /** daprd's internal port for an app on this machine: the same at every start, so that callers need not look again. */

@@ -16,7 +16,14 @@ export function embeddedComponents(dataDir: string): ComponentSpec[] {
   const file = embeddedFile(dataDir)
   const secrets = join(dataDir, 'secrets.json')
   if (!existsSync(secrets)) writeFileSync(secrets, '{}\n', { mode: 0o600, flag: 'a' })
-  const component = (name: string, type: string, properties: Record<string, string>): ComponentSpec => ({ name, type, version: 'v1', ignoreErrors: false, initTimeoutMs: 5000, properties })
+  const component = (name: string, type: string, properties: Record<string, string>): ComponentSpec => ({
+    name,
+    type,
+    version: 'v1',
+    ignoreErrors: false,
+    initTimeoutMs: 5000,
+    properties,
+  })
   return [
     component('secretstore', 'secretstores.local.file', { secretsFile: secrets }),
     component('statestore', 'state.sqlite', { connectionString: file }),

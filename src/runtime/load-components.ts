@@ -52,7 +52,8 @@ async function settle(running: Promise<void>[]): Promise<void> {
 
 async function add(resource: ComponentResource, context: LoadContext): Promise<void> {
   const { manager, log } = context
-  const getSecret: GetSecret = async (store, secret) => manager.set<SecretStore>('secretstores').get(store)?.component.get(secret, { namespace: context.namespace })
+  const getSecret: GetSecret = async (store, secret) =>
+    manager.set<SecretStore>('secretstores').get(store)?.component.get(secret, { namespace: context.namespace })
   let properties: Record<string, string>
   try {
     const resolved = await resolveProperties(resource, getSecret, context)
@@ -64,7 +65,14 @@ async function add(resource: ComponentResource, context: LoadContext): Promise<v
     throw error
   }
   for (const pair of resource.metadata) if (pair.secretKeyRef) context.onSecretProperty?.(resource.name, pair.name, pair.secretKeyRef.name)
-  await manager.add({ name: resource.name, type: resource.type, version: resource.version, ignoreErrors: resource.ignoreErrors, initTimeoutMs: resource.initTimeoutMs, properties })
+  await manager.add({
+    name: resource.name,
+    type: resource.type,
+    version: resource.version,
+    ignoreErrors: resource.ignoreErrors,
+    initTimeoutMs: resource.initTimeoutMs,
+    properties,
+  })
 }
 
 function isDenied(resource: ComponentResource, { denied, log }: LoadContext): boolean {

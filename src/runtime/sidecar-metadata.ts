@@ -41,7 +41,9 @@ export class SidecarMetadata implements MetadataBlock {
       extended: { daprRuntimeVersion: VERSION, ...Object.fromEntries(this.#extended) },
       actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'placement: disconnected' },
     }
-    for (const status of manager.statuses()) if (status.state !== 'up') metadata.extended[`outrider.component.${status.name}`] = `${status.state}${status.error ? `: ${status.error}` : ''}`
+    for (const status of manager.statuses())
+      if (status.state !== 'up')
+        metadata.extended[`outrider.component.${status.name}`] = `${status.state}${status.error ? `: ${status.error}` : ''}`
     resources.rejected.forEach((rejected, index) => {
       metadata.extended[`outrider.rejected.${index + 1}`] = `${rejected.file}:${rejected.line}:${rejected.column}: ${rejected.message}`
     })
@@ -56,14 +58,24 @@ export class SidecarMetadata implements MetadataBlock {
 
   set(key: string, value: string): void {
     if (this.#extended.size >= MAX_KEYS && !this.#extended.has(key)) {
-      throw new OutriderError({ code: 'ERR_METADATA_FULL', http: 400, grpc: Code.ResourceExhausted, message: `metadata holds ${MAX_KEYS} keys and takes no more`, hint: 'Reuse a key.' })
+      throw new OutriderError({
+        code: 'ERR_METADATA_FULL',
+        http: 400,
+        grpc: Code.ResourceExhausted,
+        message: `metadata holds ${MAX_KEYS} keys and takes no more`,
+        hint: 'Reuse a key.',
+      })
     }
     this.#extended.set(key, value)
   }
 
   #app(): NonNullable<Metadata['appConnectionProperties']> {
     const { flags } = this.#options
-    const app: NonNullable<Metadata['appConnectionProperties']> = { port: flags.appPort, protocol: flags.appProtocol, channelAddress: flags.appChannelAddress }
+    const app: NonNullable<Metadata['appConnectionProperties']> = {
+      port: flags.appPort,
+      protocol: flags.appProtocol,
+      channelAddress: flags.appChannelAddress,
+    }
     if (Number.isFinite(flags.appMaxConcurrency) && flags.appMaxConcurrency > 0) app.maxConcurrency = flags.appMaxConcurrency
     if (flags.enableAppHealthCheck) {
       const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'

@@ -54,13 +54,28 @@ export class Sidecar {
     if (flags.mode === 'kubernetes') throw new Error('mode kubernetes is not served by this version; run with --mode standalone')
     const namespace = flags.environment.namespace
     const configuration = await loadConfiguration(flags.config, { log })
-    const resources: Resources = flags.resourcesPaths.length > 0 ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log }) : emptyResources()
+    const resources: Resources =
+      flags.resourcesPaths.length > 0
+        ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log })
+        : emptyResources()
     this.#setEnvironment()
 
-    const manager = new ComponentManager({ appId: flags.appId, namespace, log, retryUnreachable: true, onChange: (kind, name) => this.#componentCame(kind, name) })
+    const manager = new ComponentManager({
+      appId: flags.appId,
+      namespace,
+      log,
+      retryUnreachable: true,
+      onChange: (kind, name) => this.#componentCame(kind, name),
+    })
     this.#manager = manager
     const app = this.#openApp()
-    const metadata = new SidecarMetadata({ flags, manager, configuration, resources, subscriptions: () => this.#blocks?.pubsub.list() ?? [] })
+    const metadata = new SidecarMetadata({
+      flags,
+      manager,
+      configuration,
+      resources,
+      subscriptions: () => this.#blocks?.pubsub.list() ?? [],
+    })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
     const blocks = await createBlocks({ flags, log, manager, configuration, app, namespace, secretProperties, namespaced })
@@ -70,7 +85,10 @@ export class Sidecar {
       appId: flags.appId,
       notReady: () => [...this.#notReady],
       outboundReady: () => this.#outbound,
-      reasons: () => manager.waiting().map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
+      reasons: () =>
+        manager
+          .waiting()
+          .map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
     }
     this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, shutdown: this.#hooks.shutdown })
 
@@ -87,7 +105,8 @@ export class Sidecar {
       onSecretProperty: (component, property, secret) => secretProperties.set(`${component}/${property.toLowerCase()}`, secret),
     })
     for (const scope of configuration.secretScopes) {
-      if (!manager.set('secretstores').has(scope.storeName)) log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
+      if (!manager.set('secretstores').has(scope.storeName))
+        log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
     }
     for (const store of manager.set('state').values()) blocks.state.check(store as never)
     log.info('All outstanding components processed')
@@ -133,7 +152,14 @@ export class Sidecar {
   /** What components may read of their sidecar in this process's environment. */
   #setEnvironment(): void {
     const flags = this.#flags
-    Object.assign(process.env, { APP_ID: flags.appId, APP_PORT: String(flags.appPort), DAPR_HTTP_PORT: String(flags.daprHttpPort), DAPR_GRPC_PORT: String(flags.daprGrpcPort), DAPR_METRICS_PORT: String(flags.metricsPort), DAPR_PROFILE_PORT: String(flags.profilePort) })
+    Object.assign(process.env, {
+      APP_ID: flags.appId,
+      APP_PORT: String(flags.appPort),
+      DAPR_HTTP_PORT: String(flags.daprHttpPort),
+      DAPR_GRPC_PORT: String(flags.daprGrpcPort),
+      DAPR_METRICS_PORT: String(flags.metricsPort),
+      DAPR_PROFILE_PORT: String(flags.profilePort),
+    })
   }
 
   #openApp(): AppChannel | undefined {
@@ -157,7 +183,9 @@ export class Sidecar {
     const { appPort, appProtocol, appChannelAddress, disableInitEndpoints } = this.#flags
     const log = this.#log
     if (!(await accepts(appChannelAddress, appPort))) {
-      log.info(`application protocol: ${appProtocol}. waiting on port ${appPort}.  This will block until the app is listening on that port.`)
+      log.info(
+        `application protocol: ${appProtocol}. waiting on port ${appPort}.  This will block until the app is listening on that port.`,
+      )
       await app.ready(this.#stop.signal).catch(() => {})
       if (this.#stop.signal.aborted) return
     }
@@ -167,7 +195,7 @@ export class Sidecar {
       return
     }
     try {
-      await app.call({ method: 'GET', path: '/dapr/config', headers: {}, signal: this.#stop.signal })
+      await app.call({ method: 'GET', path: '/dapr/config', headers: { 'dapr-app-id': this.#flags.appId }, signal: this.#stop.signal })
     } catch (error) {
       log.debug(`could not load the application's configuration: ${messageOf(error)}`)
     }

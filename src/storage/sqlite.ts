@@ -29,7 +29,10 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Database 
     database?.close()
     const reason = error instanceof Error ? error.message : String(error)
     const damaged = /not a database|malformed|corrupt/i.test(reason)
-    throw new Error(`cannot open SQLite file ${path}: ${reason}${damaged ? '; the file is left as it is: restore a copy or move it away' : ''}`, { cause: error })
+    throw new Error(
+      `cannot open SQLite file ${path}: ${reason}${damaged ? '; the file is left as it is: restore a copy or move it away' : ''}`,
+      { cause: error },
+    )
   }
 }
 

@@ -41,7 +41,9 @@ export function createLogger(options: LogOptions): Logger {
       if (options.json) {
         write(JSON.stringify({ app_id: options.appId, instance, level, msg: message, scope, time, type: 'log', ver: options.version }))
       } else {
-        write(`time="${time}" level=${level} msg=${quote(message)} app_id=${quote(options.appId)} instance=${quote(instance)} scope=${scope} type=log ver=${options.version}`)
+        write(
+          `time="${time}" level=${level} msg=${quote(message)} app_id=${quote(options.appId)} instance=${quote(instance)} scope=${scope} type=log ver=${options.version}`,
+        )
       }
     }
     return {

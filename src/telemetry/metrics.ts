@@ -30,16 +30,23 @@ export class Counter {
 
   text(): string {
     if (this.#series.size === 0) return ''
-    const rows = [...this.#series.values()].map(({ values, count }) => `${this.name}{${this.#labels.map((label, i) => `${label}="${escape(values[i] ?? '')}"`).join(',')}} ${count}`)
+    const rows = [...this.#series.values()].map(
+      ({ values, count }) =>
+        `${this.name}{${this.#labels.map((label, i) => `${label}="${labelText(values[i] ?? '')}"`).join(',')}} ${count}`,
+    )
     return `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} counter\n${rows.join('\n')}\n`
   }
 }
 
-const escape = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+const labelText = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
 
 /** What one sidecar counts. */
 export class Metrics {
-  readonly errorCodes = new Counter('dapr_error_code_total', 'The total number of error codes returned to callers, by code and category.', ['app_id', 'category', 'error_code'])
+  readonly errorCodes = new Counter('dapr_error_code_total', 'The total number of error codes returned to callers, by code and category.', [
+    'app_id',
+    'category',
+    'error_code',
+  ])
 
   /** The whole page of the metrics port. */
   text(): string {
@@ -77,4 +84,10 @@ const CATEGORIES: readonly (readonly [prefix: string, category: string])[] = [
   ['ERR_OUTBOUND', 'health'],
   ['DAPR_SCHEDULER', 'job'],
 ]
-const GROUP_CATEGORIES: Readonly<Record<string, string>> = { publish: 'pubsub', secrets: 'secret', invoke: 'service-invocation', bindings: 'binding', actors: 'actor' }
+const GROUP_CATEGORIES: Readonly<Record<string, string>> = {
+  publish: 'pubsub',
+  secrets: 'secret',
+  invoke: 'service-invocation',
+  bindings: 'binding',
+  actors: 'actor',
+}

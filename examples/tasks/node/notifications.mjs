@@ -10,7 +10,12 @@ const notifications = new Map()
 
 async function tellTaskApi(id) {
   const secrets = await sidecar('GET', 'secrets/secretstore/notifications-api-key')
-  return sidecar('POST', `invoke/task-api/method/tasks/${encodeURIComponent(id)}/notified`, {}, { 'x-api-key': secrets['notifications-api-key'] })
+  return sidecar(
+    'POST',
+    `invoke/task-api/method/tasks/${encodeURIComponent(id)}/notified`,
+    {},
+    { 'x-api-key': secrets['notifications-api-key'] },
+  )
 }
 
 async function onTaskCreated(event) {
@@ -34,7 +39,8 @@ async function onTaskCreated(event) {
 }
 
 async function handle(method, path, json) {
-  if (path === '/dapr/subscribe') return { status: 200, body: [{ pubsubname: 'pubsub', topic: 'task-created', route: '/events/task-created' }] }
+  if (path === '/dapr/subscribe')
+    return { status: 200, body: [{ pubsubname: 'pubsub', topic: 'task-created', route: '/events/task-created' }] }
   if (path === '/events/task-created' && method === 'POST') return onTaskCreated(json())
   if (path === '/notifications' && method === 'GET') return { status: 200, body: [...notifications.values()] }
   return { status: 404, body: { error: `${method} ${path} is not known here` } }

@@ -16,10 +16,13 @@ export interface ApiRule {
 export function allowedRoutes(routes: readonly Route[], allowed: readonly ApiRule[], denied: readonly ApiRule[]): Route[] {
   const http = (rules: readonly ApiRule[]) => rules.filter((rule) => (rule.protocol ?? 'http').toLowerCase() === 'http')
   const matches = (rule: ApiRule, route: Route) =>
-    (rule.name === route.group && (rule.version === undefined || rule.version === route.version)) || `${route.path.slice(1)}/`.startsWith(`${rule.version}/${rule.name}/`)
+    (rule.name === route.group && (rule.version === undefined || rule.version === route.version)) ||
+    `${route.path.slice(1)}/`.startsWith(`${rule.version}/${rule.name}/`)
   const allow = http(allowed)
   const deny = http(denied)
   return routes.filter(
-    (route) => route.group === 'healthz' || (!deny.some((rule) => matches(rule, route)) && (allow.length === 0 || allow.some((rule) => matches(rule, route)))),
+    (route) =>
+      route.group === 'healthz' ||
+      (!deny.some((rule) => matches(rule, route)) && (allow.length === 0 || allow.some((rule) => matches(rule, route)))),
   )
 }

@@ -21,12 +21,21 @@ function tooLarge(limit: number): OutriderError {
 export function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
   const declared = Number(request.headers['content-length'] ?? Number.NaN)
   if (limit > 0 && declared > limit) return Promise.reject(tooLarge(limit))
-  if (declared === 0 || (Number.isNaN(declared) && request.headers['transfer-encoding'] === undefined && request.httpVersionMajor === 1)) return Promise.resolve(Buffer.alloc(0))
+  if (declared === 0 || (Number.isNaN(declared) && request.headers['transfer-encoding'] === undefined && request.httpVersionMajor === 1))
+    return Promise.resolve(Buffer.alloc(0))
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
     const stalled = setTimeout(() => {
-      fail(new OutriderError({ code: 'ERR_BODY_READ', http: 408, grpc: Code.DeadlineExceeded, message: `failed to read request body: nothing received for ${STALL / 1000}s`, hint: 'Send the whole body, or close the request.' }))
+      fail(
+        new OutriderError({
+          code: 'ERR_BODY_READ',
+          http: 408,
+          grpc: Code.DeadlineExceeded,
+          message: `failed to read request body: nothing received for ${STALL / 1000}s`,
+          hint: 'Send the whole body, or close the request.',
+        }),
+      )
       request.destroy()
     }, STALL)
     const fail = (error: Error) => {
@@ -46,9 +55,27 @@ export function readBody(request: IncomingMessage, limit: number): Promise<Buffe
       clearTimeout(stalled)
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
     })
-    request.once('error', (error) => fail(new OutriderError({ code: 'ERR_BODY_READ', http: 400, grpc: Code.InvalidArgument, message: `failed to read request body: ${error.message}`, cause: error })))
+    request.once('error', (error) =>
+      fail(
+        new OutriderError({
+          code: 'ERR_BODY_READ',
+          http: 400,
+          grpc: Code.InvalidArgument,
+          message: `failed to read request body: ${error.message}`,
+          cause: error,
+        }),
+      ),
+    )
     request.once('close', () => {
-      if (!request.complete) fail(new OutriderError({ code: 'ERR_BODY_READ', http: 400, grpc: Code.InvalidArgument, message: 'failed to read request body: unexpected EOF' }))
+      if (!request.complete)
+        fail(
+          new OutriderError({
+            code: 'ERR_BODY_READ',
+            http: 400,
+            grpc: Code.InvalidArgument,
+            message: 'failed to read request body: unexpected EOF',
+          }),
+        )
     })
   })
 }

@@ -5,12 +5,18 @@ import { cleanPath, ParameterError, Router } from './router.ts'
 
 function routerOf(...rows: [methods: string[], path: string][]): Router {
   const router = new Router()
-  for (const [methods, path] of rows) router.add({ methods, path, group: 'g', version: 'v1', name: path, handler: () => undefined } satisfies Route)
+  for (const [methods, path] of rows)
+    router.add({ methods, path, group: 'g', version: 'v1', name: path, handler: () => undefined } satisfies Route)
   return router
 }
 
 test('static segments beat parameters, parameters beat the wildcard', () => {
-  const router = routerOf([['GET', 'POST'], '/v1.0/state/:store/:key'], [['POST'], '/v1.0/state/:store/bulk'], [['POST'], '/v1.0/publish/:pubsub/*'], [['POST'], '/v1.0/publish/bulk/:pubsub/*'])
+  const router = routerOf(
+    [['GET', 'POST'], '/v1.0/state/:store/:key'],
+    [['POST'], '/v1.0/state/:store/bulk'],
+    [['POST'], '/v1.0/publish/:pubsub/*'],
+    [['POST'], '/v1.0/publish/bulk/:pubsub/*'],
+  )
   assert.equal(router.find('POST', '/v1.0/state/s/bulk')?.route.path, '/v1.0/state/:store/bulk')
   assert.equal(router.find('GET', '/v1.0/state/s/bulk')?.route.path, '/v1.0/state/:store/:key')
   assert.deepEqual(router.find('POST', '/v1.0/publish/p/a/b')?.params, { pubsub: 'p', '*': 'a/b' })

@@ -27,14 +27,18 @@ export class ParameterError extends Error {
 const node = (): Node => ({ statics: new Map(), param: undefined, routes: new Map(), wildcard: new Map() })
 
 /** Go's url.QueryUnescape: `+` is a space; throws ParameterError on a bad escape. */
-function unescape(name: string, text: string): string {
+function queryUnescape(name: string, text: string): string {
   if (!text.includes('%') && !text.includes('+')) return text
   const bytes = text.replaceAll('+', ' ')
   try {
     return decodeURIComponent(bytes)
   } catch {
     const bad = /%(?![0-9a-fA-F]{2}).{0,2}/.exec(bytes)
-    if (!bad) return Buffer.from(bytes.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), 'latin1').toString()
+    if (!bad)
+      return Buffer.from(
+        bytes.replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+        'latin1',
+      ).toString()
     throw new ParameterError(`failed to unescape request parameter "${name}". Error: invalid URL escape "${bad[0]}"`)
   }
 }
@@ -63,7 +67,10 @@ export class Router {
         at = at.param
       } else {
         let next = at.statics.get(segment)
-        if (!next) at.statics.set(segment, (next = node()))
+        if (!next) {
+          next = node()
+          at.statics.set(segment, next)
+        }
         at = next
       }
     }
@@ -80,7 +87,7 @@ export class Router {
     const params: Record<string, string> = {}
     for (let i = 0; i < match.names.length; i++) {
       const name = match.names[i] as string
-      params[name] = unescape(name, values[i] as string)
+      params[name] = queryUnescape(name, values[i] as string)
     }
     return { route: match.route, params }
   }

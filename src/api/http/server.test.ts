@@ -7,8 +7,22 @@ import { after, test } from 'node:test'
 import type { Route } from './route.ts'
 import { HttpApi, type HttpApiOptions } from './server.ts'
 
-const echo: Route = { methods: ['POST'], path: '/echo', group: 'g', version: 'v1', name: 'Echo', handler: async (call) => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: await call.body() }) }
-const hello: Route = { methods: ['GET'], path: '/hello', group: 'g', version: 'v1', name: 'Hello', handler: (call) => ({ status: 200, body: JSON.stringify({ token: call.headers['dapr-api-token'] ?? null }) }) }
+const echo: Route = {
+  methods: ['POST'],
+  path: '/echo',
+  group: 'g',
+  version: 'v1',
+  name: 'Echo',
+  handler: async (call) => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: await call.body() }),
+}
+const hello: Route = {
+  methods: ['GET'],
+  path: '/hello',
+  group: 'g',
+  version: 'v1',
+  name: 'Hello',
+  handler: (call) => ({ status: 200, body: JSON.stringify({ token: call.headers['dapr-api-token'] ?? null }) }),
+}
 const open: HttpApi[] = []
 after(() => Promise.all(open.map((api) => api.close(100))))
 
@@ -66,7 +80,14 @@ test('a path with a broken escape is refused before any route sees it', async ()
 
 test('closing lets the request under way finish and refuses new connections', async () => {
   let release = () => {}
-  const slow: Route = { methods: ['GET'], path: '/slow', group: 'g', version: 'v1', name: 'Slow', handler: () => new Promise((resolve) => (release = () => resolve({ status: 200, body: '"done"' }))) }
+  const slow: Route = {
+    methods: ['GET'],
+    path: '/slow',
+    group: 'g',
+    version: 'v1',
+    name: 'Slow',
+    handler: () => new Promise((resolve) => (release = () => resolve({ status: 200, body: '"done"' }))),
+  }
   const api = new HttpApi({ routes: [slow], maxBodySize: 0, readBufferSize: 4096, h2c: true, onRequest: () => began() })
   let began = () => {}
   const begun = new Promise<void>((resolve) => (began = resolve))

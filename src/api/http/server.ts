@@ -3,7 +3,7 @@ import { createServer as createHttp1, type IncomingMessage, type RequestListener
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { OutriderError } from '../../errors.ts'
-import { serveTraceparent } from '../../telemetry/trace-context.ts'
+import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { readBody } from './body.ts'
 import { corsHeaders } from './cors.ts'
 import { errorReply, writeReply } from './reply.ts'
@@ -51,7 +51,17 @@ export class HttpApi {
     this.#open = options.open ?? new Set()
     for (const route of options.routes) this.#router.add(route)
     // Go allows 4 KiB of slack over the header limit; clients tuned to daprd rely on it.
-    this.#http1 = createHttp1({ maxHeaderSize: options.readBufferSize + 4096, headersTimeout: 10_000, requestTimeout: 0, keepAliveTimeout: 120_000, noDelay: true, insecureHTTPParser: false }, this.#serve)
+    this.#http1 = createHttp1(
+      {
+        maxHeaderSize: options.readBufferSize + 4096,
+        headersTimeout: 10_000,
+        requestTimeout: 0,
+        keepAliveTimeout: 120_000,
+        noDelay: true,
+        insecureHTTPParser: false,
+      },
+      this.#serve,
+    )
     this.#http1.on('checkContinue', this.#serve)
     if (options.h2c) {
       this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
@@ -105,7 +115,8 @@ export class HttpApi {
     const sniff = (chunk: Buffer) => {
       clearTimeout(late)
       socket.pause()
-      const http2 = chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
+      const http2 =
+        chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
       socket.unshift(chunk)
       if (http2) {
         idle.delete(socket)
@@ -136,11 +147,12 @@ export class HttpApi {
     const target = request.url ?? '/'
     const mark = target.indexOf('?')
     const escaped = mark < 0 ? target : target.slice(0, mark)
-    if (/%(?![0-9a-fA-F]{2})/.test(escaped)) return writeReply(response, { status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
+    if (/%(?![0-9a-fA-F]{2})/.test(escaped))
+      return writeReply(response, { status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
     let path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
     const method = request.method as string
     const open = this.#open.has(path)
-    if (!open) response.setHeader('traceparent', serveTraceparent(request.headers.traceparent as string | undefined))
+    if (!open) response.setHeader('traceparent', passTraceparent(request.headers.traceparent as string | undefined))
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
       if (done) return writeReply(response, done)
@@ -164,7 +176,15 @@ export class HttpApi {
     const handler = found?.route.handler ?? this.#options.fallback
     this.#options.onRequest?.(method, path, found?.route, request)
     if (!handler) return writeReply(response, { status: 404, headers: plain, body: '404 page not found\n' })
-    const call = new HttpCall(request, response, method, path, mark < 0 ? '' : target.slice(mark + 1), found?.params ?? {}, this.#options.maxBodySize)
+    const call = new HttpCall(
+      request,
+      response,
+      method,
+      path,
+      mark < 0 ? '' : target.slice(mark + 1),
+      found?.params ?? {},
+      this.#options.maxBodySize,
+    )
     try {
       const reply: Reply | undefined = await handler(call)
       if (reply) writeReply(response, reply)
@@ -203,7 +223,15 @@ class HttpCall implements Call {
   #query: URLSearchParams | undefined
   #abort: AbortController | undefined
 
-  constructor(request: IncomingMessage, response: ServerResponse, method: string, path: string, rawQuery: string, params: Record<string, string>, limit: number) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    method: string,
+    path: string,
+    rawQuery: string,
+    params: Record<string, string>,
+    limit: number,
+  ) {
     this.request = request
     this.response = response
     this.method = method

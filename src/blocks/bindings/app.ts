@@ -47,7 +47,13 @@ export function httpBindingsApp(channel: AppChannel): BindingsApp {
     },
     async deliver(_name, route, event, signal) {
       const path = pathOf(route)
-      const reply = await channel.call({ method: 'POST', path, headers: { ...headersOf(event.metadata), 'content-type': 'application/json' }, body: event.data, signal })
+      const reply = await channel.call({
+        method: 'POST',
+        path,
+        headers: { ...headersOf(event.metadata), 'content-type': 'application/json' },
+        body: event.data,
+        signal,
+      })
       const answer = { data: reply.body }
       if (reply.status === 200) return answer
       if (reply.status > 200 && reply.status < 300) throw new SoftFailure(reply.status, answer)
@@ -60,7 +66,19 @@ function pathOf(route: string): string {
   return route.startsWith('/') ? route : `/${route}`
 }
 
-const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'content-type', 'host'])
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-length',
+  'content-type',
+  'host',
+])
 
 /** Event metadata as headers, without what would break the request. */
 function headersOf(metadata: Readonly<Record<string, string>>): Record<string, string> {

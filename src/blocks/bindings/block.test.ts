@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AppChannel, AppRequest } from '../../app/channel.ts'
-import type { Around } from '../around.ts'
 import { createLogger } from '../../telemetry/log.ts'
+import type { Around } from '../around.ts'
 import { createBindingsBlock } from './block.ts'
 import type { Binding, BindingEvent, BindingRequest } from './driver.ts'
 
@@ -34,7 +34,11 @@ function input(name: string, properties: Record<string, string> = {}) {
     [Symbol.asyncDispose]: async () => {},
   }
   const entry = [name, { name, type: 'bindings.test', version: 'v1', component, properties }] as const
-  return { entry, reading: () => handler !== undefined, fire: (metadata: Record<string, string> = {}) => handler?.({ data: Buffer.from('tick'), metadata }) }
+  return {
+    entry,
+    reading: () => handler !== undefined,
+    fire: (metadata: Record<string, string> = {}) => handler?.({ data: Buffer.from('tick'), metadata }),
+  }
 }
 
 test('the app is asked on the route, gets the event with its metadata, and its answer goes back', async () => {
@@ -43,7 +47,10 @@ test('the app is asked on the route, gets the event with its metadata, and its a
   const block = createBindingsBlock({ components: new Map([bound.entry]), app, log })
   await block.start()
   assert.equal((await bound.fire({ readTimeUTC: 'now', 'content-length': '999' }))?.toString(), '{"said":1}')
-  assert.deepEqual(seen.map((request) => `${request.method} ${request.path}`), ['OPTIONS /on/ticks', 'POST /on/ticks'])
+  assert.deepEqual(
+    seen.map((request) => `${request.method} ${request.path}`),
+    ['OPTIONS /on/ticks', 'POST /on/ticks'],
+  )
   assert.deepEqual(seen[1]?.headers, { readtimeutc: 'now', 'content-type': 'application/json' })
   await block.stop()
   assert.equal(bound.reading(), false)
@@ -54,8 +61,14 @@ test('405 to OPTIONS is a yes, 404 a no, direction input asks nothing, direction
   const { app, seen } = appWith((request) => (request.path === '/yes' ? 405 : 404))
   const block = createBindingsBlock({ components: new Map([yes.entry, no.entry, told.entry, out.entry]), app, log })
   await block.start()
-  assert.deepEqual([yes, no, told, out].map((binding) => binding.reading()), [true, false, true, false])
-  assert.deepEqual(seen.map((request) => request.path), ['/yes', '/no'])
+  assert.deepEqual(
+    [yes, no, told, out].map((binding) => binding.reading()),
+    [true, false, true, false],
+  )
+  assert.deepEqual(
+    seen.map((request) => request.path),
+    ['/yes', '/no'],
+  )
   await block.stop()
 })
 
@@ -86,10 +99,20 @@ test("a gRPC app's answer is created in the output bindings it names", async () 
     [Symbol.asyncDispose]: async () => {},
   }
   const app = { wants: async () => true, deliver: async () => ({ data: Buffer.from('{ "a": 1 }'), to: ['out'] }) }
-  const block = createBindingsBlock({ components: new Map([bound.entry, ['out', { name: 'out', type: 'bindings.test', version: 'v1', component, properties: {} }] as const]), app, log })
+  const block = createBindingsBlock({
+    components: new Map([bound.entry, ['out', { name: 'out', type: 'bindings.test', version: 'v1', component, properties: {} }] as const]),
+    app,
+    log,
+  })
   await block.start()
   await bound.fire()
-  assert.deepEqual(made.map((request) => [request.operation, request.data.toString()]), [['create', '{"a":1}']])
-  await assert.rejects(block.invoke('b', { operation: 'create', data: Buffer.alloc(0), metadata: {} }), { code: 'ERR_INVOKE_OUTPUT_BINDING', message: "error invoking output binding b: couldn't find output binding b" })
+  assert.deepEqual(
+    made.map((request) => [request.operation, request.data.toString()]),
+    [['create', '{"a":1}']],
+  )
+  await assert.rejects(block.invoke('b', { operation: 'create', data: Buffer.alloc(0), metadata: {} }), {
+    code: 'ERR_INVOKE_OUTPUT_BINDING',
+    message: "error invoking output binding b: couldn't find output binding b",
+  })
   await block.stop()
 })

@@ -1,9 +1,9 @@
+import type { AppChannel } from '../../app/channel.ts'
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { Code, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { type Around, once } from '../around.ts'
 import { type BindingsApp, type EventAnswer, httpBindingsApp, SoftFailure } from './app.ts'
-import type { AppChannel } from '../../app/channel.ts'
 import type { Binding, BindingEvent, BindingRequest, BindingResponse } from './driver.ts'
 
 export interface BindingsOptions {
@@ -41,7 +41,9 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
       const component = outputOf(options.components.get(name))
       if (!component) throw new Error(`couldn't find output binding ${name}`)
       if (!component.operations.includes(request.operation)) {
-        throw new Error(`binding ${name} does not support operation ${request.operation}. supported operations:${component.operations.join(' ')}`)
+        throw new Error(
+          `binding ${name} does not support operation ${request.operation}. supported operations:${component.operations.join(' ')}`,
+        )
       }
       return await around(name, request.operation, (inner) => component.invoke(request, inner), signal)
     } catch (error) {
@@ -128,7 +130,10 @@ export function responseOf(error: unknown): BindingResponse | undefined {
 
 /** INPUT_BINDING and OUTPUT_BINDING as `/v1.0/metadata` lists them. */
 export function bindingCapabilities(binding: Named<Binding>): string[] {
-  return [...(binding.component.read && allows(binding, 'input') ? ['INPUT_BINDING'] : []), ...(outputOf(binding) ? ['OUTPUT_BINDING'] : [])]
+  return [
+    ...(binding.component.read && allows(binding, 'input') ? ['INPUT_BINDING'] : []),
+    ...(outputOf(binding) ? ['OUTPUT_BINDING'] : []),
+  ]
 }
 
 type Output = Binding & Required<Pick<Binding, 'operations' | 'invoke'>>
@@ -149,7 +154,10 @@ function allows(found: Named<Binding>, side: 'input' | 'output'): boolean {
 function hintFor(components: ComponentSet<Binding>, name: string, operation: string): string {
   const outputs = [...components.values()].filter(outputOf)
   const found = outputOf(components.get(name))
-  if (!found) return outputs.length === 0 ? 'add a component of a bindings.* type to the resources folder' : `output bindings loaded: ${outputs.map((output) => output.name).join(', ')}`
+  if (!found)
+    return outputs.length === 0
+      ? 'add a component of a bindings.* type to the resources folder'
+      : `output bindings loaded: ${outputs.map((output) => output.name).join(', ')}`
   if (!found.operations.includes(operation)) return `set operation to one of ${found.operations.join(', ')}`
   return 'check the request metadata and that what the binding talks to is reachable'
 }

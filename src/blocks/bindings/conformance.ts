@@ -21,7 +21,8 @@ export function bindingConformance(name: string, expected: BindingExpectations, 
   if (expected.operations.includes('create')) {
     test(`${name}: create, get, list, delete`, async () => {
       await using binding = await open()
-      const call = (operation: string, data = '') => binding.invoke?.({ operation, data: Buffer.from(data), metadata: expected.createMetadata ?? {} })
+      const call = (operation: string, data = '') =>
+        binding.invoke?.({ operation, data: Buffer.from(data), metadata: expected.createMetadata ?? {} })
       const data = '[{"orderid":1},{"orderid":2}]'
       await call('create', data)
       if (expected.operations.includes('list')) {

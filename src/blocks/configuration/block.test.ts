@@ -35,12 +35,20 @@ test('the app gets each changed key on its own path, with the whole event', asyn
     if (seen.push(request) === 2) resolve()
     return { status: 200, headers: {}, body: Buffer.alloc(0) }
   }
-  const block = createConfigurationBlock({ stores, app: { call, request: () => Promise.reject(new Error('unused')), ready: async () => {} }, log })
+  const block = createConfigurationBlock({
+    stores,
+    app: { call, request: () => Promise.reject(new Error('unused')), ready: async () => {} },
+    log,
+  })
   const id = await block.subscribe('s', [], {})
   for (const watcher of watchers) await watcher({ a: item('1'), 'b/c': item('') })
   await both
-  assert.deepEqual(seen.map((request) => `${request.method} ${request.path}`), ['POST /configuration/s/a', 'POST /configuration/s/b%2Fc'])
-  for (const request of seen) assert.deepEqual(JSON.parse(String(request.body)), { id, items: { a: { value: '1', version: '1' }, 'b/c': { version: '1' } } })
+  assert.deepEqual(
+    seen.map((request) => `${request.method} ${request.path}`),
+    ['POST /configuration/s/a', 'POST /configuration/s/b%2Fc'],
+  )
+  for (const request of seen)
+    assert.deepEqual(JSON.parse(String(request.body)), { id, items: { a: { value: '1', version: '1' }, 'b/c': { version: '1' } } })
   assert.equal(await block.unsubscribe('s', 'other'), false)
   assert.equal(await block.unsubscribe('s', id), true)
   assert.equal(watchers.size, 0)
@@ -51,7 +59,10 @@ test('subscribing needs an app, and stops at the limit', async () => {
   const block = createConfigurationBlock({ stores, log, maxSubscriptions: 1 })
   await assert.rejects(block.subscribe('s', ['a'], {}), { code: 'ERR_APP_CHANNEL_NIL', http: 500 })
   await block.subscribe('s', ['a'], {}, async () => {})
-  await assert.rejects(block.subscribe('s', ['a', 'b'], {}, async () => {}), { code: 'ERR_CONFIGURATION_SUBSCRIBE', message: /^failed to subscribe \[a b\] from Configuration store s: / })
+  await assert.rejects(
+    block.subscribe('s', ['a', 'b'], {}, async () => {}),
+    { code: 'ERR_CONFIGURATION_SUBSCRIBE', message: /^failed to subscribe \[a b\] from Configuration store s: / },
+  )
   await block.stop()
 })
 

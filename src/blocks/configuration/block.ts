@@ -44,33 +44,49 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
 
   const find = (store: string): Named<ConfigurationStore> => {
     if (options.stores.size === 0) {
-      throw refusal('ERR_CONFIGURATION_STORE_NOT_CONFIGURED', 500, Code.FailedPrecondition, 'configuration stores not configured', 'add a component of a configuration.* type to the resources folder')
+      throw refusal(
+        'ERR_CONFIGURATION_STORE_NOT_CONFIGURED',
+        500,
+        Code.FailedPrecondition,
+        'configuration stores not configured',
+        'add a component of a configuration.* type to the resources folder',
+      )
     }
     const found = options.stores.get(store)
     if (found) return found
-    throw refusal('ERR_CONFIGURATION_STORE_NOT_FOUND', 400, Code.InvalidArgument, `configuration store ${store} not found`, `configuration stores loaded: ${[...options.stores.keys()].join(', ')}`)
+    throw refusal(
+      'ERR_CONFIGURATION_STORE_NOT_FOUND',
+      400,
+      Code.InvalidArgument,
+      `configuration store ${store} not found`,
+      `configuration stores loaded: ${[...options.stores.keys()].join(', ')}`,
+    )
   }
 
-  const toApp = (app: AppChannel, store: string): UpdateHandler => async (id, items) => {
-    const body = Buffer.from(JSON.stringify({ id, items: Object.fromEntries(Object.entries(items).map(([key, item]) => [key, shownItem(item)])) }))
-    // The app hears of each key on its own path, always with the complete event.
-    for (const key of Object.keys(items)) {
-      try {
-        await inbound(
-          store,
-          'update',
-          async (signal) => {
-            const path = `/configuration/${encodeURIComponent(store)}/${encodeURIComponent(key)}`
-            const reply = await app.call({ method: 'POST', path, headers: { 'content-type': 'application/json' }, body, signal })
-            if (reply.status !== 200) throw new Error(`the app answered ${reply.status} to POST ${path}`)
-          },
-          undefined,
-        )
-      } catch (error) {
-        options.log.error(`configuration update of key ${key} from ${store} did not reach the app: ${messageOf(error)}`)
+  const toApp =
+    (app: AppChannel, store: string): UpdateHandler =>
+    async (id, items) => {
+      const body = Buffer.from(
+        JSON.stringify({ id, items: Object.fromEntries(Object.entries(items).map(([key, item]) => [key, shownItem(item)])) }),
+      )
+      // The app hears of each key on its own path, always with the complete event.
+      for (const key of Object.keys(items)) {
+        try {
+          await inbound(
+            store,
+            'update',
+            async (signal) => {
+              const path = `/configuration/${encodeURIComponent(store)}/${encodeURIComponent(key)}`
+              const reply = await app.call({ method: 'POST', path, headers: { 'content-type': 'application/json' }, body, signal })
+              if (reply.status !== 200) throw new Error(`the app answered ${reply.status} to POST ${path}`)
+            },
+            undefined,
+          )
+        } catch (error) {
+          options.log.error(`configuration update of key ${key} from ${store} did not reach the app: ${messageOf(error)}`)
+        }
       }
     }
-  }
 
   return {
     async get(store, keys, metadata, signal) {
@@ -78,7 +94,14 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       try {
         return await around(store, 'get', (inner) => found.component.get(keys, metadata, inner), signal)
       } catch (error) {
-        throw refusal('ERR_CONFIGURATION_GET', 500, Code.Internal, `failed to get [${keys.join(' ')}] from Configuration store ${store}: ${messageOf(error)}`, 'check that the configuration store is reachable', error)
+        throw refusal(
+          'ERR_CONFIGURATION_GET',
+          500,
+          Code.Internal,
+          `failed to get [${keys.join(' ')}] from Configuration store ${store}: ${messageOf(error)}`,
+          'check that the configuration store is reachable',
+          error,
+        )
       }
     },
 
@@ -86,16 +109,37 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       const found = find(store)
       const deliver = handler ?? (options.app && toApp(options.app, store))
       if (!deliver) {
-        throw refusal('ERR_APP_CHANNEL_NIL', 500, Code.FailedPrecondition, 'app channel is not initialized. cannot subscribe to configuration updates', 'start the sidecar with --app-port, the port of the app that takes POST /configuration/{store}/{key}')
+        throw refusal(
+          'ERR_APP_CHANNEL_NIL',
+          500,
+          Code.FailedPrecondition,
+          'app channel is not initialized. cannot subscribe to configuration updates',
+          'start the sidecar with --app-port, the port of the app that takes POST /configuration/{store}/{key}',
+        )
       }
       const failed = (why: string, hint: string, cause?: unknown) =>
-        refusal('ERR_CONFIGURATION_SUBSCRIBE', 500, Code.InvalidArgument, `failed to subscribe [${keys.join(' ')}] from Configuration store ${store}: ${why}`, hint, cause)
+        refusal(
+          'ERR_CONFIGURATION_SUBSCRIBE',
+          500,
+          Code.InvalidArgument,
+          `failed to subscribe [${keys.join(' ')}] from Configuration store ${store}: ${why}`,
+          hint,
+          cause,
+        )
       if (active.size + opening >= limit) throw failed(`${limit} subscriptions are open`, 'unsubscribe those that are not needed')
       const id = randomUUID()
-      const queue = createUpdateQueue((items) => deliver(id, items), (error) => options.log.error(`configuration update from ${store} was not delivered: ${messageOf(error)}`))
+      const queue = createUpdateQueue(
+        (items) => deliver(id, items),
+        (error) => options.log.error(`configuration update from ${store} was not delivered: ${messageOf(error)}`),
+      )
       opening++
       try {
-        const subscription = await around(store, 'subscribe', () => found.component.subscribe(keys, metadata, async (items) => queue.push(items)), undefined)
+        const subscription = await around(
+          store,
+          'subscribe',
+          () => found.component.subscribe(keys, metadata, async (items) => queue.push(items)),
+          undefined,
+        )
         const end = async () => {
           queue.close()
           await subscription[Symbol.asyncDispose]()
@@ -137,5 +181,13 @@ export function shownItem(item: ConfigurationItem): Partial<ConfigurationItem> {
 }
 
 function refusal(code: string, http: number, grpc: Code, message: string, hint: string, cause?: unknown): OutriderError {
-  return new OutriderError({ code, http, grpc, message, hint, details: [errorInfo(code)], ...(cause === undefined ? {} : { cause, retryable: true }) })
+  return new OutriderError({
+    code,
+    http,
+    grpc,
+    message,
+    hint,
+    details: [errorInfo(code)],
+    ...(cause === undefined ? {} : { cause, retryable: true }),
+  })
 }

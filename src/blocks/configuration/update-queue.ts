@@ -6,7 +6,10 @@ type Items = Record<string, ConfigurationItem>
 const LIMIT = 100
 
 /** Delivers updates of one subscription one after the other; at its bound newer values replace older ones, the latest is never lost. */
-export function createUpdateQueue(deliver: (items: Items) => Promise<void>, onError: (error: unknown) => void): { push(items: Items): void; close(): void } {
+export function createUpdateQueue(
+  deliver: (items: Items) => Promise<void>,
+  onError: (error: unknown) => void,
+): { push(items: Items): void; close(): void } {
   const waiting: Items[] = []
   let running = false
   let closed = false

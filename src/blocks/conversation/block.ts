@@ -13,15 +13,33 @@ export function createConversationBlock(components: ComponentSet<ConversationCom
     async converse(name, requests, signal) {
       const found = components.get(name)
       if (!found) {
-        throw new OutriderError({ code: 'ERR_CONVERSATION_NOT_FOUND', http: 400, grpc: Code.NotFound, message: `failed finding conversation component ${name}`, hint: `Add a component of a conversation.* type; loaded: ${[...components.keys()].join(', ') || 'none'}.` })
+        throw new OutriderError({
+          code: 'ERR_CONVERSATION_NOT_FOUND',
+          http: 400,
+          grpc: Code.NotFound,
+          message: `failed finding conversation component ${name}`,
+          hint: `Add a component of a conversation.* type; loaded: ${[...components.keys()].join(', ') || 'none'}.`,
+        })
       }
       if (requests.length === 0) {
-        throw new OutriderError({ code: 'ERR_CONVERSATION_MISSING_INPUTS', http: 400, grpc: Code.InvalidArgument, message: `failed conversing with component ${name}: missing inputs in request`, hint: 'Send at least one input.' })
+        throw new OutriderError({
+          code: 'ERR_CONVERSATION_MISSING_INPUTS',
+          http: 400,
+          grpc: Code.InvalidArgument,
+          message: `failed conversing with component ${name}: missing inputs in request`,
+          hint: 'Send at least one input.',
+        })
       }
       try {
         return await Promise.all(requests.map((request) => found.component.converse(request, signal)))
       } catch (error) {
-        throw new OutriderError({ code: 'ERR_CONVERSATION_INVOKE', http: 500, grpc: Code.Internal, message: `failed conversing with component ${name}: ${messageOf(error)}`, cause: error })
+        throw new OutriderError({
+          code: 'ERR_CONVERSATION_INVOKE',
+          http: 500,
+          grpc: Code.Internal,
+          message: `failed conversing with component ${name}: ${messageOf(error)}`,
+          cause: error,
+        })
       }
     },
   }

@@ -25,7 +25,12 @@ export interface CryptoBlock {
   /** The plaintext as a `dapr.io/enc/v1` document. The provider is checked at once, the rest while reading. */
   encrypt(provider: string, options: EncryptOptions, plain: AsyncIterable<Buffer>, signal?: AbortSignal): AsyncGenerator<Buffer>
   /** A document's plaintext; `keyName` overrides the name in the document. */
-  decrypt(provider: string, options: { keyName?: string | undefined }, document: AsyncIterable<Buffer>, signal?: AbortSignal): AsyncGenerator<Buffer>
+  decrypt(
+    provider: string,
+    options: { keyName?: string | undefined },
+    document: AsyncIterable<Buffer>,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Buffer>
 }
 
 const ALIASES: Record<string, WrapAlgorithm> = { AES: 'A256KW', RSA: 'RSA-OAEP-256' }
@@ -36,11 +41,23 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
 
   const find = (provider: string): CryptoProvider => {
     if (options.components.size === 0) {
-      throw new OutriderError({ code: 'ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED', http: 500, grpc: Code.Internal, message: 'crypto providers not configured', hint: 'add a component of a crypto.* type to the resources folder' })
+      throw new OutriderError({
+        code: 'ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED',
+        http: 500,
+        grpc: Code.Internal,
+        message: 'crypto providers not configured',
+        hint: 'add a component of a crypto.* type to the resources folder',
+      })
     }
     const found = options.components.get(provider)
     if (found) return found.component
-    throw new OutriderError({ code: 'ERR_CRYPTO_PROVIDER_NOT_FOUND', http: 400, grpc: Code.InvalidArgument, message: `crypto provider ${provider} not found`, hint: `crypto providers loaded: ${[...options.components.keys()].join(', ')}` })
+    throw new OutriderError({
+      code: 'ERR_CRYPTO_PROVIDER_NOT_FOUND',
+      http: 400,
+      grpc: Code.InvalidArgument,
+      message: `crypto provider ${provider} not found`,
+      hint: `crypto providers loaded: ${[...options.components.keys()].join(', ')}`,
+    })
   }
 
   return {
@@ -48,15 +65,24 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
       const component = find(provider)
       const wanted = request.keyWrapAlgorithm.toUpperCase()
       const wrapAlgorithm = ALIASES[wanted] ?? known(WRAP_ALGORITHMS, wanted)
-      if (!wrapAlgorithm) throw failure(new Error(`invalid key wrap algorithm: ${request.keyWrapAlgorithm}`), `use one of ${Object.keys(WRAP_ALGORITHMS).join(', ')}`)
+      if (!wrapAlgorithm)
+        throw failure(
+          new Error(`invalid key wrap algorithm: ${request.keyWrapAlgorithm}`),
+          `use one of ${Object.keys(WRAP_ALGORITHMS).join(', ')}`,
+        )
       const cipher: CipherName | undefined = known(CIPHERS, (request.dataEncryptionCipher || 'aes-gcm').toLowerCase())
-      if (!cipher) throw failure(new Error(`invalid data encryption cipher: ${request.dataEncryptionCipher}`), `use one of ${Object.keys(CIPHERS).join(', ')}`)
+      if (!cipher)
+        throw failure(
+          new Error(`invalid data encryption cipher: ${request.dataEncryptionCipher}`),
+          `use one of ${Object.keys(CIPHERS).join(', ')}`,
+        )
       return guarded(
         encryptDocument(plain, {
           keyName: request.omitDecryptionKeyName ? undefined : request.decryptionKeyName || request.keyName,
           wrapAlgorithm,
           cipher,
-          wrap: (fileKey) => around(provider, 'wrap_key', (inner) => component.wrapKey(fileKey, wrapAlgorithm, request.keyName, inner), signal),
+          wrap: (fileKey) =>
+            around(provider, 'wrap_key', (inner) => component.wrapKey(fileKey, wrapAlgorithm, request.keyName, inner), signal),
         }),
       )
     },
@@ -66,7 +92,12 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
         decryptDocument(document, (manifest) => {
           const keyName = request.keyName || manifest.keyName
           if (!keyName) throw new Error('the document names no key: name it in the request')
-          return around(provider, 'unwrap_key', (inner) => component.unwrapKey(manifest.wrappedKey, manifest.wrapAlgorithm, keyName, inner), signal)
+          return around(
+            provider,
+            'unwrap_key',
+            (inner) => component.unwrapKey(manifest.wrappedKey, manifest.wrapAlgorithm, keyName, inner),
+            signal,
+          )
         }),
       )
     },
@@ -88,5 +119,12 @@ async function* guarded(stream: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> 
 }
 
 function failure(cause: unknown, hint: string): OutriderError {
-  return new OutriderError({ code: 'ERR_CRYPTO', http: 500, grpc: Code.Internal, message: `failed to perform operation: ${messageOf(cause)}`, hint, cause })
+  return new OutriderError({
+    code: 'ERR_CRYPTO',
+    http: 500,
+    grpc: Code.Internal,
+    message: `failed to perform operation: ${messageOf(cause)}`,
+    hint,
+    cause,
+  })
 }

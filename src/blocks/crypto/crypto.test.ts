@@ -21,9 +21,19 @@ writeFileSync(join(folder, 'sym128'), randomBytes(16))
 writeFileSync(join(folder, 'signing.json'), JSON.stringify({ kty: 'oct', k: randomBytes(32).toString('base64url'), use: 'sig' }))
 
 const log = createLogger({ level: 'error', json: false, appId: 'app', version: 'test' })
-const component = driver.create({ name: 'keys', type: 'crypto.dapr.localstorage', version: 'v1', properties: { path: folder }, appId: 'app', namespace: 'default', log })
+const component = driver.create({
+  name: 'keys',
+  type: 'crypto.dapr.localstorage',
+  version: 'v1',
+  properties: { path: folder },
+  appId: 'app',
+  namespace: 'default',
+  log,
+})
 await component.init(AbortSignal.timeout(5000))
-const components = new Map<string, Named<CryptoProvider>>([['keys', { name: 'keys', type: 'crypto.dapr.localstorage', version: 'v1', component, properties: {} }]])
+const components = new Map<string, Named<CryptoProvider>>([
+  ['keys', { name: 'keys', type: 'crypto.dapr.localstorage', version: 'v1', component, properties: {} }],
+])
 const block = createCryptoBlock({ components })
 
 async function* pieces(data: Buffer, size: number): AsyncGenerator<Buffer> {
@@ -34,7 +44,13 @@ async function all(stream: AsyncIterable<Buffer>): Promise<Buffer> {
 }
 const aes = { keyName: 'sym256', keyWrapAlgorithm: 'aes' }
 
-for (const [keyName, keyWrapAlgorithm] of [['sym256', 'A256KW'], ['sym128', 'A128CBC-NOPAD'], ['sym192', 'A192CBC-NOPAD'], ['sym256', 'A256CBC-NOPAD'], ['rsa.pem', 'RSA']] as const) {
+for (const [keyName, keyWrapAlgorithm] of [
+  ['sym256', 'A256KW'],
+  ['sym128', 'A128CBC-NOPAD'],
+  ['sym192', 'A192CBC-NOPAD'],
+  ['sym256', 'A256CBC-NOPAD'],
+  ['rsa.pem', 'RSA'],
+] as const) {
   test(`a document wrapped with ${keyWrapAlgorithm} opens again`, async () => {
     const plain = randomBytes(100_000)
     const document = await all(block.encrypt('keys', { keyName, keyWrapAlgorithm }, pieces(plain, 999)))
@@ -74,7 +90,10 @@ test('a changed, swapped or cut document is refused', async () => {
   await assert.rejects(open(flipped), { code: 'ERROR', message: /segment 3 is damaged/ })
   const lastSegment = 200_000 - 3 * 65_536 + 16
   await assert.rejects(open(document.subarray(0, document.length - lastSegment)), { code: 'ERROR', message: /segment 2 is damaged/ })
-  await assert.rejects(open(Buffer.from(document.toString('latin1').replace('"cph":1', '"cph":2'), 'latin1')), { code: 'ERR_CRYPTO', message: /signature does not match/ })
+  await assert.rejects(open(Buffer.from(document.toString('latin1').replace('"cph":1', '"cph":2'), 'latin1')), {
+    code: 'ERR_CRYPTO',
+    message: /signature does not match/,
+  })
   await assert.rejects(open(Buffer.from('no document')), { code: 'ERR_CRYPTO' })
 })
 
@@ -82,12 +101,19 @@ test('the key may be left out of the document and named at decryption', async ()
   const document = await all(block.encrypt('keys', { ...aes, omitDecryptionKeyName: true }, pieces(Buffer.from('x'), 1)))
   await assert.rejects(all(block.decrypt('keys', {}, pieces(document, 100))), { code: 'ERR_CRYPTO', message: /names no key/ })
   assert.equal((await all(block.decrypt('keys', { keyName: 'sym256' }, pieces(document, 100)))).toString(), 'x')
-  const forPrivate = await all(block.encrypt('keys', { keyName: 'rsa-public.json', keyWrapAlgorithm: 'RSA', decryptionKeyName: 'rsa.pem' }, pieces(Buffer.from('y'), 1)))
+  const forPrivate = await all(
+    block.encrypt(
+      'keys',
+      { keyName: 'rsa-public.json', keyWrapAlgorithm: 'RSA', decryptionKeyName: 'rsa.pem' },
+      pieces(Buffer.from('y'), 1),
+    ),
+  )
   assert.equal((await all(block.decrypt('keys', {}, pieces(forPrivate, 100)))).toString(), 'y')
 })
 
 test('keys are used only for what they are, and only from their folder', async () => {
-  const refused = async (options: { keyName: string; keyWrapAlgorithm: string }, message: RegExp) => assert.rejects(async () => all(block.encrypt('keys', options, pieces(Buffer.from('x'), 1))), { code: 'ERR_CRYPTO', message })
+  const refused = async (options: { keyName: string; keyWrapAlgorithm: string }, message: RegExp) =>
+    assert.rejects(async () => all(block.encrypt('keys', options, pieces(Buffer.from('x'), 1))), { code: 'ERR_CRYPTO', message })
   await refused({ keyName: 'none', keyWrapAlgorithm: 'AES' }, /key none not found/)
   await refused({ keyName: '../sym256', keyWrapAlgorithm: 'AES' }, /not a valid key name/)
   await refused({ keyName: 'signing.json', keyWrapAlgorithm: 'AES' }, /for signatures/)

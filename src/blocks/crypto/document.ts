@@ -17,7 +17,13 @@ export interface EncryptSettings {
 /** Encrypts a stream into a `dapr.io/enc/v1` document; holds two segments of 64 KiB at most, besides the chunk at hand. */
 export async function* encryptDocument(plain: AsyncIterable<Buffer>, settings: EncryptSettings): AsyncGenerator<Buffer> {
   const fileKey = randomBytes(32)
-  const manifest: Manifest = { keyName: settings.keyName, wrapAlgorithm: settings.wrapAlgorithm, cipher: settings.cipher, wrappedKey: await settings.wrap(fileKey), noncePrefix: randomBytes(7) }
+  const manifest: Manifest = {
+    keyName: settings.keyName,
+    wrapAlgorithm: settings.wrapAlgorithm,
+    cipher: settings.cipher,
+    wrappedKey: await settings.wrap(fileKey),
+    noncePrefix: randomBytes(7),
+  }
   yield writeHeader(manifest, fileKey)
   const key = payloadKey(fileKey, manifest.noncePrefix)
   for await (const { data, index, last } of segments(plain, SEGMENT)) {
@@ -27,7 +33,10 @@ export async function* encryptDocument(plain: AsyncIterable<Buffer>, settings: E
 }
 
 /** Decrypts a document; nothing is given out before its segment is proven. `unwrap` gets the manifest to choose the key by. */
-export async function* decryptDocument(document: AsyncIterable<Buffer>, unwrap: (manifest: Manifest) => Promise<Buffer>): AsyncGenerator<Buffer> {
+export async function* decryptDocument(
+  document: AsyncIterable<Buffer>,
+  unwrap: (manifest: Manifest) => Promise<Buffer>,
+): AsyncGenerator<Buffer> {
   const { lines, rest } = await splitHeader(document)
   const { manifest, verify } = readHeader(lines)
   const fileKey = await unwrap(manifest)

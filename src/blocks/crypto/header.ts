@@ -44,13 +44,21 @@ export function readHeader(lines: readonly string[]): { manifest: Manifest; veri
   const wrapAlgorithm = nameOf(WRAP_ALGORITHMS, kw)
   const cipher = nameOf(CIPHERS, cph)
   const noncePrefix = Buffer.from(String(np), 'base64')
-  if (!wrapAlgorithm || !cipher || typeof wfk !== 'string' || noncePrefix.length !== 7) throw new Error('invalid header: the manifest is not valid')
+  if (!wrapAlgorithm || !cipher || typeof wfk !== 'string' || noncePrefix.length !== 7)
+    throw new Error('invalid header: the manifest is not valid')
   return {
-    manifest: { keyName: typeof k === 'string' && k !== '' ? k : undefined, wrapAlgorithm, wrappedKey: Buffer.from(wfk, 'base64'), cipher, noncePrefix },
+    manifest: {
+      keyName: typeof k === 'string' && k !== '' ? k : undefined,
+      wrapAlgorithm,
+      wrappedKey: Buffer.from(wfk, 'base64'),
+      cipher,
+      noncePrefix,
+    },
     verify(fileKey) {
       const given = Buffer.from(signature, 'base64')
       const expected = mac(`${scheme}\n${json}\n`, fileKey)
-      if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw new Error('invalid header: its signature does not match')
+      if (given.length !== expected.length || !timingSafeEqual(given, expected))
+        throw new Error('invalid header: its signature does not match')
     },
   }
 }
@@ -60,5 +68,7 @@ function nameOf<T extends Record<string, number>>(table: T, id: unknown): (keyof
 }
 
 function mac(signed: string, fileKey: Buffer): Buffer {
-  return createHmac('sha256', Buffer.from(hkdfSync('sha256', fileKey, Buffer.alloc(0), 'header', 32))).update(signed).digest()
+  return createHmac('sha256', Buffer.from(hkdfSync('sha256', fileKey, Buffer.alloc(0), 'header', 32)))
+    .update(signed)
+    .digest()
 }

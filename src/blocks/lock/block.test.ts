@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { lockId } from './block.ts'
 
-const store = (keyprefix?: string) => ({ name: 'Store', type: 'lock.redis', version: 'v1', component: {}, properties: (keyprefix === undefined ? {} : { keyprefix }) as Record<string, string> })
+const store = (keyprefix?: string) => ({
+  name: 'Store',
+  type: 'lock.redis',
+  version: 'v1',
+  component: {},
+  properties: (keyprefix === undefined ? {} : { keyprefix }) as Record<string, string>,
+})
 
 test('the stored id follows keyPrefix', () => {
   assert.equal(lockId(store(), 'app', 'r'), 'lock||app||r')

@@ -11,7 +11,11 @@ export interface LockOptions {
 
 export interface LockBlock {
   /** Whether the lock is ours now; `expiryInSeconds` must be positive. */
-  tryLock(store: string, request: { resourceId: string; lockOwner: string; expiryInSeconds: number }, signal?: AbortSignal): Promise<boolean>
+  tryLock(
+    store: string,
+    request: { resourceId: string; lockOwner: string; expiryInSeconds: number },
+    signal?: AbortSignal,
+  ): Promise<boolean>
   unlock(store: string, request: { resourceId: string; lockOwner: string }, signal?: AbortSignal): Promise<UnlockStatus>
 }
 
@@ -29,7 +33,8 @@ export function createLockBlock(options: LockOptions): LockBlock {
         hint: 'add a component of a lock.* type to the resources folder',
       })
     }
-    if (!request.resourceId) throw malformed(`ResourceId is empty in lock store ${store}`, 'send resourceId, the name of what is to be locked')
+    if (!request.resourceId)
+      throw malformed(`ResourceId is empty in lock store ${store}`, 'send resourceId, the name of what is to be locked')
     if (!request.lockOwner) throw malformed(`LockOwner is empty in lock store ${store}`, 'send lockOwner, a text that only this owner uses')
     const found = options.stores.get(store)
     if (found) return found
@@ -44,11 +49,17 @@ export function createLockBlock(options: LockOptions): LockBlock {
 
   return {
     async tryLock(store, request, signal) {
-      if (!(request.expiryInSeconds > 0)) throw malformed(`ExpiryInSeconds is not positive in lock store ${store}`, 'send expiryInSeconds as a positive whole number')
+      if (!(request.expiryInSeconds > 0))
+        throw malformed(`ExpiryInSeconds is not positive in lock store ${store}`, 'send expiryInSeconds as a positive whole number')
       const found = find(store, request)
       try {
         const id = lockId(found, options.appId, request.resourceId)
-        return await around(store, 'try_lock', (inner) => found.component.tryLock(id, request.lockOwner, request.expiryInSeconds, inner), signal)
+        return await around(
+          store,
+          'try_lock',
+          (inner) => found.component.tryLock(id, request.lockOwner, request.expiryInSeconds, inner),
+          signal,
+        )
       } catch (error) {
         throw failure('ERR_TRY_LOCK', 'failed to try acquiring lock', error)
       }
@@ -89,5 +100,13 @@ function malformed(message: string, hint: string): OutriderError {
 }
 
 function failure(code: string, what: string, cause: unknown): OutriderError {
-  return new OutriderError({ code, http: 500, grpc: Code.Internal, message: `${what}: ${messageOf(cause)}`, hint: 'check that the lock store is reachable, then try again', retryable: true, cause })
+  return new OutriderError({
+    code,
+    http: 500,
+    grpc: Code.Internal,
+    message: `${what}: ${messageOf(cause)}`,
+    hint: 'check that the lock store is reachable, then try again',
+    retryable: true,
+    cause,
+  })
 }

@@ -4,17 +4,26 @@ import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { bulkHandler } from './bulk-delivery.ts'
 import { deadLetters } from './dead-letter.ts'
-import { type DeliveryContext, once, singleHandler } from './delivery.ts'
+import { type DeliveryContext, singleHandler } from './delivery.ts'
 import type { PubSub } from './driver.ts'
 import { notFound } from './errors.ts'
 import type { Delivery, EventApp, Verdict } from './event-app.ts'
 import { createHttpEventApp } from './http-event-app.ts'
+import { keepSubscribed } from './keep-subscribed.ts'
 import type { PubSubPolicies } from './policy-hook.ts'
 import { createPublisher, type Publisher, rawPayload } from './publish.ts'
-import { keepSubscribed } from './keep-subscribed.ts'
 import { compileRules, type Router } from './routing.ts'
 import { topicScopes } from './scopes.ts'
-import { declarative, flushesAtOnce, info, merge, programmatic, type Subscription, type SubscriptionInfo, type SubscriptionResource } from './subscription.ts'
+import {
+  declarative,
+  flushesAtOnce,
+  info,
+  merge,
+  programmatic,
+  type Subscription,
+  type SubscriptionInfo,
+  type SubscriptionResource,
+} from './subscription.ts'
 
 export interface PubSubOptions {
   components: ComponentSet<PubSub>
@@ -49,7 +58,10 @@ export interface PubSubBlock extends Publisher, AsyncDisposable {
   /** Ends all subscriptions but streams, running deliveries finish first; start begins again without asking the app. */
   stop(): Promise<void>
   /** A subscription of the app's own connection; disposing ends it. Rejects when the topic is not allowed or the broker refuses. */
-  stream(request: StreamRequest, deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>): Promise<AsyncDisposable>
+  stream(
+    request: StreamRequest,
+    deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>,
+  ): Promise<AsyncDisposable>
   /** All known subscriptions, for metadata. */
   list(): SubscriptionInfo[]
 }
@@ -83,8 +95,12 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     turn = mine.catch(() => {})
     return mine
   }
-  const merged = () => merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], (message) => log.warn(message))
-  const routeOf = (wanted: Subscription) => [...(asked ?? []), ...declared].find(({ subscription }) => subscription === wanted)?.route as Router
+  const merged = () =>
+    merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], (message) =>
+      log.warn(message),
+    )
+  const routeOf = (wanted: Subscription) =>
+    [...(asked ?? []), ...declared].find(({ subscription }) => subscription === wanted)?.route as Router
   const brokerTopic = (pubsubName: string, topic: string) => (options.namespaceScoped?.(pubsubName) ? options.namespace + topic : topic)
 
   const contextOf = (subscription: Subscription, named: Named<PubSub>, route: Router, ending: AbortSignal): DeliveryContext => ({
@@ -94,7 +110,13 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     route,
     policy: options.policies?.inbound(subscription.pubsubName),
     deadLetters: subscription.deadLetterTopic
-      ? deadLetters(named.component, subscription.deadLetterTopic, brokerTopic(subscription.pubsubName, subscription.deadLetterTopic), options.policies?.outbound(subscription.pubsubName) ?? ((operation, signal) => operation(signal)), log)
+      ? deadLetters(
+          named.component,
+          subscription.deadLetterTopic,
+          brokerTopic(subscription.pubsubName, subscription.deadLetterTopic),
+          options.policies?.outbound(subscription.pubsubName) ?? ((operation, signal) => operation(signal)),
+          log,
+        )
       : undefined,
     log,
   })
@@ -103,12 +125,17 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     const ending = new AbortController()
     const context = contextOf(subscription, named, routeOf(subscription), ending.signal)
     const { bulk } = subscription
-    const handler = bulk ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp) : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
+    const handler = bulk
+      ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp)
+      : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
     // A broker that hands over one message at a time could never fill a batch.
     const metadata = bulk ? { concurrency: String(bulk.maxMessagesCount), ...subscription.metadata } : subscription.metadata
     const handle = await keepSubscribed(
       () => named.component.subscribe(brokerTopic(named.name, subscription.topic), metadata, handler),
-      (error, wait) => log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`),
+      (error, wait) =>
+        log.error(
+          `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`,
+        ),
     )
     return endingFirst(ending, handle)
   }
@@ -120,10 +147,14 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
       if (!named) {
         log.error(`subscription to topic ${subscription.topic} waits: pubsub ${subscription.pubsubName} is not loaded`)
       } else if (!topicScopes(named.properties, appId).maySubscribe(subscription.topic)) {
-        log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: subscription to topic '${subscription.topic}' on pubsub '${named.name}' is not allowed`)
+        log.error(
+          `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: subscription to topic '${subscription.topic}' on pubsub '${named.name}' is not allowed`,
+        )
       } else wanted.set(`${named.name}||${subscription.topic}`, { subscription, named, definition: JSON.stringify(subscription) })
     }
-    const ended = [...active].filter(([key, { definition, component }]) => wanted.get(key)?.definition !== definition || wanted.get(key)?.named.component !== component)
+    const ended = [...active].filter(
+      ([key, { definition, component }]) => wanted.get(key)?.definition !== definition || wanted.get(key)?.named.component !== component,
+    )
     for (const [key] of ended) active.delete(key)
     await Promise.all(ended.map(([, { handle }]) => end(handle)))
     const begun = [...wanted].filter(([key]) => !active.has(key))
@@ -137,7 +168,12 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
       }),
     )
     for (const name of new Set(begun.map(([, { named }]) => named.name))) {
-      log.info(`app is subscribed to the following topics: [[${begun.filter(([, { named }]) => named.name === name).map(([, { subscription }]) => subscription.topic).join(' ')}]] through pubsub=${name}`)
+      log.info(
+        `app is subscribed to the following topics: [[${begun
+          .filter(([, { named }]) => named.name === name)
+          .map(([, { subscription }]) => subscription.topic)
+          .join(' ')}]] through pubsub=${name}`,
+      )
     }
   }
 
@@ -166,7 +202,9 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     try {
       const answer = await retried(() => eventApp.subscriptions(signal), signal)
       const subscriptions = programmatic(answer, (message) => log.warn(message))
-      asked = await Promise.all(subscriptions.map(async (subscription) => ({ subscription, route: await compileRules(subscription.rules) })))
+      asked = await Promise.all(
+        subscriptions.map(async (subscription) => ({ subscription, route: await compileRules(subscription.rules) })),
+      )
     } catch (error) {
       signal.throwIfAborted()
       asked = []
@@ -202,10 +240,28 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     async stream({ pubsubName, topic, metadata, deadLetterTopic = '' }, deliver) {
       const named = components.get(pubsubName)
       if (!named) throw notFound(pubsubName, null)
-      if (!topicScopes(named.properties, appId).maySubscribe(topic)) throw new Error(`subscription to topic '${topic}' on pubsub '${pubsubName}' is not allowed`)
-      const subscription: Subscription = { pubsubName, topic, metadata, rules: [{ match: '', path: '/' }], deadLetterTopic, type: 'STREAMING' }
+      if (!topicScopes(named.properties, appId).maySubscribe(topic))
+        throw new Error(`subscription to topic '${topic}' on pubsub '${pubsubName}' is not allowed`)
+      const subscription: Subscription = {
+        pubsubName,
+        topic,
+        metadata,
+        rules: [{ match: '', path: '/' }],
+        deadLetterTopic,
+        type: 'STREAMING',
+      }
       const ending = new AbortController()
-      const handle = endingFirst(ending, await named.component.subscribe(brokerTopic(pubsubName, topic), metadata, singleHandler(contextOf(subscription, named, () => '/', ending.signal), deliver)))
+      const handle = endingFirst(
+        ending,
+        await named.component.subscribe(
+          brokerTopic(pubsubName, topic),
+          metadata,
+          singleHandler(
+            contextOf(subscription, named, () => '/', ending.signal),
+            deliver,
+          ),
+        ),
+      )
       streams.add(subscription)
       return {
         async [Symbol.asyncDispose]() {
@@ -214,7 +270,11 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
         },
       }
     },
-    list: () => [...merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], () => {}), ...streams].map(info),
+    list: () =>
+      [
+        ...merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], () => {}),
+        ...streams,
+      ].map(info),
     [Symbol.asyncDispose]: () => block.stop(),
   }
   return block

@@ -26,7 +26,10 @@ export function bulkHandler(context: DeliveryContext, bulk: BulkSubscribe, immed
     const full = batch
     batch = []
     // deliverBatch settles every message by itself; what it throws here would be lost.
-    if (full.length > 0) void deliverBatch(context, full, app).catch((error: unknown) => full.forEach(({ reject }) => reject(error)))
+    if (full.length > 0)
+      deliverBatch(context, full, app).catch((error: unknown) => {
+        for (const { reject } of full) reject(error)
+      })
   }
 
   // Whoever still waits when the subscription ends goes back to the broker; a batch under way finishes.
@@ -60,7 +63,14 @@ async function deliverBatch(context: DeliveryContext, batch: readonly Waiting[],
     else if (prepared === 'DROP') dropped.push(waiting)
     else {
       const { message } = waiting
-      waiting.entry = { entryId: randomUUID(), data: message.data, raw: context.raw, contentType: message.contentType ?? (context.raw ? 'application/octet-stream' : 'application/cloudevents+json'), event: prepared.event, metadata: message.metadata }
+      waiting.entry = {
+        entryId: randomUUID(),
+        data: message.data,
+        raw: context.raw,
+        contentType: message.contentType ?? (context.raw ? 'application/octet-stream' : 'application/cloudevents+json'),
+        event: prepared.event,
+        metadata: message.metadata,
+      }
       const group = byPath.get(prepared.path)
       if (group) group.set(waiting.entry.entryId, waiting)
       else byPath.set(prepared.path, new Map([[waiting.entry.entryId, waiting]]))
@@ -79,7 +89,12 @@ async function deliverBatch(context: DeliveryContext, batch: readonly Waiting[],
 }
 
 /** One route's share of a batch; a policy tries only those entries again that failed. */
-async function deliverGroup({ subscription, policy, ending }: DeliveryContext, path: string, group: ReadonlyMap<string, Waiting>, app: EventApp): Promise<Map<Waiting, Exclude<BulkVerdict, DeliveryError> | Error>> {
+async function deliverGroup(
+  { subscription, policy, ending }: DeliveryContext,
+  path: string,
+  group: ReadonlyMap<string, Waiting>,
+  app: EventApp,
+): Promise<Map<Waiting, Exclude<BulkVerdict, DeliveryError> | Error>> {
   const { pubsubName, topic } = subscription
   const outcomes = new Map<Waiting, Exclude<BulkVerdict, DeliveryError> | Error>()
   const { signal } = group.values().next().value as Waiting

@@ -3,13 +3,40 @@ import { test } from 'node:test'
 import { type Envelope, NO_TRACE, toCloudEvent } from './cloud-event.ts'
 
 const make = (body: string | Buffer, contentType: string, more: Partial<Envelope> = {}) => {
-  const text = toCloudEvent({ body: Buffer.from(body as string), contentType, pubsubName: 'ps', topic: 'orders', appId: 'myapp', trace: NO_TRACE, metadata: {}, expires: true, ...more }).toString()
+  const text = toCloudEvent({
+    body: Buffer.from(body as string),
+    contentType,
+    pubsubName: 'ps',
+    topic: 'orders',
+    appId: 'myapp',
+    trace: NO_TRACE,
+    metadata: {},
+    expires: true,
+    ...more,
+  }).toString()
   return { text, event: JSON.parse(text) as Record<string, unknown> }
 }
 
 test('wraps with members in alphabetical order', () => {
-  const { text, event } = make('{"b":1,"a":"<"} rest', 'application/json; charset=utf-8', { trace: { traceparent: 'tp', tracestate: 'ts' }, metadata: { 'CloudEvent.Subject': 's' } })
-  assert.deepEqual(Object.keys(event), ['data', 'datacontenttype', 'id', 'pubsubname', 'source', 'specversion', 'subject', 'time', 'topic', 'traceid', 'traceparent', 'tracestate', 'type'])
+  const { text, event } = make('{"b":1,"a":"<"} rest', 'application/json; charset=utf-8', {
+    trace: { traceparent: 'tp', tracestate: 'ts' },
+    metadata: { 'CloudEvent.Subject': 's' },
+  })
+  assert.deepEqual(Object.keys(event), [
+    'data',
+    'datacontenttype',
+    'id',
+    'pubsubname',
+    'source',
+    'specversion',
+    'subject',
+    'time',
+    'topic',
+    'traceid',
+    'traceparent',
+    'tracestate',
+    'type',
+  ])
   assert.ok(text.startsWith('{"data":{"a":"\\u003c","b":1},"datacontenttype":"application/json; charset=utf-8"'), text)
   assert.equal(event.traceid, 'tp')
   assert.equal(event.source, 'myapp')
@@ -31,8 +58,21 @@ test('data follows the content type', () => {
 })
 
 test('metadata overrides members, not those of the publisher', () => {
-  const { event } = make('x', 'text/plain', { metadata: { 'cloudevent.id': 'i', 'cloudevent.source': 's', 'cloudevent.type': 't', 'cloudevent.traceid': 'a', 'cloudevent.traceparent': 'b', 'cloudevent.topic': 'no', 'cloudevent.subject': '' } })
-  assert.deepEqual([event.id, event.source, event.type, event.traceid, event.traceparent, event.topic, event.subject], ['i', 's', 't', 'b', 'b', 'orders', undefined])
+  const { event } = make('x', 'text/plain', {
+    metadata: {
+      'cloudevent.id': 'i',
+      'cloudevent.source': 's',
+      'cloudevent.type': 't',
+      'cloudevent.traceid': 'a',
+      'cloudevent.traceparent': 'b',
+      'cloudevent.topic': 'no',
+      'cloudevent.subject': '',
+    },
+  })
+  assert.deepEqual(
+    [event.id, event.source, event.type, event.traceid, event.traceparent, event.topic, event.subject],
+    ['i', 's', 't', 'b', 'b', 'orders', undefined],
+  )
 })
 
 test('a TTL becomes an expiration only when the broker has none', () => {
@@ -49,8 +89,28 @@ test('a TTL becomes an expiration only when the broker has none', () => {
 
 test('an event given as such keeps its members', () => {
   const trace = { traceparent: 'tp', tracestate: '' }
-  const { event } = make('{"id":"i","data":{"a":1},"own":1,"topic":"x","source":null,"traceparent":"old"}', 'application/cloudevents+json; charset=utf-8', { trace, metadata: { 'cloudevent.id': 'no' } })
-  assert.deepEqual({ ...event, time: 'now' }, { id: 'i', data: { a: 1 }, own: 1, topic: 'orders', pubsubname: 'ps', source: 'Dapr', specversion: '1.0', time: 'now', traceid: 'tp', traceparent: 'tp', tracestate: '', type: 'com.dapr.event.sent' })
+  const { event } = make(
+    '{"id":"i","data":{"a":1},"own":1,"topic":"x","source":null,"traceparent":"old"}',
+    'application/cloudevents+json; charset=utf-8',
+    { trace, metadata: { 'cloudevent.id': 'no' } },
+  )
+  assert.deepEqual(
+    { ...event, time: 'now' },
+    {
+      id: 'i',
+      data: { a: 1 },
+      own: 1,
+      topic: 'orders',
+      pubsubname: 'ps',
+      source: 'Dapr',
+      specversion: '1.0',
+      time: 'now',
+      traceid: 'tp',
+      traceparent: 'tp',
+      tracestate: '',
+      type: 'com.dapr.event.sent',
+    },
+  )
   assert.equal(make('{"traceid":"t"}', 'application/cloudevents+json', { trace }).event.traceparent, undefined)
   assert.throws(() => make('{', 'application/cloudevents+json'), { message: 'unexpected EOF' })
   assert.throws(() => make('[]', 'application/cloudevents+json'), /cannot unmarshal array/)

@@ -67,7 +67,9 @@ function dataMember({ body, contentType }: Envelope): string {
 function passThrough(envelope: Envelope): string {
   const event = goDecode(envelope.body.toString(), true)
   if (typeof event !== 'object' || event === null || Array.isArray(event)) {
-    throw new Error(`json: cannot unmarshal ${event === null ? 'null' : Array.isArray(event) ? 'array' : typeof event} into Go value of type map[string]interface {}`)
+    throw new Error(
+      `json: cannot unmarshal ${event === null ? 'null' : Array.isArray(event) ? 'array' : typeof event} into Go value of type map[string]interface {}`,
+    )
   }
   const members = event as Record<string, unknown>
   members.topic = envelope.topic

@@ -49,7 +49,8 @@ const limit = { timeout: 30_000 }
 /** What every pub/sub driver must do, proven over the real broker. */
 export function pubsubConformance(name: string, options: ConformanceOptions): void {
   const { open } = options
-  const send = (pubsub: PubSub, topic: string, value: string, metadata: Record<string, string> = {}) => pubsub.publish({ topic, data: text(value), contentType: 'text/plain', metadata })
+  const send = (pubsub: PubSub, topic: string, value: string, metadata: Record<string, string> = {}) =>
+    pubsub.publish({ topic, data: text(value), contentType: 'text/plain', metadata })
   const fresh = () => ({ topic: `topic-${randomUUID()}`, appId: `app-${randomUUID()}` })
 
   describe(`pub/sub conformance: ${name}`, () => {
@@ -229,12 +230,14 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
         const bothBusy = Promise.withResolvers<void>()
         const seen = [0, 0]
         // Each member holds its first message until the other has one too: both must get work.
-        const member = (index: number): MessageHandler => async (message) => {
-          seen[index] = (seen[index] as number) + 1
-          if (seen[0] !== 0 && seen[1] !== 0) bothBusy.resolve()
-          await bothBusy.promise
-          all.add(message)
-        }
+        const member =
+          (index: number): MessageHandler =>
+          async (message) => {
+            seen[index] = (seen[index] as number) + 1
+            if (seen[0] !== 0 && seen[1] !== 0) bothBusy.resolve()
+            await bothBusy.promise
+            all.add(message)
+          }
         await using _a = await first.subscribe(topic, {}, member(0))
         await using _b = await second.subscribe(topic, {}, member(1))
         const sent = numbered(100)

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { DeliveredMessage, PubSub } from './driver.ts'
-import { publishEntries } from './publish.ts'
 import type { Runner } from './policy-hook.ts'
+import { publishEntries } from './publish.ts'
 
 /** How long the broker may take to accept dead letters, milliseconds. */
 const LIMIT = 30_000
@@ -24,14 +24,26 @@ export function deadLetters(component: PubSub, topic: string, brokerTopic: strin
     topic,
     async send(message) {
       try {
-        await run((signal) => component.publish({ topic: brokerTopic, data: message.data, contentType: message.contentType, metadata: message.metadata }, signal), AbortSignal.timeout(LIMIT))
+        await run(
+          (signal) =>
+            component.publish(
+              { topic: brokerTopic, data: message.data, contentType: message.contentType, metadata: message.metadata },
+              signal,
+            ),
+          AbortSignal.timeout(LIMIT),
+        )
       } catch (error) {
         report(error)
         throw error
       }
     },
     async sendAll(messages) {
-      const entries = messages.map((message) => ({ entryId: randomUUID(), data: message.data, contentType: message.contentType ?? 'application/cloudevents+json', metadata: message.metadata }))
+      const entries = messages.map((message) => ({
+        entryId: randomUUID(),
+        data: message.data,
+        contentType: message.contentType ?? 'application/cloudevents+json',
+        metadata: message.metadata,
+      }))
       const { failedEntries } = await publishEntries(component, brokerTopic, entries, {}, run, AbortSignal.timeout(LIMIT))
       if (failedEntries.length > 0) report(failedEntries[0]?.error)
       const failed = new Map(failedEntries.map(({ entryId, error }) => [entryId, new Error(error)]))

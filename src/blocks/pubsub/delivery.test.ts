@@ -20,13 +20,27 @@ async function started(subscriptions: unknown, answer: () => Answer | Promise<An
   return { app, broker, block }
 }
 
-const logged = (block: { lines: string[] }, text: string) => assert.ok(block.lines.some((line) => line.includes(text)), `no log line with ${text} in\n${block.lines.join('\n')}`)
+const logged = (block: { lines: string[] }, text: string) =>
+  assert.ok(
+    block.lines.some((line) => line.includes(text)),
+    `no log line with ${text} in\n${block.lines.join('\n')}`,
+  )
 
 test('an event reaches the app as it was published', async () => {
   const { app, broker, block } = await started(orders, () => ({}))
   await using _ = app
   const text = '{"specversion":"1.0",  "id":"1","traceid":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
-  await broker.deliver('orders', Buffer.from(text), { metadata: { own: 'x', 'content-length': '3', 'Content-Type': 'text/plain', 'bad name': 'y', broken: 'a\nb', connection: 'close', 'dapr-api-token': 'stolen' } })
+  await broker.deliver('orders', Buffer.from(text), {
+    metadata: {
+      own: 'x',
+      'content-length': '3',
+      'Content-Type': 'text/plain',
+      'bad name': 'y',
+      broken: 'a\nb',
+      connection: 'close',
+      'dapr-api-token': 'stolen',
+    },
+  })
   const [seen] = app.seen
   assert.equal(seen?.body, text)
   assert.equal(`${seen?.method} ${seen?.url}`, 'POST /on/orders')
@@ -58,7 +72,11 @@ for (const [name, answer] of acknowledged) {
 
 for (const [name, answer, line] of [
   ['DROP', { body: '{"status":"DROP"}' }, 'DROP status returned from app while processing pub/sub event e-1'],
-  ['404', { status: 404, body: 'no' }, 'non-retriable error returned from app while processing pub/sub event e-1: no. status code returned: 404'],
+  [
+    '404',
+    { status: 404, body: 'no' },
+    'non-retriable error returned from app while processing pub/sub event e-1: no. status code returned: 404',
+  ],
 ] as [string, Answer, string][]) {
   test(`${name} is acknowledged, and dead-lettered where there is a topic for it`, async () => {
     const plain = await started(orders, () => answer)
@@ -70,14 +88,21 @@ for (const [name, answer, line] of [
     const dead = await started(withDeadLetters, () => answer)
     await using __ = dead.app
     await dead.broker.deliver('orders', event(), { metadata: { kept: 'k' } })
-    assert.deepEqual(dead.broker.published.map(({ topic, data, metadata }) => [topic, JSON.parse(data.toString()), metadata]), [['dead', event(), { kept: 'k' }]])
+    assert.deepEqual(
+      dead.broker.published.map(({ topic, data, metadata }) => [topic, JSON.parse(data.toString()), metadata]),
+      [['dead', event(), { kept: 'k' }]],
+    )
   })
 }
 
 const failures: [string, Answer, RegExp][] = [
   ['RETRY', { body: '{"status":"RETRY"}' }, /^RETRY status returned from app while processing pub\/sub event e-1$/],
   ['unknown status', { body: '{"status":"success"}' }, /^unknown status returned from app while processing pub\/sub event e-1: success$/],
-  ['500', { status: 500, body: 'oh' }, /^retriable error returned from app while processing pub\/sub event e-1, topic: orders, body: oh\. status code returned: 500$/],
+  [
+    '500',
+    { status: 500, body: 'oh' },
+    /^retriable error returned from app while processing pub\/sub event e-1, topic: orders, body: oh\. status code returned: 500$/,
+  ],
   ['302', { status: 302 }, /status code returned: 302$/],
 ]
 for (const [name, answer, message] of failures) {
@@ -89,7 +114,10 @@ for (const [name, answer, message] of failures) {
     const dead = await started(withDeadLetters, () => answer)
     await using __ = dead.app
     await dead.broker.deliver('orders', event())
-    assert.deepEqual(dead.broker.published.map(({ topic }) => topic), ['dead'])
+    assert.deepEqual(
+      dead.broker.published.map(({ topic }) => topic),
+      ['dead'],
+    )
 
     dead.broker.refusal = () => new Error('broker full')
     await assert.rejects(dead.broker.deliver('orders', event()), /broker full/)
@@ -119,7 +147,10 @@ test('a policy has its attempts before the dead letters, and sees the status', a
   await using _ = app
   await broker.deliver('orders', event())
   assert.deepEqual(statuses, [503, 503, 503])
-  assert.deepEqual(broker.published.map(({ topic }) => topic), ['dead'])
+  assert.deepEqual(
+    broker.published.map(({ topic }) => topic),
+    ['dead'],
+  )
 })
 
 test('an expired event is dropped unseen, one with an unreadable expiration is not', async () => {
@@ -127,7 +158,10 @@ test('an expired event is dropped unseen, one with an unreadable expiration is n
   await using _ = app
   await broker.deliver('orders', event({ expiration: '2020-01-01T00:00:00Z' }))
   assert.equal(app.seen.length, 0)
-  assert.deepEqual(broker.published.map(({ topic }) => topic), ['dead'])
+  assert.deepEqual(
+    broker.published.map(({ topic }) => topic),
+    ['dead'],
+  )
   logged(block, 'dropping expired pub/sub event e-1 as of 2020-01-01T00:00:00Z')
   await broker.deliver('orders', event({ expiration: '2020' }))
   assert.equal(app.seen.length, 1)
@@ -141,27 +175,65 @@ test('what is no event goes back to the broker, or to the dead letters', async (
     const dead = await started(withDeadLetters, () => ({}))
     await using __ = dead.app
     await dead.broker.deliver('orders', Buffer.from(payload))
-    assert.deepEqual(dead.broker.published.map(({ data }) => data.toString()), [payload])
+    assert.deepEqual(
+      dead.broker.published.map(({ data }) => data.toString()),
+      [payload],
+    )
     assert.equal(dead.app.seen.length, 0)
   }
 })
 
 test('rules choose the route; without a match the event is dropped', async () => {
-  const { app, broker } = await started([{ pubsubname: 'ps', topic: 'orders', routes: { rules: [{ match: 'event.type == "widget"', path: '/w' }, { match: 'event.data.x > 3', path: '/x' }] } }], () => ({}))
+  const { app, broker } = await started(
+    [
+      {
+        pubsubname: 'ps',
+        topic: 'orders',
+        routes: {
+          rules: [
+            { match: 'event.type == "widget"', path: '/w' },
+            { match: 'event.data.x > 3', path: '/x' },
+          ],
+        },
+      },
+    ],
+    () => ({}),
+  )
   await using _ = app
   await broker.deliver('orders', event({ type: 'widget' }))
   await broker.deliver('orders', event())
   await broker.deliver('orders', event({ data: { x: 1 } }))
-  assert.deepEqual(app.seen.map(({ url }) => url), ['/w', '/x'])
+  assert.deepEqual(
+    app.seen.map(({ url }) => url),
+    ['/w', '/x'],
+  )
   await assert.rejects(broker.deliver('orders', event({ data: {} })), /No such key/)
 })
 
 test('a raw subscription wraps what it gets, binary mode does not', async () => {
-  const { app, broker } = await started([{ pubsubname: 'ps', topic: 'raw', route: '/raw', metadata: { rawPayload: 'true' } }, { pubsubname: 'ps', topic: 'binary', routes: { rules: [{ match: 'event.type == "t"', path: '/b' }] } }], () => ({}))
+  const { app, broker } = await started(
+    [
+      { pubsubname: 'ps', topic: 'raw', route: '/raw', metadata: { rawPayload: 'true' } },
+      { pubsubname: 'ps', topic: 'binary', routes: { rules: [{ match: 'event.type == "t"', path: '/b' }] } },
+    ],
+    () => ({}),
+  )
   await using _ = app
   await broker.deliver('raw', Buffer.from('hi'))
   const made = JSON.parse(app.seen[0]?.body ?? '') as Record<string, unknown>
-  assert.deepEqual({ ...made, id: typeof made.id }, { data_base64: 'aGk=', datacontenttype: 'application/octet-stream', id: 'string', pubsubname: 'ps', source: 'Dapr', specversion: '1.0', topic: 'raw', type: 'com.dapr.event.sent' })
+  assert.deepEqual(
+    { ...made, id: typeof made.id },
+    {
+      data_base64: 'aGk=',
+      datacontenttype: 'application/octet-stream',
+      id: 'string',
+      pubsubname: 'ps',
+      source: 'Dapr',
+      specversion: '1.0',
+      topic: 'raw',
+      type: 'com.dapr.event.sent',
+    },
+  )
   assert.equal(app.seen[0]?.headers.traceparent, undefined)
   await broker.deliver('binary', Buffer.from([1, 2]), { contentType: 'application/octet-stream', metadata: { CE_Type: 't' } })
   assert.equal(app.seen[1]?.body, '\x01\x02')
@@ -172,19 +244,45 @@ test('resources subscribe too, after the app, and follow changes', async () => {
   await using _ = app
   const broker = new TestBroker()
   const block = testBlock(broker, { app: app.channel }, { subscriptionscopes: 'myapp=orders,a,b' })
-  const resource = (name: string, topic: string, route: string) => ({ kind: 'Subscription', apiVersion: 'dapr.io/v1alpha1', metadata: { name }, spec: { pubsubname: 'ps', topic, route } })
+  const resource = (name: string, topic: string, route: string) => ({
+    kind: 'Subscription',
+    apiVersion: 'dapr.io/v1alpha1',
+    metadata: { name },
+    spec: { pubsubname: 'ps', topic, route },
+  })
   await block.declare([resource('one', 'a', '/a')])
-  assert.deepEqual(block.list().map(({ topic, type }) => [topic, type]), [['a', 'DECLARATIVE']])
+  assert.deepEqual(
+    block.list().map(({ topic, type }) => [topic, type]),
+    [['a', 'DECLARATIVE']],
+  )
   assert.equal(broker.subscribed.length, 0)
-  await block.start({ declarative: [resource('one', 'a', '/a'), resource('two', 'orders', '/two'), resource('three', 'secret', '/s'), { ...resource('bad', 'b', '/b'), apiVersion: 'dapr.io/v2alpha1', spec: { pubsubname: 'ps', topic: 'b', routes: { rules: [{ match: '((', path: '/b' }] } } }] })
-  assert.deepEqual(broker.subscribed.map(({ topic }) => topic), ['orders', 'a'])
+  await block.start({
+    declarative: [
+      resource('one', 'a', '/a'),
+      resource('two', 'orders', '/two'),
+      resource('three', 'secret', '/s'),
+      {
+        ...resource('bad', 'b', '/b'),
+        apiVersion: 'dapr.io/v2alpha1',
+        spec: { pubsubname: 'ps', topic: 'b', routes: { rules: [{ match: '((', path: '/b' }] } },
+      },
+    ],
+  })
+  assert.deepEqual(
+    broker.subscribed.map(({ topic }) => topic),
+    ['orders', 'a'],
+  )
   logged(block, "subscription to topic 'secret' on pubsub 'ps' is not allowed")
   logged(block, 'failed to load subscription bad')
   await broker.deliver('orders', event())
   assert.equal(app.seen[0]?.url, '/on/orders')
 
   await block.declare([resource('one', 'a', '/a'), resource('four', 'b', '/b')])
-  assert.deepEqual(broker.subscribed.map(({ topic }) => topic), ['orders', 'a', 'b'], 'what has not changed keeps running')
+  assert.deepEqual(
+    broker.subscribed.map(({ topic }) => topic),
+    ['orders', 'a', 'b'],
+    'what has not changed keeps running',
+  )
   await block.declare([resource('one', 'a', '/a2')])
   await broker.deliver('a', event())
   assert.equal(app.seen[1]?.url, '/a2')
@@ -257,7 +355,10 @@ test('an app that is not there yet is asked again', async () => {
 test('when a subscription ends, a call under way finishes and nothing is dead-lettered', async () => {
   const arrived = Promise.withResolvers<void>()
   const answer = Promise.withResolvers<Answer>()
-  const { app, broker, block } = await started(withDeadLetters, () => (arrived.resolve(), answer.promise))
+  const { app, broker, block } = await started(withDeadLetters, () => {
+    arrived.resolve()
+    return answer.promise
+  })
   await using _ = app
   const handler = broker.handlers.get('orders')
   const delivered = broker.deliver('orders', event())
@@ -273,7 +374,10 @@ test('when a subscription ends, a call under way finishes and nothing is dead-le
 
 test('an aborted delivery lets go of the app at once', async () => {
   const arrived = Promise.withResolvers<void>()
-  const { app, broker } = await started(withDeadLetters, () => (arrived.resolve(), new Promise<Answer>(() => {})))
+  const { app, broker } = await started(withDeadLetters, () => {
+    arrived.resolve()
+    return new Promise<Answer>(() => {})
+  })
   await using _ = app
   const end = new AbortController()
   const delivered = broker.deliver('orders', event(), {}, end.signal)
@@ -287,18 +391,30 @@ test('a stream gets events by its own function', async () => {
   const broker = new TestBroker()
   const block = testBlock(broker, {}, { subscriptionscopes: 'myapp=orders' })
   const paths: string[] = []
-  await using stream = await block.stream({ pubsubName: 'ps', topic: 'orders', metadata: {}, deadLetterTopic: 'dead' }, async ({ path, event: { id } }) => {
-    paths.push(`${path} ${String(id)}`)
-    return 'DROP'
-  })
+  await using stream = await block.stream(
+    { pubsubName: 'ps', topic: 'orders', metadata: {}, deadLetterTopic: 'dead' },
+    async ({ path, event: { id } }) => {
+      paths.push(`${path} ${String(id)}`)
+      return 'DROP'
+    },
+  )
   await broker.deliver('orders', event())
   assert.deepEqual(paths, ['/ e-1'])
   assert.equal(broker.published[0]?.topic, 'dead')
-  assert.deepEqual(block.list().map(({ type }) => type), ['STREAMING'])
+  assert.deepEqual(
+    block.list().map(({ type }) => type),
+    ['STREAMING'],
+  )
   await stream[Symbol.asyncDispose]()
   assert.deepEqual(block.list(), [])
-  await assert.rejects(block.stream({ pubsubName: 'ps', topic: 'x', metadata: {} }, async () => 'SUCCESS'), /not allowed/)
-  await assert.rejects(block.stream({ pubsubName: 'no', topic: 'x', metadata: {} }, async () => 'SUCCESS'), /pubsub no is not found/)
+  await assert.rejects(
+    block.stream({ pubsubName: 'ps', topic: 'x', metadata: {} }, async () => 'SUCCESS'),
+    /not allowed/,
+  )
+  await assert.rejects(
+    block.stream({ pubsubName: 'no', topic: 'x', metadata: {} }, async () => 'SUCCESS'),
+    /pubsub no is not found/,
+  )
 })
 
 test('with a real driver: what the app refuses comes again until it is handled', async () => {
@@ -312,7 +428,15 @@ test('with a real driver: what the app refuses comes again until it is handled',
   })
   await using _ = app
   const log = createLogger({ level: 'fatal', json: false, appId: 'myapp', version: 'test' })
-  await using broker = inMemory.create({ name: 'ps', type: 'pubsub.in-memory', version: 'v1', properties: { redeliverInterval: '5ms' }, appId: 'myapp', namespace: 'default', log })
+  await using broker = inMemory.create({
+    name: 'ps',
+    type: 'pubsub.in-memory',
+    version: 'v1',
+    properties: { redeliverInterval: '5ms' },
+    appId: 'myapp',
+    namespace: 'default',
+    log,
+  })
   await using block = testBlock(broker, { app: app.channel })
   await block.start()
   await block.publish({ pubsubName: 'ps', topic: 'orders', data: Buffer.from('{"x":1}'), contentType: 'application/json', metadata: {} })

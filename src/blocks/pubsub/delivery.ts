@@ -26,14 +26,25 @@ export interface DeliveryContext {
  * read → expired? → route → app → handled, dropped (dead letter) or failed (dead letter, or back to the broker).
  * An app that is merely unreachable sends nothing to the dead letters, unless a policy has had its say.
  */
-export function singleHandler(context: DeliveryContext, deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>): MessageHandler {
+export function singleHandler(
+  context: DeliveryContext,
+  deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>,
+): MessageHandler {
   const { subscription, policy, deadLetters, ending } = context
   return async (message, signal) => {
     if (ending.aborted || signal.aborted) throw endedError(subscription)
     const prepared = prepare(context, message)
     if (prepared instanceof Error) return settleFailure(context, message, prepared, signal)
     if (prepared === 'DROP') return deadLetters?.send(message)
-    const delivery = { pubsubName: subscription.pubsubName, topic: subscription.topic, path: prepared.path, event: prepared.event, body: prepared.body, traceparent: prepared.traceparent, metadata: { ...message.metadata, pubsubName: subscription.pubsubName } }
+    const delivery = {
+      pubsubName: subscription.pubsubName,
+      topic: subscription.topic,
+      path: prepared.path,
+      event: prepared.event,
+      body: prepared.body,
+      traceparent: prepared.traceparent,
+      metadata: { ...message.metadata, pubsubName: subscription.pubsubName },
+    }
     let verdict: Verdict
     try {
       verdict = await (policy ?? once)((attempt) => {
@@ -67,7 +78,10 @@ export function prepare({ subscription, raw, route, log }: DeliveryContext, mess
     }
     return { ...incoming, path }
   } catch (error) {
-    const problem = new Error(`error reading event in pubsub ${subscription.pubsubName} and topic ${subscription.topic}: ${messageOf(error)}`, { cause: error })
+    const problem = new Error(
+      `error reading event in pubsub ${subscription.pubsubName} and topic ${subscription.topic}: ${messageOf(error)}`,
+      { cause: error },
+    )
     log.error(problem.message)
     return problem
   }
@@ -83,7 +97,9 @@ async function settleFailure(context: DeliveryContext, message: DeliveredMessage
   if (!isDead(context, error, signal)) throw error
   const { subscription, deadLetters, log } = context
   await deadLetters?.send(message)
-  log.warn(`event of topic ${subscription.topic} in pubsub ${subscription.pubsubName} went to dead letter topic ${subscription.deadLetterTopic}: ${messageOf(error)}`)
+  log.warn(
+    `event of topic ${subscription.topic} in pubsub ${subscription.pubsubName} went to dead letter topic ${subscription.deadLetterTopic}: ${messageOf(error)}`,
+  )
 }
 
 export const once: Runner = (operation) => operation(undefined)

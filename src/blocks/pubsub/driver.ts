@@ -34,7 +34,12 @@ export interface PubSub extends Component {
   readonly features: readonly PubSubFeature[]
   publish(request: PublishRequest, signal?: AbortSignal): Promise<void>
   /** Entries that failed; empty when all are in. */
-  bulkPublish?(topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<{ entryId: string; error: Error }[]>
+  bulkPublish?(
+    topic: string,
+    entries: readonly BulkEntry[],
+    metadata: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<{ entryId: string; error: Error }[]>
   /** Resolves when messages published from now on will be delivered. Disposing stops intake, waits for running handlers and hands back the rest. */
   subscribe(topic: string, metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable>
 }

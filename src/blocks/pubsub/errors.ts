@@ -9,7 +9,14 @@ function resource(name: string, description: string): ErrorDetail {
 
 export function nameEmpty(metadata: Metadata): OutriderError {
   const message = 'pubsub name is empty'
-  return new OutriderError({ code: 'ERR_PUBSUB_EMPTY', http: 404, grpc: Code.InvalidArgument, message, hint: 'Name the pub/sub component to publish to.', details: [resource('', message), errorInfo('DAPR_PUBSUB_NAME_EMPTY', metadata)] })
+  return new OutriderError({
+    code: 'ERR_PUBSUB_EMPTY',
+    http: 404,
+    grpc: Code.InvalidArgument,
+    message,
+    hint: 'Name the pub/sub component to publish to.',
+    details: [resource('', message), errorInfo('DAPR_PUBSUB_NAME_EMPTY', metadata)],
+  })
 }
 
 export function notFound(pubsub: string, metadata: Metadata): OutriderError {
@@ -25,12 +32,26 @@ export function notFound(pubsub: string, metadata: Metadata): OutriderError {
 
 export function topicEmpty(pubsub: string, metadata: Metadata): OutriderError {
   const message = `topic is empty in pubsub ${pubsub}`
-  return new OutriderError({ code: 'ERR_TOPIC_NAME_EMPTY', http: 404, grpc: Code.InvalidArgument, message, hint: 'Name the topic after the component: /v1.0/publish/PUBSUB/TOPIC.', details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_TOPIC_NAME_EMPTY', metadata)] })
+  return new OutriderError({
+    code: 'ERR_TOPIC_NAME_EMPTY',
+    http: 404,
+    grpc: Code.InvalidArgument,
+    message,
+    hint: 'Name the topic after the component: /v1.0/publish/PUBSUB/TOPIC.',
+    details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_TOPIC_NAME_EMPTY', metadata)],
+  })
 }
 
 export function badMetadata(pubsub: string, metadata: Record<string, string>, reason: string): OutriderError {
   const message = `failed deserializing metadata. Error: ${reason}`
-  return new OutriderError({ code: 'ERR_PUBSUB_REQUEST_METADATA', http: 400, grpc: Code.InvalidArgument, message, hint: 'rawPayload takes true or false.', details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_METADATA_DESERIALIZATION', metadata)] })
+  return new OutriderError({
+    code: 'ERR_PUBSUB_REQUEST_METADATA',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message,
+    hint: 'rawPayload takes true or false.',
+    details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_METADATA_DESERIALIZATION', metadata)],
+  })
 }
 
 export function badCloudEvent(pubsub: string, appId: string, reason: string): OutriderError {
@@ -46,20 +67,45 @@ export function badCloudEvent(pubsub: string, appId: string, reason: string): Ou
 }
 
 function eventsSer(reason: string, pubsub: string, message: string, metadata: Record<string, string>, hint: string): OutriderError {
-  return new OutriderError({ code: 'ERR_PUBSUB_EVENTS_SER', http: 400, grpc: Code.InvalidArgument, message, hint, details: [resource(pubsub, message), errorInfo(reason, metadata)] })
+  return new OutriderError({
+    code: 'ERR_PUBSUB_EVENTS_SER',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message,
+    hint,
+    details: [resource(pubsub, message), errorInfo(reason, metadata)],
+  })
 }
 
 export function badEntry(pubsub: string, topic: string, appId: string, reason: string): OutriderError {
-  return eventsSer('DAPR_PUBSUB_MARSHAL_ENVELOPE', pubsub, `error when marshalling cloud event envelope for topic ${topic} pubsub ${pubsub}: ${reason}`, { appID: appId, error: reason }, 'Give each entry a contentType that fits its event: text/* takes a string, application/json any value, application/octet-stream Base64.')
+  return eventsSer(
+    'DAPR_PUBSUB_MARSHAL_ENVELOPE',
+    pubsub,
+    `error when marshalling cloud event envelope for topic ${topic} pubsub ${pubsub}: ${reason}`,
+    { appID: appId, error: reason },
+    'Give each entry a contentType that fits its event: text/* takes a string, application/json any value, application/octet-stream Base64.',
+  )
 }
 
 export function badEntryId(pubsub: string, topic: string, appId: string): OutriderError {
   const reason = 'entryId is duplicated or not present for entry'
-  return eventsSer('DAPR_PUBSUB_MARSHAL_EVENTS', pubsub, `error marshaling events to bytes for topic ${topic} pubsub ${pubsub}. error: ${reason}`, { appID: appId, error: reason }, 'Give each entry an entryId of its own.')
+  return eventsSer(
+    'DAPR_PUBSUB_MARSHAL_EVENTS',
+    pubsub,
+    `error marshaling events to bytes for topic ${topic} pubsub ${pubsub}. error: ${reason}`,
+    { appID: appId, error: reason },
+    'Give each entry an entryId of its own.',
+  )
 }
 
 export function badEntries(pubsub: string, topic: string, appId: string, reason: string): OutriderError {
-  return eventsSer('DAPR_PUBSUB_UNMARSHAL_EVENTS', pubsub, `error when unmarshaling the request for topic ${topic} pubsub ${pubsub}: ${reason}`, { appID: appId }, 'The body is an array of {entryId, event, contentType, metadata}.')
+  return eventsSer(
+    'DAPR_PUBSUB_UNMARSHAL_EVENTS',
+    pubsub,
+    `error when unmarshaling the request for topic ${topic} pubsub ${pubsub}: ${reason}`,
+    { appID: appId },
+    'The body is an array of {entryId, event, contentType, metadata}.',
+  )
 }
 
 export function forbidden(pubsub: string, topic: string, appId: string): OutriderError {

@@ -3,7 +3,10 @@ import { test } from 'node:test'
 import { goDecode, goEncode } from './go-json.ts'
 
 test('writes names sorted and HTML escaped, as Go does', () => {
-  assert.equal(goEncode({ b: '<a> & \u2028', a: [1, null, true], 10: 'x', 9: 'y' }), '{"10":"x","9":"y","a":[1,null,true],"b":"\\u003ca\\u003e \\u0026 \\u2028"}')
+  assert.equal(
+    goEncode({ b: '<a> & \u2028', a: [1, null, true], 10: 'x', 9: 'y' }),
+    '{"10":"x","9":"y","a":[1,null,true],"b":"\\u003ca\\u003e \\u0026 \\u2028"}',
+  )
 })
 
 test('keeps the digits of numbers when asked to', () => {
@@ -36,5 +39,6 @@ const broken: [string, string][] = [
   ["'", "invalid character '\\'' looking for beginning of value"],
 ]
 for (const [text, message] of broken) {
-  test(`says what is wrong with ${JSON.stringify(text)} in Go's words`, () => assert.throws(() => goDecode(text), { name: 'GoSyntaxError', message }))
+  test(`says what is wrong with ${JSON.stringify(text)} in Go's words`, () =>
+    assert.throws(() => goDecode(text), { name: 'GoSyntaxError', message }))
 }

@@ -31,7 +31,10 @@ export function goEncode(value: unknown): string {
   if (typeof value !== 'object' || value === null || exactJson.isRawJSON(value)) return JSON.stringify(value) ?? 'null'
   if (Array.isArray(value)) return `[${value.map(goEncode).join(',')}]`
   const entries = value as Record<string, unknown>
-  return `{${Object.keys(entries).sort().map((name) => `${goString(name)}:${goEncode(entries[name])}`).join(',')}}`
+  return `{${Object.keys(entries)
+    .sort()
+    .map((name) => `${goString(name)}:${goEncode(entries[name])}`)
+    .join(',')}}`
 }
 
 /** The first JSON value of a text; `exact` keeps numbers with the digits they were written with. Throws GoSyntaxError. */
@@ -45,7 +48,9 @@ export function goDecode(text: string, exact = false): unknown {
 }
 
 function parseExact(text: string): unknown {
-  return exactJson.parse(text, (_, value, context) => (typeof value === 'number' && context.source !== undefined ? exactJson.rawJSON(context.source) : value))
+  return exactJson.parse(text, (_, value, context) =>
+    typeof value === 'number' && context.source !== undefined ? exactJson.rawJSON(context.source) : value,
+  )
 }
 
 const SPACE = /[ \t\r\n]*/y

@@ -107,10 +107,28 @@ export function named(component: PubSub, properties: Record<string, string> = {}
 }
 
 /** A block for app `myapp` over one component `ps`, and the lines it logs. */
-export function testBlock(broker: PubSub, options: Partial<PubSubOptions> = {}, properties: Record<string, string> = {}): PubSubBlock & { lines: string[] } {
+export function testBlock(
+  broker: PubSub,
+  options: Partial<PubSubOptions> = {},
+  properties: Record<string, string> = {},
+): PubSubBlock & { lines: string[] } {
   const lines: string[] = []
   const log = createLogger({ level: 'debug', json: false, appId: 'myapp', version: 'test', write: (line) => lines.push(line) })
-  return Object.assign(createPubSubBlock({ components: new Map([['ps', named(broker, properties)]]), appId: 'myapp', namespace: 'default', log, ...options }), { lines })
+  return Object.assign(
+    createPubSubBlock({ components: new Map([['ps', named(broker, properties)]]), appId: 'myapp', namespace: 'default', log, ...options }),
+    { lines },
+  )
 }
 
-export const event = (members: Record<string, unknown> = {}) => ({ specversion: '1.0', id: 'e-1', type: 'com.dapr.event.sent', source: 's', topic: 'orders', pubsubname: 'ps', traceid: '', data: { x: 4 }, datacontenttype: 'application/json', ...members })
+export const event = (members: Record<string, unknown> = {}) => ({
+  specversion: '1.0',
+  id: 'e-1',
+  type: 'com.dapr.event.sent',
+  source: 's',
+  topic: 'orders',
+  pubsubname: 'ps',
+  traceid: '',
+  data: { x: 4 },
+  datacontenttype: 'application/json',
+  ...members,
+})

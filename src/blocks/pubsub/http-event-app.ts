@@ -5,7 +5,21 @@ import { type BulkDelivery, type BulkVerdict, type Delivery, DeliveryError, type
 import { goString } from './go-json.ts'
 
 /** Headers that belong to one connection or one body, never to an event. */
-const OWN = new Set(['connection', 'content-length', 'content-type', 'host', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect'])
+const OWN = new Set([
+  'connection',
+  'content-length',
+  'content-type',
+  'host',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+])
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
@@ -15,13 +29,21 @@ export function createHttpEventApp(channel: AppChannel, appId: string, log: Logg
     try {
       return await channel.call(request)
     } catch (error) {
-      throw new DeliveryError(`error returned from app channel while sending pub/sub event to app: ${messageOf(error)}`, { unreachable: true, cause: error })
+      throw new DeliveryError(`error returned from app channel while sending pub/sub event to app: ${messageOf(error)}`, {
+        unreachable: true,
+        cause: error,
+      })
     }
   }
 
   return {
     async subscriptions(signal) {
-      const response = await channel.call({ method: 'GET', path: '/dapr/subscribe', headers: { 'content-type': 'application/json', 'dapr-app-id': appId }, signal })
+      const response = await channel.call({
+        method: 'GET',
+        path: '/dapr/subscribe',
+        headers: { 'content-type': 'application/json', 'dapr-app-id': appId },
+        signal,
+      })
       if (response.status === 404) {
         log.debug(`app has no subscriptions: GET /dapr/subscribe answered 404`)
         return undefined
@@ -42,7 +64,13 @@ export function createHttpEventApp(channel: AppChannel, appId: string, log: Logg
     },
 
     async deliverBulk(delivery, signal) {
-      const request = { method: 'POST', path: pathOf(delivery.path), headers: headersOf(delivery.metadata, 'application/json'), body: bulkBody(delivery), signal }
+      const request = {
+        method: 'POST',
+        path: pathOf(delivery.path),
+        headers: headersOf(delivery.metadata, 'application/json'),
+        body: bulkBody(delivery),
+        signal,
+      }
       const all = (verdict: BulkVerdict) => new Map(delivery.entries.map(({ entryId }) => [entryId, verdict]))
       let response: Awaited<ReturnType<typeof call>>
       try {
@@ -52,21 +80,33 @@ export function createHttpEventApp(channel: AppChannel, appId: string, log: Logg
       }
       const { status, body } = response
       if (status === 404) {
-        log.error(`non-retriable error returned from app while processing bulk pub/sub event ${delivery.id}. status code returned: ${status}`)
+        log.error(
+          `non-retriable error returned from app while processing bulk pub/sub event ${delivery.id}. status code returned: ${status}`,
+        )
         return all('GONE')
       }
-      if (status < 200 || status > 299) return all(new DeliveryError(`retriable error returned from app while processing bulk pub/sub event ${delivery.id}, topic: ${delivery.topic}, body: ${shorten(body)}. status code returned: ${status}`))
+      if (status < 200 || status > 299)
+        return all(
+          new DeliveryError(
+            `retriable error returned from app while processing bulk pub/sub event ${delivery.id}, topic: ${delivery.topic}, body: ${shorten(body)}. status code returned: ${status}`,
+          ),
+        )
       return bulkVerdicts(delivery, body)
     },
   }
 
   function verdictOf({ event, topic }: Delivery, status: number, body: Buffer): Verdict {
     if (status === 404) {
-      log.error(`non-retriable error returned from app while processing pub/sub event ${event.id}: ${shorten(body)}. status code returned: ${status}`)
+      log.error(
+        `non-retriable error returned from app while processing pub/sub event ${event.id}: ${shorten(body)}. status code returned: ${status}`,
+      )
       return 'DROP'
     }
     if (status < 200 || status > 299) {
-      throw new DeliveryError(`retriable error returned from app while processing pub/sub event ${event.id}, topic: ${topic}, body: ${shorten(body)}. status code returned: ${status}`, { status })
+      throw new DeliveryError(
+        `retriable error returned from app while processing pub/sub event ${event.id}, topic: ${topic}, body: ${shorten(body)}. status code returned: ${status}`,
+        { status },
+      )
     }
     const answer = statusIn(body)
     if (answer === undefined) log.debug(`skipping status check due to error parsing result from pub/sub event ${event.id}`)
@@ -102,9 +142,19 @@ export function createHttpEventApp(channel: AppChannel, appId: string, log: Logg
         continue
       }
       if (status === 'SUCCESS' || status === 'DROP') verdicts.set(entryId, status)
-      else verdicts.set(entryId, new DeliveryError(status === 'RETRY' ? `RETRY required while processing bulk subscribe event for entry id: ${entryId}` : `unknown status returned from app while processing bulk subscribe event ${entryId}: ${String(status ?? '')}`))
+      else
+        verdicts.set(
+          entryId,
+          new DeliveryError(
+            status === 'RETRY'
+              ? `RETRY required while processing bulk subscribe event for entry id: ${entryId}`
+              : `unknown status returned from app while processing bulk subscribe event ${entryId}: ${String(status ?? '')}`,
+          ),
+        )
     }
-    for (const entryId of known) if (!verdicts.has(entryId)) verdicts.set(entryId, new DeliveryError(`entry ${entryId} of bulk pub/sub event ${delivery.id} ${missing}`))
+    for (const entryId of known)
+      if (!verdicts.has(entryId))
+        verdicts.set(entryId, new DeliveryError(`entry ${entryId} of bulk pub/sub event ${delivery.id} ${missing}`))
     return verdicts
   }
 }
@@ -130,7 +180,8 @@ function headersOf(metadata: Readonly<Record<string, string>>, contentType: stri
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(metadata)) {
     const lower = name.toLowerCase()
-    if (!OWN.has(lower) && !lower.endsWith('-bin') && lower !== 'dapr-api-token' && NAME.test(name) && VALUE.test(value)) headers[name] = value
+    if (!OWN.has(lower) && !lower.endsWith('-bin') && lower !== 'dapr-api-token' && NAME.test(name) && VALUE.test(value))
+      headers[name] = value
   }
   headers['Content-Type'] = contentType
   return headers
@@ -139,11 +190,16 @@ function headersOf(metadata: Readonly<Record<string, string>>, contentType: stri
 function bulkBody(delivery: BulkDelivery): Buffer {
   const parts: (string | Buffer)[] = [`{"entries":[`]
   for (const [index, entry] of delivery.entries.entries()) {
-    parts.push(`${index > 0 ? ',' : ''}{"entryId":${goString(entry.entryId)},"event":`, entry.raw ? `"${entry.data.toString('base64')}"` : entry.data)
+    parts.push(
+      `${index > 0 ? ',' : ''}{"entryId":${goString(entry.entryId)},"event":`,
+      entry.raw ? `"${entry.data.toString('base64')}"` : entry.data,
+    )
     if (Object.keys(entry.metadata).length > 0) parts.push(`,"metadata":${JSON.stringify(entry.metadata)}`)
     parts.push(`,"contentType":${goString(entry.contentType)}}`)
   }
-  parts.push(`],"id":"${delivery.id}","metadata":${JSON.stringify(delivery.metadata)},"pubsubname":${goString(delivery.pubsubName)},"topic":${goString(delivery.topic)},"type":"com.dapr.event.sent.bulk"}`)
+  parts.push(
+    `],"id":"${delivery.id}","metadata":${JSON.stringify(delivery.metadata)},"pubsubname":${goString(delivery.pubsubName)},"topic":${goString(delivery.topic)},"type":"com.dapr.event.sent.bulk"}`,
+  )
   return Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)))
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { serveTraceparent } from '../../telemetry/trace-context.ts'
+import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { mediaType } from './cloud-event.ts'
 import type { DeliveredMessage } from './driver.ts'
 import { goDecode, goEncode } from './go-json.ts'
@@ -23,7 +23,8 @@ export function readMessage(message: DeliveredMessage, pubsubName: string, topic
 
 /** Whether the event's time is over; an unreadable `expiration` never is. */
 export function isExpired(event: Readonly<Record<string, unknown>>): boolean {
-  if (typeof event.expiration !== 'string' || !/^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(event.expiration)) return false
+  if (typeof event.expiration !== 'string' || !/^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(event.expiration))
+    return false
   return Date.parse(event.expiration) < Date.now()
 }
 
@@ -61,11 +62,13 @@ function readJson(payload: Buffer): Record<string, unknown> {
   return event as Record<string, unknown>
 }
 
-/** The trace of the call to the app: a child of the event's, a new one where the event's is empty, none where it has none. */
+/** The trace of the call to the app: the event's, all zeros where the event's is empty, none where it has none. */
 function traceOf(event: Readonly<Record<string, unknown>>, metadata: Readonly<Record<string, string>>): string | undefined {
-  const given = [event.traceid, event.traceparent, lookup(metadata, 'traceid'), lookup(metadata, 'traceparent')].filter((value) => typeof value === 'string')
+  const given = [event.traceid, event.traceparent, lookup(metadata, 'traceid'), lookup(metadata, 'traceparent')].filter(
+    (value) => typeof value === 'string',
+  )
   if (given.length === 0) return undefined
-  return serveTraceparent(given.find((value) => /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(value)))
+  return passTraceparent(given.find((value) => /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(value)))
 }
 
 function lookup(metadata: Readonly<Record<string, string>>, wanted: string): string | undefined {

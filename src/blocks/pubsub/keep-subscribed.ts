@@ -6,7 +6,10 @@ const MOST = 60_000
  * Subscribes now, or goes on trying in the background until it succeeds. Resolves after the first attempt; disposing
  * ends the subscription, or the attempts.
  */
-export async function keepSubscribed(subscribe: () => Promise<AsyncDisposable>, onFailure: (error: unknown, wait: number) => void): Promise<AsyncDisposable> {
+export async function keepSubscribed(
+  subscribe: () => Promise<AsyncDisposable>,
+  onFailure: (error: unknown, wait: number) => void,
+): Promise<AsyncDisposable> {
   let handle: AsyncDisposable | undefined
   let ended = false
   let timer: NodeJS.Timeout | undefined

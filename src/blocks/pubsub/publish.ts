@@ -1,6 +1,6 @@
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf, OutriderError } from '../../errors.ts'
-import { NO_TRACE, toCloudEvent, type Trace } from './cloud-event.ts'
+import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PubSub } from './driver.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
@@ -82,10 +82,25 @@ export function createPublisher(options: PublishOptions): Publisher {
     }
   }
 
-  const wrap = (named: Named<PubSub>, target: Target, body: Buffer, contentType: string, metadata: Readonly<Record<string, string>>): Buffer => {
+  const wrap = (
+    named: Named<PubSub>,
+    target: Target,
+    body: Buffer,
+    contentType: string,
+    metadata: Readonly<Record<string, string>>,
+  ): Buffer => {
     const expires = !named.component.features.includes('MESSAGE_TTL')
     try {
-      return toCloudEvent({ body, contentType, pubsubName: target.pubsubName, topic: target.topic, appId, trace: target.trace ?? NO_TRACE, metadata, expires })
+      return toCloudEvent({
+        body,
+        contentType,
+        pubsubName: target.pubsubName,
+        topic: target.topic,
+        appId,
+        trace: target.trace ?? NO_TRACE,
+        metadata,
+        expires,
+      })
     } catch (error) {
       throw badCloudEvent(target.pubsubName, appId, messageOf(error))
     }
@@ -107,7 +122,10 @@ export function createPublisher(options: PublishOptions): Publisher {
       const raw = isRaw(event)
       const data = raw ? event.data : wrap(named, event, event.data, event.contentType ?? '', event.metadata)
       allow(named, event)
-      const metadata = raw && event.wire === 'grpc' ? { ...event.metadata, traceid: event.trace?.traceparent ?? '', tracestate: event.trace?.tracestate ?? '' } : event.metadata
+      const metadata =
+        raw && event.wire === 'grpc'
+          ? { ...event.metadata, traceid: event.trace?.traceparent ?? '', tracestate: event.trace?.tracestate ?? '' }
+          : event.metadata
       const request = { topic: brokerTopic(event), data, contentType: raw ? undefined : 'application/cloudevents+json', metadata }
       try {
         await runnerOf(event.pubsubName)((attempt) => named.component.publish(request, attempt), signal)
@@ -129,7 +147,12 @@ export function createPublisher(options: PublishOptions): Publisher {
         const metadata = entry.metadata === undefined ? {} : { ...request.metadata, ...entry.metadata }
         return raw
           ? { entryId: entry.entryId, data: entry.event, contentType: entry.contentType, metadata }
-          : { entryId: entry.entryId, data: wrap(named, request, entry.event, entry.contentType, metadata), contentType: 'application/cloudevents+json', metadata }
+          : {
+              entryId: entry.entryId,
+              data: wrap(named, request, entry.event, entry.contentType, metadata),
+              contentType: 'application/cloudevents+json',
+              metadata,
+            }
       })
       allow(named, request)
       if (entries.length === 0) return { failedEntries: [] }
@@ -139,12 +162,21 @@ export function createPublisher(options: PublishOptions): Publisher {
 }
 
 /** Hands entries to a broker, in one call if it can; a policy tries only those again that failed. */
-export async function publishEntries(component: PubSub, topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, run: Runner, signal?: AbortSignal): Promise<BulkPublishResult> {
+export async function publishEntries(
+  component: PubSub,
+  topic: string,
+  entries: readonly BulkEntry[],
+  metadata: Readonly<Record<string, string>>,
+  run: Runner,
+  signal?: AbortSignal,
+): Promise<BulkPublishResult> {
   let left = entries
   let failed: { entryId: string; error: string }[] = []
   try {
     await run(async (attempt) => {
-      const errors = component.bulkPublish ? await component.bulkPublish(topic, left, metadata, attempt) : await publishEach(component, topic, left, metadata, attempt)
+      const errors = component.bulkPublish
+        ? await component.bulkPublish(topic, left, metadata, attempt)
+        : await publishEach(component, topic, left, metadata, attempt)
       failed = errors.map(({ entryId, error }) => ({ entryId, error: messageOf(error) }))
       const ids = new Set(failed.map(({ entryId }) => entryId))
       left = left.filter(({ entryId }) => ids.has(entryId))
@@ -157,13 +189,22 @@ export async function publishEntries(component: PubSub, topic: string, entries: 
   }
 }
 
-async function publishEach(component: PubSub, topic: string, entries: readonly BulkEntry[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal) {
+async function publishEach(
+  component: PubSub,
+  topic: string,
+  entries: readonly BulkEntry[],
+  metadata: Readonly<Record<string, string>>,
+  signal?: AbortSignal,
+) {
   const failed: { entryId: string; error: Error }[] = []
   let next = 0
   const worker = async () => {
     for (let entry = entries[next++]; entry; entry = entries[next++]) {
       try {
-        await component.publish({ topic, data: entry.data, contentType: entry.contentType, metadata: { ...metadata, ...entry.metadata } }, signal)
+        await component.publish(
+          { topic, data: entry.data, contentType: entry.contentType, metadata: { ...metadata, ...entry.metadata } },
+          signal,
+        )
       } catch (error) {
         failed.push({ entryId: entry.entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
       }

@@ -5,7 +5,9 @@ export type Router = (event: Readonly<Record<string, unknown>>) => string | unde
 
 /** Compiles the rules of one subscription. The CEL library is loaded when a rule has an expression. Rejects on invalid CEL. */
 export async function compileRules(rules: readonly Rule[]): Promise<Router> {
-  const compiled = await Promise.all(rules.map(async ({ match, path }) => ({ path, matches: match === '' ? undefined : await compile(match) })))
+  const compiled = await Promise.all(
+    rules.map(async ({ match, path }) => ({ path, matches: match === '' ? undefined : await compile(match) })),
+  )
   return (event) => compiled.find(({ matches }) => matches === undefined || matches(event))?.path
 }
 

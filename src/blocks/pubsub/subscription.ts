@@ -50,7 +50,10 @@ export function programmatic(answer: unknown, warn: (message: string) => void): 
     const spec = object(entry, `subscription ${index + 1}`)
     const subscription = build(spec, rulesOf(spec.routes, text(spec.route)), 'PROGRAMMATIC')
     if (subscription.rules.length > 0) found.push(subscription)
-    else warn(`subscription ${index + 1} (topic ${subscription.topic} of pubsub ${subscription.pubsubName}) has no route and is left out: give it a route or routes`)
+    else
+      warn(
+        `subscription ${index + 1} (topic ${subscription.topic} of pubsub ${subscription.pubsubName}) has no route and is left out: give it a route or routes`,
+      )
   }
   return found
 }
@@ -60,27 +63,49 @@ export function declarative(resource: SubscriptionResource, appId: string): Subs
   if (resource.scopes && resource.scopes.length > 0 && !resource.scopes.includes(appId)) return undefined
   const spec = object(resource.spec, `subscription ${resource.metadata.name}: spec`)
   // v1alpha1 has one route for all events, v2alpha1 rules with a default; a mixed one is read as it is meant.
-  const rules = rulesOf(resource.apiVersion.endsWith('/v1alpha1') ? { default: spec.route, ...(spec.routes ? object(spec.routes, 'routes') : {}) } : spec.routes, '')
+  const rules = rulesOf(
+    resource.apiVersion.endsWith('/v1alpha1')
+      ? { default: spec.route, ...(spec.routes ? object(spec.routes, 'routes') : {}) }
+      : spec.routes,
+    '',
+  )
   const subscription = build(spec, rules.length > 0 ? rules : [{ match: '', path: '' }], 'DECLARATIVE')
-  if (!subscription.pubsubName || !subscription.topic) throw new Error(`subscription ${resource.metadata.name}: spec.${subscription.pubsubName ? 'topic' : 'pubsubname'} is missing`)
+  if (!subscription.pubsubName || !subscription.topic)
+    throw new Error(`subscription ${resource.metadata.name}: spec.${subscription.pubsubName ? 'topic' : 'pubsubname'} is missing`)
   return subscription
 }
 
-/** One subscription for each topic of a component: the first of a list wins. */
+/** One subscription for each topic of a component: an earlier list wins over a later one; of an app's own list the last one wins, of resources the first, as in daprd. */
 export function merge(lists: readonly (readonly Subscription[])[], warn: (message: string) => void): Subscription[] {
   const byTopic = new Map<string, Subscription>()
-  for (const subscription of lists.flat()) {
-    const key = `${subscription.pubsubName}||${subscription.topic}`
-    if (byTopic.has(key)) warn(`two identical subscriptions found (sources: ${byTopic.get(key)?.type.toLowerCase()}, ${subscription.type.toLowerCase()}). pubsubname: ${subscription.pubsubName}, topic: ${subscription.topic}; the first one is used`)
-    else byTopic.set(key, subscription)
+  for (const list of lists) {
+    const own = new Map<string, Subscription>()
+    for (const subscription of list) {
+      const key = `${subscription.pubsubName}||${subscription.topic}`
+      const other = byTopic.get(key) ?? own.get(key)
+      if (other) {
+        const sources = `${other.type.toLowerCase()}, ${subscription.type.toLowerCase()}`
+        warn(
+          `two identical subscriptions found (sources: ${sources}). pubsubname: ${subscription.pubsubName}, topic: ${subscription.topic}; the ${byTopic.has(key) || subscription.type !== 'PROGRAMMATIC' ? 'first' : 'last'} one is used`,
+        )
+      }
+      if (subscription.type === 'PROGRAMMATIC' || !own.has(key)) own.set(key, subscription)
+    }
+    for (const [key, subscription] of own) if (!byTopic.has(key)) byTopic.set(key, subscription)
   }
   return [...byTopic.values()]
 }
 
 export function info(subscription: Subscription): SubscriptionInfo {
-  const shown: SubscriptionInfo = { pubsubname: subscription.pubsubName, topic: subscription.topic, deadLetterTopic: subscription.deadLetterTopic, type: subscription.type }
+  const shown: SubscriptionInfo = {
+    pubsubname: subscription.pubsubName,
+    topic: subscription.topic,
+    deadLetterTopic: subscription.deadLetterTopic,
+    type: subscription.type,
+  }
   if (Object.keys(subscription.metadata).length > 0) shown.metadata = { ...subscription.metadata }
-  if (subscription.rules.length > 0) shown.rules = subscription.rules.map(({ match, path }) => ({ ...(match && { match }), ...(path && { path }) }))
+  if (subscription.rules.length > 0)
+    shown.rules = subscription.rules.map(({ match, path }) => ({ ...(match && { match }), ...(path && { path }) }))
   return shown
 }
 
@@ -92,7 +117,15 @@ export function flushesAtOnce(component: PubSub): boolean {
 function build(spec: Record<string, unknown>, rules: Rule[], type: Subscription['type']): Subscription {
   const metadata: Record<string, string> = {}
   if (spec.metadata) for (const [name, value] of Object.entries(object(spec.metadata, 'metadata'))) metadata[name] = text(value)
-  return { pubsubName: text(spec.pubsubname ?? spec.pubsubName), topic: text(spec.topic), metadata, rules, deadLetterTopic: text(spec.deadLetterTopic), bulk: bulkOf(spec.bulkSubscribe), type }
+  return {
+    pubsubName: text(spec.pubsubname ?? spec.pubsubName),
+    topic: text(spec.topic),
+    metadata,
+    rules,
+    deadLetterTopic: text(spec.deadLetterTopic),
+    bulk: bulkOf(spec.bulkSubscribe),
+    type,
+  }
 }
 
 function rulesOf(given: unknown, route: string): Rule[] {

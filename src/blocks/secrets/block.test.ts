@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import { createSecretsBlock, isSecretAllowed } from './block.ts'
 import type { SecretStore } from './driver.ts'
 
-const component: SecretStore = { features: [], init: async () => {}, get: async (name) => ({ [name]: 'v' }), bulkGet: async () => ({ a: { a: '1' }, b: { b: '2' } }), [Symbol.asyncDispose]: async () => {} }
+const component: SecretStore = {
+  features: [],
+  init: async () => {},
+  get: async (name) => ({ [name]: 'v' }),
+  bulkGet: async () => ({ a: { a: '1' }, b: { b: '2' } }),
+  [Symbol.asyncDispose]: async () => {},
+}
 const stores = new Map([['s', { name: 's', type: 't', version: 'v1', component, properties: {} }]])
 
 test('a scope: the allow list decides alone, then the deny list, then the default', () => {
@@ -17,7 +23,11 @@ test('a scope: the allow list decides alone, then the deny list, then the defaul
 
 test('a denied secret is refused alone and left out of all', async () => {
   const block = createSecretsBlock({ stores, scopes: [{ storeName: 's', deniedSecrets: ['b'] }] })
-  await assert.rejects(block.get('s', 'b', {}), { code: 'ERR_PERMISSION_DENIED', http: 403, message: 'access denied by policy to get "b" from "s"' })
+  await assert.rejects(block.get('s', 'b', {}), {
+    code: 'ERR_PERMISSION_DENIED',
+    http: 403,
+    message: 'access denied by policy to get "b" from "s"',
+  })
   assert.deepEqual(await block.bulkGet('s', {}), { a: { a: '1' } })
 })
 

@@ -19,9 +19,18 @@ export interface SecretsOptions {
 
 export interface SecretsBlock {
   /** One secret; undefined when the store answers without data. */
-  get(store: string, key: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<Record<string, string> | undefined>
+  get(
+    store: string,
+    key: string,
+    metadata: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<Record<string, string> | undefined>
   /** All secrets that the scopes let the app see. */
-  bulkGet(store: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<Record<string, Record<string, string>> | undefined>
+  bulkGet(
+    store: string,
+    metadata: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<Record<string, Record<string, string>> | undefined>
 }
 
 /** Secrets as the app may read them: scopes first, then the store. */

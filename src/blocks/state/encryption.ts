@@ -26,7 +26,10 @@ export interface Encryption {
  * Throws MetadataError when a key is no hex key of 16, 24 or 32 bytes or was not given as a secretKeyRef: a store that
  * was meant to be encrypted is never written in clear.
  */
-export function encryptionOf(store: Named<StateStore>, secretName: (store: string, property: string) => string | undefined): Encryption | undefined {
+export function encryptionOf(
+  store: Named<StateStore>,
+  secretName: (store: string, property: string) => string | undefined,
+): Encryption | undefined {
   const primary = keyOf(store, 'primaryEncryptionKey', secretName)
   const secondary = keyOf(store, 'secondaryEncryptionKey', secretName)
   if (!primary) {
@@ -50,7 +53,9 @@ export function encryptionOf(store: Named<StateStore>, secretName: (store: strin
       if (!key) throw new Error(`could not decrypt data for state store ${store.name}: encryption key ${name} not found`)
       const sealed = Buffer.from(text.slice(0, at), 'base64')
       if (sealed.length < NONCE + TAG) throw new Error(`could not decrypt data for state store ${store.name}: the record is too short`)
-      const decipher = createDecipheriv(key.cipher, key.secret, sealed.subarray(0, NONCE), { authTagLength: TAG }).setAuthTag(sealed.subarray(-TAG))
+      const decipher = createDecipheriv(key.cipher, key.secret, sealed.subarray(0, NONCE), { authTagLength: TAG }).setAuthTag(
+        sealed.subarray(-TAG),
+      )
       return Buffer.concat([decipher.update(sealed.subarray(NONCE, -TAG)), decipher.final()])
     },
   }
@@ -64,12 +69,17 @@ export function plainOf(value: Buffer, json: boolean): Buffer {
   return json && value[0] === 0x22 ? Buffer.from(JSON.parse(value.toString()) as string) : value
 }
 
-function keyOf(store: Named<StateStore>, property: string, secretName: (store: string, property: string) => string | undefined): Key | undefined {
+function keyOf(
+  store: Named<StateStore>,
+  property: string,
+  secretName: (store: string, property: string) => string | undefined,
+): Key | undefined {
   const hex = store.properties[property.toLowerCase()]
   if (hex === undefined) return undefined
   const name = secretName(store.name, property)
   if (name === undefined) throw new MetadataError(`state store ${store.name}: ${property} must be given with secretKeyRef, not as a value`)
-  if (!/^([0-9a-f]{32}|[0-9a-f]{48}|[0-9a-f]{64})$/i.test(hex)) throw new MetadataError(`state store ${store.name}: ${property} is not a hex key of 16, 24 or 32 bytes`)
+  if (!/^([0-9a-f]{32}|[0-9a-f]{48}|[0-9a-f]{64})$/i.test(hex))
+    throw new MetadataError(`state store ${store.name}: ${property} is not a hex key of 16, 24 or 32 bytes`)
   const secret = Buffer.from(hex, 'hex')
   return { name, secret, cipher: `aes-${(secret.length * 8) as 128 | 192 | 256}-gcm` }
 }

@@ -53,7 +53,15 @@ export function emptyKey(): OutriderError {
 }
 
 export function notTransactional(name: string): OutriderError {
-  const help = { '@type': 'type.googleapis.com/google.rpc.Help', links: [{ description: 'Check the list of state stores and the features they support', url: 'https://docs.dapr.io/reference/components-reference/supported-state-stores/' }] }
+  const help = {
+    '@type': 'type.googleapis.com/google.rpc.Help',
+    links: [
+      {
+        description: 'Check the list of state stores and the features they support',
+        url: 'https://docs.dapr.io/reference/components-reference/supported-state-stores/',
+      },
+    ],
+  }
   return new OutriderError({
     code: 'ERR_STATE_STORE_NOT_SUPPORTED',
     http: 500,
@@ -115,13 +123,28 @@ export function bulkDeleteFailed(name: string, causes: readonly unknown[]): Outr
 }
 
 export function encryptionFailed(name: string, cause: unknown): OutriderError {
-  return new OutriderError({ code: 'ERR_STATE_SAVE', http: 400, grpc: Code.InvalidArgument, message: `failed saving state in state store ${name}: ${messageOf(cause)}`, hint: 'check primaryEncryptionKey of the component', details: [errorInfo('ERR_STATE_SAVE')], cause })
+  return new OutriderError({
+    code: 'ERR_STATE_SAVE',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: `failed saving state in state store ${name}: ${messageOf(cause)}`,
+    hint: 'check primaryEncryptionKey of the component',
+    details: [errorInfo('ERR_STATE_SAVE')],
+    cause,
+  })
 }
 
 /** The whole call failed; keys that fail alone carry their error in the answer. */
 export function bulkGetFailed(cause: unknown): OutriderError {
   const from = cause instanceof OutriderError ? cause : undefined
-  return new OutriderError({ code: 'ERR_STATE_BULK_GET', http: from?.http ?? 500, grpc: from?.grpc ?? Code.Unknown, message: messageOf(cause), hint: 'check that the store is reachable', cause })
+  return new OutriderError({
+    code: 'ERR_STATE_BULK_GET',
+    http: from?.http ?? 500,
+    grpc: from?.grpc ?? Code.Unknown,
+    message: messageOf(cause),
+    hint: 'check that the store is reachable',
+    cause,
+  })
 }
 
 /** ETag conflicts are Internal here too: that is what clients of Dapr get. */
@@ -131,7 +154,8 @@ export function transactionFailed(cause: unknown): OutriderError {
     http: 500,
     grpc: Code.Internal,
     message: `error while executing state transaction: ${etagText(cause)}`,
-    hint: cause instanceof EtagError ? 'read the items again and repeat the transaction with their ETags' : 'check that the store is reachable',
+    hint:
+      cause instanceof EtagError ? 'read the items again and repeat the transaction with their ETags' : 'check that the store is reachable',
     details: [errorInfo('ERR_STATE_TRANSACTION')],
     cause,
   })
@@ -154,8 +178,22 @@ function failure(code: string, prefix: string, causes: readonly unknown[], etags
     : kinds.includes('mismatch')
       ? [409, Code.Aborted]
       : [rich?.http ?? 500, rich?.grpc ?? Code.Internal]
-  const hint = http === 409 ? 'somebody else has written the key: read it again and repeat with its ETag' : http === 400 ? "send the ETag exactly as the store's read gave it" : 'check the options and metadata of the request, and that the store is reachable'
-  return new OutriderError({ code, http, grpc, message: prefix + message, hint, details: [errorInfo(code)], retryable: rich?.retryable ?? false, cause: causes.length === 1 ? causes[0] : new AggregateError(causes) })
+  const hint =
+    http === 409
+      ? 'somebody else has written the key: read it again and repeat with its ETag'
+      : http === 400
+        ? "send the ETag exactly as the store's read gave it"
+        : 'check the options and metadata of the request, and that the store is reachable'
+  return new OutriderError({
+    code,
+    http,
+    grpc,
+    message: prefix + message,
+    hint,
+    details: [errorInfo(code)],
+    retryable: rich?.retryable ?? false,
+    cause: causes.length === 1 ? causes[0] : new AggregateError(causes),
+  })
 }
 
 function keyOf(cause: unknown): string {
@@ -170,10 +208,20 @@ export function overHttp(thrown: unknown, appId: string, query = false): Outride
   const error = OutriderError.from(thrown)
   const reason = error.details.at(-1)?.reason
   const change = (options: { message?: string; details: ErrorDetail[] }) =>
-    new OutriderError({ code: error.code, http: error.http, grpc: error.grpc, message: error.message, retryable: error.retryable, cause: error.cause, ...(error.hint === undefined ? {} : { hint: error.hint }), ...options })
+    new OutriderError({
+      code: error.code,
+      http: error.http,
+      grpc: error.grpc,
+      message: error.message,
+      retryable: error.retryable,
+      cause: error.cause,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...options,
+    })
   if (reason === undefined) return error
   if (reason === error.code) return change({ details: [] })
-  if (!query && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED')) return change({ details: [errorInfo(reason, { appID: appId })] })
+  if (!query && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED'))
+    return change({ details: [errorInfo(reason, { appID: appId })] })
   if (reason === 'DAPR_STATE_ILLEGAL_KEY') {
     const message = `api error: code = InvalidArgument desc = ${error.message}`
     const violations = error.details[0]?.field_violations as { field: string }[]

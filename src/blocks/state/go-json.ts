@@ -94,13 +94,13 @@ class Scanner {
       if (char < ' ') return this.refuse('in string literal')
       if (char !== '\\') continue
       this.at++
-      const escape = this.here()
-      if (escape === 'u') {
+      const escaped = this.here()
+      if (escaped === 'u') {
         for (let digit = 0; digit < 4; digit++) {
           this.at++
           if (!/[0-9a-fA-F]/.test(this.here())) return this.refuse('in \\u hexadecimal character escape')
         }
-      } else if (!'"\\/bfnrt'.includes(escape)) return this.refuse('in string escape code')
+      } else if (!'"\\/bfnrt'.includes(escaped)) return this.refuse('in string escape code')
     }
   }
 

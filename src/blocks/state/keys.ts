@@ -1,5 +1,5 @@
-import type { Named } from '../../components/sets.ts'
 import { MetadataError } from '../../components/metadata.ts'
+import type { Named } from '../../components/sets.ts'
 import type { StateStore } from './driver.ts'
 
 /** Separates the owner of a key from the key; therefore refused inside either. */
@@ -22,7 +22,8 @@ export function keyPrefix(store: Named<StateStore>, appId: string, namespace: st
     case 'none':
       return ''
     default:
-      if (strategy.includes(SEPARATOR)) throw new MetadataError(`state store ${store.name}: input key/keyPrefix '${strategy}' can't contain '${SEPARATOR}'`)
+      if (strategy.includes(SEPARATOR))
+        throw new MetadataError(`state store ${store.name}: input key/keyPrefix '${strategy}' can't contain '${SEPARATOR}'`)
       return strategy + SEPARATOR
   }
 }

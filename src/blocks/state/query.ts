@@ -1,7 +1,10 @@
 import { parseJson } from './go-json.ts'
 
 export type Comparison = 'EQ' | 'NEQ' | 'GT' | 'GTE' | 'LT' | 'LTE'
-export type Filter = { op: Comparison; key: string; value: unknown } | { op: 'IN'; key: string; values: unknown[] } | { op: 'AND' | 'OR'; filters: Filter[] }
+export type Filter =
+  | { op: Comparison; key: string; value: unknown }
+  | { op: 'IN'; key: string; values: unknown[] }
+  | { op: 'AND' | 'OR'; filters: Filter[] }
 
 /** A state query, parsed; what a driver's `query` receives. Keys are dotted paths inside the value. */
 export interface StateQuery {
@@ -19,13 +22,15 @@ export function parseQuery(body: string): StateQuery {
   const given = record(parseJson(body.trim() === '' ? '{}' : body), 'query')
   const page = given.page === undefined ? {} : record(given.page, 'page')
   const query: StateQuery = { sort: [], limit: 0, token: '' }
-  if (given.filter !== undefined && given.filter !== null && Object.keys(record(given.filter, 'filter')).length) query.filter = parseFilter(given.filter, 0)
+  if (given.filter !== undefined && given.filter !== null && Object.keys(record(given.filter, 'filter')).length)
+    query.filter = parseFilter(given.filter, 0)
   if (given.sort !== undefined && given.sort !== null) {
     if (!Array.isArray(given.sort)) throw new Error('sort is not a list')
     query.sort = given.sort.map((entry: unknown) => {
       const { key, order = 'ASC' } = record(entry, 'sort entry')
       if (typeof key !== 'string' || key === '') throw new Error('sort entry without key')
-      if (order !== 'ASC' && order !== 'DESC' && order !== '') throw new Error(`sort order ${JSON.stringify(order)} is neither ASC nor DESC`)
+      if (order !== 'ASC' && order !== 'DESC' && order !== '')
+        throw new Error(`sort order ${JSON.stringify(order)} is neither ASC nor DESC`)
       return { key, descending: order === 'DESC' }
     })
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { driver } from '../../components/state/in-memory/driver.ts'
 import type { Named } from '../../components/sets.ts'
+import { driver } from '../../components/state/in-memory/driver.ts'
 import { Code, OutriderError } from '../../errors.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import type { StateOperation, StateStore } from './driver.ts'
@@ -20,7 +20,10 @@ const item = (key: string, value: unknown, rest = {}) => ({ key, ...valueFromJso
 const raw = async (component: StateStore, key: string) => (await component.get({ key, metadata: {} }))?.data.toString()
 
 async function failure(work: Promise<unknown>): Promise<OutriderError> {
-  const error: unknown = await work.then(() => assert.fail('it did not fail'), (thrown: unknown) => thrown)
+  const error: unknown = await work.then(
+    () => assert.fail('it did not fail'),
+    (thrown: unknown) => thrown,
+  )
   assert.ok(error instanceof OutriderError, String(error))
   assert.ok(error.hint, `${error.code} has no hint`)
   return error
@@ -69,8 +72,13 @@ describe('state block', () => {
 
   it('tells an unknown store from no store', async () => {
     const unknown = await failure(setup().block.get('other', { key: 'k', metadata: {} }))
-    assert.deepEqual([unknown.code, unknown.http, unknown.grpc, unknown.message], ['ERR_STATE_STORE_NOT_FOUND', 400, Code.InvalidArgument, 'state store other is not found'])
-    const none = await failure(createStateBlock({ stores: new Map(), appId: 'app', namespace: '' }).get('other', { key: 'k', metadata: {} }))
+    assert.deepEqual(
+      [unknown.code, unknown.http, unknown.grpc, unknown.message],
+      ['ERR_STATE_STORE_NOT_FOUND', 400, Code.InvalidArgument, 'state store other is not found'],
+    )
+    const none = await failure(
+      createStateBlock({ stores: new Map(), appId: 'app', namespace: '' }).get('other', { key: 'k', metadata: {} }),
+    )
     assert.deepEqual([none.code, none.http, none.grpc], ['ERR_STATE_STORE_NOT_CONFIGURED', 500, Code.FailedPrecondition])
   })
 
@@ -80,7 +88,14 @@ describe('state block', () => {
     const error = await failure(block.save('Store', [item('a', 2, { etag: 'stale' }), item('b', 2)]))
     assert.deepEqual([error.code, error.http, error.grpc], ['ERR_STATE_SAVE', 409, Code.Aborted])
     const found = await block.bulkGet('Store', { keys: ['a', 'none', 'b'], metadata: {}, parallelism: 2 })
-    assert.deepEqual(found.map(({ key, item: held }) => [key, held?.data.toString()]), [['a', '1'], ['none', undefined], ['b', '2']])
+    assert.deepEqual(
+      found.map(({ key, item: held }) => [key, held?.data.toString()]),
+      [
+        ['a', '1'],
+        ['none', undefined],
+        ['b', '2'],
+      ],
+    )
   })
 
   it('takes an empty ETag for none', async () => {
@@ -113,7 +128,10 @@ describe('state encryption', () => {
     await block.transact('Store', [{ operation: 'upsert', key: 'bytes', value: Buffer.from([0, 255]), json: false, metadata: {} }], {})
     assert.match((await raw(component, 'app||text')) ?? '', /^[A-Za-z0-9+/]+=*\|\|current$/)
     const found = await block.bulkGet('Store', { keys: ['text', 'object', 'bytes'], metadata: {} })
-    assert.deepEqual(found.map(({ item: held }) => held?.data), [Buffer.from('plain words'), Buffer.from('{"a":1}'), Buffer.from([0, 255])])
+    assert.deepEqual(
+      found.map(({ item: held }) => held?.data),
+      [Buffer.from('plain words'), Buffer.from('{"a":1}'), Buffer.from([0, 255])],
+    )
   })
 
   it('reads old records with the secondary key and refuses altered ones', async () => {
@@ -144,8 +162,14 @@ describe('state encryption', () => {
 
 describe('values over gRPC', () => {
   it('are JSON when their metadata says so, and refused in Go’s words when they are not', () => {
-    assert.deepEqual(valueFromBytes(Buffer.from(' {"y": 2}'), { contentType: 'application/json' }), { value: Buffer.from('{"y":2}'), json: true })
+    assert.deepEqual(valueFromBytes(Buffer.from(' {"y": 2}'), { contentType: 'application/json' }), {
+      value: Buffer.from('{"y":2}'),
+      json: true,
+    })
     assert.deepEqual(valueFromBytes(Buffer.from('no json'), {}), { value: Buffer.from('no json'), json: false })
-    assert.throws(() => valueFromBytes(Buffer.from('no json'), { contentType: 'application/json' }), { message: "invalid character 'o' in literal null (expecting 'u')", grpc: Code.Unknown })
+    assert.throws(() => valueFromBytes(Buffer.from('no json'), { contentType: 'application/json' }), {
+      message: "invalid character 'o' in literal null (expecting 'u')",
+      grpc: Code.Unknown,
+    })
   })
 })

@@ -1,7 +1,17 @@
-import { messageOf } from '../../errors.ts'
 import type { ComponentSet, Named } from '../../components/sets.ts'
+import { messageOf } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
-import type { Concurrency, Consistency, StateDelete, StateGet, StateItem, StateOperation, StateQueryResult, StateSet, StateStore } from './driver.ts'
+import type {
+  Concurrency,
+  Consistency,
+  StateDelete,
+  StateGet,
+  StateItem,
+  StateOperation,
+  StateQueryResult,
+  StateSet,
+  StateStore,
+} from './driver.ts'
 import { type Encryption, encryptionOf, plainOf } from './encryption.ts'
 import * as errors from './errors.ts'
 import { keyPrefix, originalKey, SEPARATOR } from './keys.ts'
@@ -29,7 +39,11 @@ export interface BulkGetItem {
 }
 
 /** Turns the operations of a transaction (stored keys, values in clear) into those to run, after publishing their outbox events. */
-export type PublishOutbox = (store: Named<StateStore>, operations: readonly StateOperation[], signal?: AbortSignal) => Promise<readonly StateOperation[]>
+export type PublishOutbox = (
+  store: Named<StateStore>,
+  operations: readonly StateOperation[],
+  signal?: AbortSignal,
+) => Promise<readonly StateOperation[]>
 
 export interface StateBlockOptions {
   stores: ComponentSet<StateStore>
@@ -47,14 +61,27 @@ export interface StateBlock {
   readonly appId: string
   /** Throws what a request to this store (for this capability) is refused with, before its body is looked at. */
   require(store: string, capability?: 'transaction' | 'query'): void
-  get(store: string, request: { key: string; consistency?: string | undefined; metadata: Readonly<Record<string, string>> }, signal?: AbortSignal): Promise<StateItem | undefined>
+  get(
+    store: string,
+    request: { key: string; consistency?: string | undefined; metadata: Readonly<Record<string, string>> },
+    signal?: AbortSignal,
+  ): Promise<StateItem | undefined>
   save(store: string, items: readonly SaveItem[], signal?: AbortSignal): Promise<void>
   delete(store: string, item: DeleteItem, signal?: AbortSignal): Promise<void>
   bulkDelete(store: string, items: readonly DeleteItem[], signal?: AbortSignal): Promise<void>
   /** One entry a key. `parallelism` ≤ 0 or absent: all at once. */
-  bulkGet(store: string, request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> }, signal?: AbortSignal): Promise<BulkGetItem[]>
+  bulkGet(
+    store: string,
+    request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> },
+    signal?: AbortSignal,
+  ): Promise<BulkGetItem[]>
   /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. */
-  transact(store: string, operations: readonly TransactionItem[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<void>
+  transact(
+    store: string,
+    operations: readonly TransactionItem[],
+    metadata: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<void>
   /** `query` is the JSON text; keys come back as the apps gave them. */
   query(store: string, query: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
   /** Checks the block's own settings of a store (keyPrefix, encryption keys) when it is loaded; throws MetadataError. */
@@ -107,8 +134,16 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
     }
   }
 
-  const toSet = (store: Named<StateStore>, item: SaveItem, field?: string): StateSet => ({ kind: 'upsert', ...written(store, item, field), value: item.value, json: item.json })
-  const toDelete = (store: Named<StateStore>, item: DeleteItem, field?: string): StateDelete => ({ kind: 'delete', ...written(store, item, field) })
+  const toSet = (store: Named<StateStore>, item: SaveItem, field?: string): StateSet => ({
+    kind: 'upsert',
+    ...written(store, item, field),
+    value: item.value,
+    json: item.json,
+  })
+  const toDelete = (store: Named<StateStore>, item: DeleteItem, field?: string): StateDelete => ({
+    kind: 'delete',
+    ...written(store, item, field),
+  })
   const written = (store: Named<StateStore>, item: WriteOptions, field?: string) => ({
     key: storedKey(store, item.key, field),
     etag: item.etag === '' ? undefined : item.etag,
@@ -132,7 +167,12 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const store = find(name)
       const key = storedKey(store, request.key)
       try {
-        const item = await around(name, 'get', (limit) => store.component.get({ key, consistency: readConsistency(request.consistency), metadata: request.metadata }, limit), signal)
+        const item = await around(
+          name,
+          'get',
+          (limit) => store.component.get({ key, consistency: readConsistency(request.consistency), metadata: request.metadata }, limit),
+          signal,
+        )
         return decrypt(store, item)
       } catch (error) {
         throw errors.getFailed(request.key, name, error)
@@ -146,7 +186,18 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         return encrypt(store, toSet(store, item))
       })
       const { component } = store
-      await writeAll({ operation: 'save', items: sets, bulk: component.bulkSet?.bind(component), single: component.set.bind(component), failed: (causes) => errors.saveFailed(name, causes) }, name, around, signal)
+      await writeAll(
+        {
+          operation: 'save',
+          items: sets,
+          bulk: component.bulkSet?.bind(component),
+          single: component.set.bind(component),
+          failed: (causes) => errors.saveFailed(name, causes),
+        },
+        name,
+        around,
+        signal,
+      )
     },
 
     async delete(name, item, signal) {
@@ -164,7 +215,18 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const store = find(name)
       const deletes = items.map((item) => toDelete(store, item))
       const { component } = store
-      await writeAll({ operation: 'bulkDelete', items: deletes, bulk: component.bulkDelete?.bind(component), single: component.delete.bind(component), failed: (causes) => errors.bulkDeleteFailed(name, causes) }, name, around, signal)
+      await writeAll(
+        {
+          operation: 'bulkDelete',
+          items: deletes,
+          bulk: component.bulkDelete?.bind(component),
+          single: component.delete.bind(component),
+          failed: (causes) => errors.bulkDeleteFailed(name, causes),
+        },
+        name,
+        around,
+        signal,
+      )
     },
 
     async bulkGet(name, request, signal) {
@@ -173,7 +235,13 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       if (gets.length === 0) return []
       let found: (StateItem | Error | undefined)[]
       try {
-        found = await around(name, 'bulkGet', (limit) => (store.component.bulkGet ? store.component.bulkGet(gets, limit) : eachGet(store.component, gets, request.parallelism, limit)), signal)
+        found = await around(
+          name,
+          'bulkGet',
+          (limit) =>
+            store.component.bulkGet ? store.component.bulkGet(gets, limit) : eachGet(store.component, gets, request.parallelism, limit),
+          signal,
+        )
       } catch (error) {
         throw errors.bulkGetFailed(error)
       }
@@ -188,7 +256,9 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         }
       })
       // Stores that answer a whole list at once list what they found first, as they do under Dapr.
-      return store.component.bulkGet ? [...items.filter((item) => item.item || item.error), ...items.filter((item) => !item.item && !item.error)] : items
+      return store.component.bulkGet
+        ? [...items.filter((item) => item.item || item.error), ...items.filter((item) => !item.item && !item.error)]
+        : items
     },
 
     async transact(name, items, metadata, signal) {
@@ -201,7 +271,8 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
-      if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic) operations = await options.publishOutbox(store, operations, signal)
+      if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic)
+        operations = await options.publishOutbox(store, operations, signal)
       const sealed = operations.map((operation) => encrypt(store, operation))
       try {
         for (const operation of sealed) checkOptions(operation)
@@ -242,8 +313,10 @@ function readConsistency(word: string | undefined): Consistency | undefined {
 
 function checkOptions(operation: StateOperation): void {
   const { concurrency, consistency } = operation
-  if (concurrency !== undefined && concurrency !== 'first-write' && concurrency !== 'last-write') throw new Error(`unrecognized concurrency model '${concurrency as string}'`)
-  if (consistency !== undefined && consistency !== 'strong' && consistency !== 'eventual') throw new Error(`unrecognized consistency model '${consistency as string}'`)
+  if (concurrency !== undefined && concurrency !== 'first-write' && concurrency !== 'last-write')
+    throw new Error(`unrecognized concurrency model '${concurrency as string}'`)
+  if (consistency !== undefined && consistency !== 'strong' && consistency !== 'eventual')
+    throw new Error(`unrecognized consistency model '${consistency as string}'`)
 }
 
 interface ListWrite<T extends StateOperation> {
@@ -255,7 +328,12 @@ interface ListWrite<T extends StateOperation> {
 }
 
 /** One by its own call, several by the store's list call or, where it has none, each alone and all at once. */
-async function writeAll<T extends StateOperation>(write: ListWrite<T>, name: string, around: Around, signal: AbortSignal | undefined): Promise<void> {
+async function writeAll<T extends StateOperation>(
+  write: ListWrite<T>,
+  name: string,
+  around: Around,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { items, bulk, single } = write
   if (items.length === 0) return
   const run = async (limit?: AbortSignal): Promise<void> => {
@@ -278,13 +356,20 @@ function withKey(reason: unknown, item: StateOperation): Error {
 }
 
 /** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */
-async function eachGet(store: StateStore, gets: readonly StateGet[], parallelism: number | undefined, signal: AbortSignal | undefined): Promise<(StateItem | Error | undefined)[]> {
+async function eachGet(
+  store: StateStore,
+  gets: readonly StateGet[],
+  parallelism: number | undefined,
+  signal: AbortSignal | undefined,
+): Promise<(StateItem | Error | undefined)[]> {
   const found: (StateItem | Error | undefined)[] = new Array(gets.length)
   let next = 0
   const worker = async () => {
     while (next < gets.length) {
       const index = next++
-      found[index] = await store.get(gets[index] as StateGet, signal).catch((error: unknown) => (error instanceof Error ? error : new Error(messageOf(error))))
+      found[index] = await store
+        .get(gets[index] as StateGet, signal)
+        .catch((error: unknown) => (error instanceof Error ? error : new Error(messageOf(error))))
     }
   }
   const workers = parallelism && parallelism > 0 ? Math.min(parallelism, gets.length) : gets.length

@@ -15,6 +15,13 @@ export function valueFromBytes(bytes: Uint8Array, metadata: Readonly<Record<stri
     return valueFromJson(parseJson(value.toString(), true))
   } catch (error) {
     if (!(error instanceof JsonTextError)) throw error
-    throw new OutriderError({ code: 'ERROR', http: 500, grpc: Code.Unknown, message: error.message, hint: 'send JSON, or drop contentType from the metadata of the item', cause: error })
+    throw new OutriderError({
+      code: 'ERROR',
+      http: 500,
+      grpc: Code.Unknown,
+      message: error.message,
+      hint: 'send JSON, or drop contentType from the metadata of the item',
+      cause: error,
+    })
   }
 }

@@ -8,7 +8,7 @@ export const invoke: Command = {
   usage: 'invoke [flags]',
   summary: 'Call a method of a running app through its sidecar.',
   examples: [
-    "outrider invoke --app-id tasks --method tasks --data '{\"title\":\"milk\"}'",
+    'outrider invoke --app-id tasks --method tasks --data \'{"title":"milk"}\'',
     '# Another verb',
     'outrider invoke --app-id tasks --method tasks/42 --verb GET',
   ],
@@ -25,9 +25,11 @@ export const invoke: Command = {
     const appId = parsed.text('app-id')
     const sidecar = sidecarOf(parsed, appId, `error invoking app ${appId}: app ID ${appId} not found`)
     const path = `/v1.0/invoke/${appId}/method/${parsed.text('method').replace(/^\//, '')}`
-    const reply = await callSidecar(sidecar, parsed.text('verb').toUpperCase(), path, { body, contentType: 'application/json' }).catch((error: unknown) => {
-      throw new CommandError(`error invoking app ${appId}: ${messageOf(error)}`)
-    })
+    const reply = await callSidecar(sidecar, parsed.text('verb').toUpperCase(), path, { body, contentType: 'application/json' }).catch(
+      (error: unknown) => {
+        throw new CommandError(`error invoking app ${appId}: ${messageOf(error)}`)
+      },
+    )
     const good = reply.status >= 200 && reply.status < 400
     if (parsed.on('json')) {
       reporter.plain(JSON.stringify({ status: reply.status, body: reply.body }))

@@ -10,7 +10,8 @@ export const list: Command = {
   flags: [{ name: 'output', short: 'o', type: 'string', help: 'table, json or yaml' }, JSON_FLAG, DATA_DIR_FLAG],
   run: async ({ parsed, reporter }) => {
     const output = parsed.on('json') ? 'json' : parsed.text('output') || 'table'
-    if (!['table', 'json', 'yaml'].includes(output)) throw new CommandError('An invalid output format was specified.', 'choose table, json or yaml')
+    if (!['table', 'json', 'yaml'].includes(output))
+      throw new CommandError('An invalid output format was specified.', 'choose table, json or yaml')
     const rows = new Instances(dataDirectory(parsed.text('outrider-data-dir'))).running().map(rowOf)
     if (output === 'json') process.stdout.write(JSON.stringify(rows, null, 2))
     else if (output === 'yaml') process.stdout.write((await import('yaml')).stringify(rows))
@@ -18,11 +19,40 @@ export const list: Command = {
     else {
       reporter.plain(
         table(
-          ['APP ID', 'HTTP PORT', 'GRPC PORT', 'APP PORT', 'COMMAND', 'AGE', 'CREATED', 'DAPRD PID', 'CLI PID', 'APP PID', 'RUN TEMPLATE PATH', 'APP LOG PATH', 'DAPRD LOG PATH', 'RUNTEMPLATENAME'],
-          rows.map((row) => [
-            row.appId, row.httpPort, row.grpcPort, row.appPort, row.command, row.age, row.created, row.daprdPid, row.cliPid, row.appPid,
-            row.runTemplatePath, row.appLogPath, row.daprdLogPath, row.runTemplateName,
-          ].map(String)),
+          [
+            'APP ID',
+            'HTTP PORT',
+            'GRPC PORT',
+            'APP PORT',
+            'COMMAND',
+            'AGE',
+            'CREATED',
+            'DAPRD PID',
+            'CLI PID',
+            'APP PID',
+            'RUN TEMPLATE PATH',
+            'APP LOG PATH',
+            'DAPRD LOG PATH',
+            'RUNTEMPLATENAME',
+          ],
+          rows.map((row) =>
+            [
+              row.appId,
+              row.httpPort,
+              row.grpcPort,
+              row.appPort,
+              row.command,
+              row.age,
+              row.created,
+              row.daprdPid,
+              row.cliPid,
+              row.appPid,
+              row.runTemplatePath,
+              row.appLogPath,
+              row.daprdLogPath,
+              row.runTemplateName,
+            ].map(String),
+          ),
         ),
       )
     }

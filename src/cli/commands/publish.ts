@@ -7,7 +7,7 @@ import { CommandError } from '../status.ts'
 export const publish: Command = {
   usage: 'publish [flags]',
   summary: 'Publish an event through the sidecar of a running app.',
-  examples: ["outrider publish --publish-app-id tasks --pubsub pubsub --topic task-created --data '{\"id\":\"42\"}'"],
+  examples: ['outrider publish --publish-app-id tasks --pubsub pubsub --topic task-created --data \'{"id":"42"}\''],
   flags: [
     { name: 'publish-app-id', short: 'i', type: 'string', required: true, help: 'App that publishes' },
     { name: 'pubsub', short: 'p', type: 'string', required: true, help: 'Name of the pub/sub component' },
@@ -29,7 +29,10 @@ export const publish: Command = {
       throw new CommandError(`${failed} ${messageOf(error)}`)
     })
     if (reply.status < 200 || reply.status > 299) {
-      throw new CommandError(`${failed} unexpected status code ${reply.status} on publishing to ${topic} in ${pubsub}`, reply.body || undefined)
+      throw new CommandError(
+        `${failed} unexpected status code ${reply.status} on publishing to ${topic} in ${pubsub}`,
+        reply.body || undefined,
+      )
     }
     reporter.success('Event published successfully')
     return 0

@@ -1,5 +1,5 @@
-import type { Flag, Parsed } from '../args.ts'
 import { inventAppId } from '../app-id.ts'
+import type { Flag, Parsed } from '../args.ts'
 import { type Command, type CommandContext, DATA_DIR_FLAG } from '../command.ts'
 import { Instances } from '../instances.ts'
 import { daprDirectory, dataDirectory, isDirectory } from '../paths.ts'
@@ -10,10 +10,20 @@ import { CommandError } from '../status.ts'
 const FLAGS: readonly Flag[] = [
   { name: 'app-id', short: 'a', type: 'string', help: 'Name by which other apps call this one; invented when absent' },
   { name: 'app-port', short: 'p', type: 'int', default: -1, help: 'Port your app listens on' },
-  { name: 'app-protocol', short: 'P', type: 'string', default: 'http', help: 'How the sidecar talks to your app: http, https, grpc, grpcs, h2c' },
+  {
+    name: 'app-protocol',
+    short: 'P',
+    type: 'string',
+    default: 'http',
+    help: 'How the sidecar talks to your app: http, https, grpc, grpcs, h2c',
+  },
   { name: 'dapr-http-port', short: 'H', type: 'int', default: -1, help: "Port of the sidecar's HTTP API; a free one when absent" },
   { name: 'dapr-grpc-port', short: 'G', type: 'int', default: -1, help: "Port of the sidecar's gRPC API; a free one when absent" },
-  { name: 'resources-path', type: 'list', help: 'Folder with component YAML; may be repeated. None: ~/.dapr/components, or the embedded defaults' },
+  {
+    name: 'resources-path',
+    type: 'list',
+    help: 'Folder with component YAML; may be repeated. None: ~/.dapr/components, or the embedded defaults',
+  },
   { name: 'config', short: 'c', type: 'string', help: 'Configuration file' },
   { name: 'run-file', short: 'f', type: 'string', help: 'Run several apps from this file (a folder: its dapr.yaml; -: standard input)' },
   { name: 'log-level', type: 'string', default: 'info', help: "The sidecar's log: debug, info, warn, error, fatal" },
@@ -33,13 +43,25 @@ const FLAGS: readonly Flag[] = [
   { name: 'unix-domain-socket', short: 'u', type: 'string', help: 'Folder for Unix sockets instead of ports' },
   { name: 'enable-profiling', type: 'boolean', help: 'Profiling endpoint' },
   { name: 'profile-port', type: 'int', default: -1, help: 'Port of the profiling endpoint' },
-  { name: 'placement-host-address', type: 'string', help: "Address of a Dapr placement service" },
-  { name: 'scheduler-host-address', type: 'string', help: "Address of a Dapr scheduler" },
+  { name: 'placement-host-address', type: 'string', help: 'Address of a Dapr placement service' },
+  { name: 'scheduler-host-address', type: 'string', help: 'Address of a Dapr scheduler' },
   { name: 'kubernetes', short: 'k', type: 'boolean', help: 'Not supported: run on this machine' },
   { name: 'outrider-embedded', type: 'boolean', help: 'Give the embedded components beside your own resources' },
   DATA_DIR_FLAG,
-  { name: 'components-path', short: 'd', type: 'string', help: '', deprecated: 'This flag is deprecated and will be removed in the future releases. Use "resources-path" flag instead' },
-  { name: 'app-ssl', type: 'boolean', help: '', deprecated: 'This flag is deprecated and will be removed in the future releases. Use "app-protocol" flag with https or grpcs values instead' },
+  {
+    name: 'components-path',
+    short: 'd',
+    type: 'string',
+    help: '',
+    deprecated: 'This flag is deprecated and will be removed in the future releases. Use "resources-path" flag instead',
+  },
+  {
+    name: 'app-ssl',
+    type: 'boolean',
+    help: '',
+    deprecated:
+      'This flag is deprecated and will be removed in the future releases. Use "app-protocol" flag with https or grpcs values instead',
+  },
 ]
 
 export const run: Command = {
@@ -63,15 +85,24 @@ async function runOne({ parsed, reporter }: CommandContext): Promise<number> {
   const dataDir = dataDirectory(parsed.text('outrider-data-dir'))
   const running = new Instances(dataDir).running().filter((instance) => instance.daprdPid !== 0)
   const settings = readSettings(parsed, dataDir, new Set(running.map((instance) => instance.appId)))
-  for (const [name, text] of [['max request body size', settings.maxBodySize], ['http read buffer size', settings.readBufferSize]] as const) {
+  for (const [name, text] of [
+    ['max request body size', settings.maxBodySize],
+    ['http read buffer size', settings.readBufferSize],
+  ] as const) {
     if (text !== '' && parseQuantity(text) === undefined) {
-      throw new CommandError(`invalid ${name}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'`, 'write it as 4Mi, 512Ki or a number of bytes')
+      throw new CommandError(
+        `invalid ${name}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'`,
+        'write it as 4Mi, 512Ki or a number of bytes',
+      )
     }
   }
   const missing = settings.resourcesPaths.find((path) => !isDirectory(path))
   if (missing !== undefined) {
     const all = settings.resourcesPaths.map((path) => JSON.stringify(path)).join(' ')
-    throw new CommandError(`error validating resources path [${all}] : stat ${missing}: no such file or directory`, 'name a folder with component YAML, or leave --resources-path out for the embedded defaults')
+    throw new CommandError(
+      `error validating resources path [${all}] : stat ${missing}: no such file or directory`,
+      'name a folder with component YAML, or leave --resources-path out for the embedded defaults',
+    )
   }
   const note = chooseDefaults(settings, daprDirectory(parsed.text('runtime-path')))
   if (note) reporter.info(note)
@@ -91,7 +122,9 @@ async function runFromFile({ parsed, reporter }: CommandContext): Promise<number
   const honoured = new Set(['run-file', 'kubernetes', 'help', 'runtime-path', 'log-as-json', 'outrider-data-dir', 'outrider-embedded'])
   const ignored = parsed.given.filter((name) => !honoured.has(name))
   if (ignored.length > 0) {
-    reporter.warning(`The following flags are ignored when using --run-file and should be configured in the run file instead: ${ignored.join(', ')}`)
+    reporter.warning(
+      `The following flags are ignored when using --run-file and should be configured in the run file instead: ${ignored.join(', ')}`,
+    )
   }
   const { locateRunFile, readRunFile } = await import('../run-file.ts')
   const { runMany } = await import('../run-many.ts')
@@ -115,7 +148,8 @@ function readSettings(parsed: Parsed, dataDir: string, taken: ReadonlySet<string
   settings.appSsl = parsed.on('app-ssl')
   settings.appChannelAddress = parsed.text('app-channel-address')
   settings.resourcesPaths = parsed.list('resources-path')
-  if (settings.resourcesPaths.length === 0 && parsed.text('components-path') !== '') settings.resourcesPaths = [parsed.text('components-path')]
+  if (settings.resourcesPaths.length === 0 && parsed.text('components-path') !== '')
+    settings.resourcesPaths = [parsed.text('components-path')]
   settings.config = parsed.text('config')
   settings.logLevel = parsed.text('log-level')
   settings.logAsJson = parsed.on('log-as-json')

@@ -46,7 +46,12 @@ async function toolVersion(): Promise<string> {
 export const schema: Command = {
   usage: 'schema KIND [flags]',
   summary: 'Print the JSON Schema of a resource kind, for editors and checks.',
-  examples: ['outrider schema Component > component.schema.json', 'outrider schema Subscription --api-version dapr.io/v2alpha1', '# The kinds there are', 'outrider schema'],
+  examples: [
+    'outrider schema Component > component.schema.json',
+    'outrider schema Subscription --api-version dapr.io/v2alpha1',
+    '# The kinds there are',
+    'outrider schema',
+  ],
   flags: [{ name: 'api-version', type: 'string', default: 'dapr.io/v1alpha1', help: 'Version of the kind' }],
   run: async ({ parsed, reporter }) => {
     const { KINDS, schemaOf } = await import('../../resources/schema.ts')

@@ -37,7 +37,9 @@ export const stop: Command = {
         continue
       }
       const shared = (instance: Instance) => running.filter((other) => other.cliPid === instance.cliPid).length > 1
-      await Promise.all(ours.map((instance) => (instance.cliPid !== 0 && !shared(instance) ? endTool(instance, instances) : end(instance, instances))))
+      await Promise.all(
+        ours.map((instance) => (instance.cliPid !== 0 && !shared(instance) ? endTool(instance, instances) : end(instance, instances))),
+      )
       reporter.success(`app stopped successfully: ${id}`)
     }
     return 0

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { bindingConformance } from '../../blocks/bindings/conformance.ts'
 import { responseOf } from '../../blocks/bindings/block.ts'
+import { bindingConformance } from '../../blocks/bindings/conformance.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { parseSchedule } from './cron/schedule.ts'
 import { bindingDrivers } from './registry.ts'
@@ -19,7 +19,16 @@ const server = createServer((request, response) => {
   request.on('end', () => {
     const status = Number(/status\/(\d+)/.exec(request.url ?? '')?.[1] ?? 200)
     response.writeHead(status, { 'content-type': 'application/json', 'x-app': 'yes' })
-    response.end(JSON.stringify({ method: request.method, url: request.url, type: request.headers['content-type'], own: request.headers['x-own'], low: request.headers.lower, body: Buffer.concat(chunks).toString() }))
+    response.end(
+      JSON.stringify({
+        method: request.method,
+        url: request.url,
+        type: request.headers['content-type'],
+        own: request.headers['x-own'],
+        low: request.headers.lower,
+        body: Buffer.concat(chunks).toString(),
+      }),
+    )
   })
 })
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -48,7 +57,9 @@ bindingConformance('bindings.cron, six fields', { operations: [], read: true }, 
 test('localstorage keeps every name below its root', async () => {
   const root = join(folder, 'escape')
   await using binding = await open('bindings.localstorage', { rootPath: root })
-  await assert.rejects(async () => binding.invoke?.(request('get', '', { fileName: '../../etc/passwd' })), { message: `file not found: ${root}/etc/passwd` })
+  await assert.rejects(async () => binding.invoke?.(request('get', '', { fileName: '../../etc/passwd' })), {
+    message: `file not found: ${root}/etc/passwd`,
+  })
   symlinkSync('/etc', join(root, 'out'))
   await assert.rejects(async () => binding.invoke?.(request('get', '', { fileName: 'out/passwd' })), /leads out of rootPath/)
   symlinkSync(join(folder, 'not-yet'), join(root, 'dangling'))
@@ -71,7 +82,13 @@ test('localstorage writes a JSON string without quotes and decodes Base64', asyn
 test('http sends bodies and capital metadata, gives back headers in canonical form', async () => {
   await using binding = await open('bindings.http', { url })
   const posted = await binding.invoke?.(request('post', '{"z":1}', { path: '/echo', 'X-Own': 'h', lower: 'no' }))
-  assert.deepEqual(JSON.parse(String(posted?.data)), { method: 'POST', url: '/echo', type: 'application/json; charset=utf-8', own: 'h', body: '{"z":1}' })
+  assert.deepEqual(JSON.parse(String(posted?.data)), {
+    method: 'POST',
+    url: '/echo',
+    type: 'application/json; charset=utf-8',
+    own: 'h',
+    body: '{"z":1}',
+  })
   assert.equal(posted?.metadata?.statusCode, '200')
   assert.equal(posted?.metadata?.status, '200 OK')
   assert.equal(posted?.metadata?.['X-App'], 'yes')
@@ -81,8 +98,14 @@ test('http sends bodies and capital metadata, gives back headers in canonical fo
 
 test('http: a status outside 2xx is an error with the answer, unless the request says otherwise', async () => {
   await using binding = await open('bindings.http', { url })
-  await assert.rejects(async () => binding.invoke?.(request('get', '', { path: '/status/500' })), (error: Error) => error.message === 'received status code 500' && responseOf(error)?.metadata?.statusCode === '500')
-  assert.equal((await binding.invoke?.(request('get', '', { path: '/status/500', errorIfNot2XX: 'false' })))?.metadata?.status, '500 Internal Server Error')
+  await assert.rejects(
+    async () => binding.invoke?.(request('get', '', { path: '/status/500' })),
+    (error: Error) => error.message === 'received status code 500' && responseOf(error)?.metadata?.statusCode === '500',
+  )
+  assert.equal(
+    (await binding.invoke?.(request('get', '', { path: '/status/500', errorIfNot2XX: 'false' })))?.metadata?.status,
+    '500 Internal Server Error',
+  )
   await using below = await open('bindings.http', { url: `${url}/base` })
   await assert.rejects(async () => below.invoke?.(request('get', '', { path: '../status/200' })), /leads out of the binding's url/)
 })
@@ -93,6 +116,8 @@ test('http: a response larger than allowed is refused', async () => {
 })
 
 test('cron reads the notations of robfig and refuses others', () => {
-  for (const schedule of ['@hourly', '@midnight', '@every 1h30m', '*/5 * * * *', '0 30 3 ? * 1-5', 'TZ=Europe/Berlin 0 8 * * *']) assert.ok(parseSchedule(schedule), schedule)
-  for (const schedule of ['', 'often', '@sometimes', '@every soon', '@every 15', '61 * * * *', '* * * * * * *']) assert.throws(() => parseSchedule(schedule), schedule)
+  for (const schedule of ['@hourly', '@midnight', '@every 1h30m', '*/5 * * * *', '0 30 3 ? * 1-5', 'TZ=Europe/Berlin 0 8 * * *'])
+    assert.ok(parseSchedule(schedule), schedule)
+  for (const schedule of ['', 'often', '@sometimes', '@every soon', '@every 15', '61 * * * *', '* * * * * * *'])
+    assert.throws(() => parseSchedule(schedule), schedule)
 })

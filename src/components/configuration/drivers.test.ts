@@ -28,15 +28,23 @@ async function open(type: string, properties: Record<string, string>) {
 }
 
 // The other program is a real one: each write is a process of its own.
-const writer = 'const [file, sql, ...values] = process.argv.slice(1); const d = new (require("node:sqlite").DatabaseSync)(file, { timeout: 5000 }); d.prepare(sql).run(...values); d.close()'
+const writer =
+  'const [file, sql, ...values] = process.argv.slice(1); const d = new (require("node:sqlite").DatabaseSync)(file, { timeout: 5000 }); d.prepare(sql).run(...values); d.close()'
 
 configurationStoreConformance('configuration.sqlite', async (): Promise<ConfigurationBed> => {
   const file = join(folder, 'c.db')
   const store = await open('configuration.sqlite', { connectionString: file })
-  const run = async (sql: string, ...values: string[]) => void (await promisify(execFile)(process.execPath, ['-e', writer, file, sql, ...values]))
+  const run = async (sql: string, ...values: string[]) =>
+    void (await promisify(execFile)(process.execPath, ['-e', writer, file, sql, ...values]))
   return {
     store,
-    set: (key, value, version) => run('INSERT INTO configuration (key, value, version) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version', key, value, version),
+    set: (key, value, version) =>
+      run(
+        'INSERT INTO configuration (key, value, version) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version',
+        key,
+        value,
+        version,
+      ),
     delete: (key) => run('DELETE FROM configuration WHERE key = ?', key),
     close: async () => store[Symbol.asyncDispose](),
   }

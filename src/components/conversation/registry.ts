@@ -7,4 +7,6 @@ export interface DriverRow {
   load(): Promise<DriverModule<ConversationComponent>>
 }
 
-export const conversationDrivers: DriverRow[] = [{ type: 'conversation.echo', versions: ['v1'], load: async () => (await import('./echo/driver.ts')).driver }]
+export const conversationDrivers: DriverRow[] = [
+  { type: 'conversation.echo', versions: ['v1'], load: async () => (await import('./echo/driver.ts')).driver },
+]

@@ -28,5 +28,8 @@ lockStoreConformance('lock.sqlite', () => open('lock.sqlite', { connectionString
 lockStoreConformance('lock.redis', async () => redis && open('lock.redis', { redisHost: `${redis.host}:${redis.port}` }))
 
 test('lock.redis names the server it cannot reach', async () => {
-  await assert.rejects(open('lock.redis', { redisHost: '127.0.0.1:1', redisMaxRetries: '0' }), /cannot connect to Redis at 127\.0\.0\.1:1: .*ECONNREFUSED/)
+  await assert.rejects(
+    open('lock.redis', { redisHost: '127.0.0.1:1', redisMaxRetries: '0' }),
+    /cannot connect to Redis at 127\.0\.0\.1:1: .*ECONNREFUSED/,
+  )
 })

@@ -32,6 +32,18 @@ const open =
     openDriver(type, appId, { ...base, ...properties })
 
 pubsubConformance('pubsub.in-memory', { open: open('pubsub.in-memory', {}), durable: false, groups: false, contentType: true })
-pubsubConformance('pubsub.sqlite', { open: open('pubsub.sqlite', { connectionString: join(directory, 'broker.db') }), durable: true, groups: true, contentType: true })
-if (redis === undefined) describe('pub/sub conformance: pubsub.redis', () => it('needs redis-server', { skip: 'redis-server is not on this machine' }, () => {}))
-else pubsubConformance('pubsub.redis', { open: open('pubsub.redis', { redisHost: `${redis.host}:${redis.port}` }), durable: true, groups: true, contentType: false })
+pubsubConformance('pubsub.sqlite', {
+  open: open('pubsub.sqlite', { connectionString: join(directory, 'broker.db') }),
+  durable: true,
+  groups: true,
+  contentType: true,
+})
+if (redis === undefined)
+  describe('pub/sub conformance: pubsub.redis', () => it('needs redis-server', { skip: 'redis-server is not on this machine' }, () => {}))
+else
+  pubsubConformance('pubsub.redis', {
+    open: open('pubsub.redis', { redisHost: `${redis.host}:${redis.port}` }),
+    durable: true,
+    groups: true,
+    contentType: false,
+  })

@@ -30,7 +30,11 @@ export function isAlive(identity: ProcessIdentity): boolean | undefined {
 
 let place: string | undefined
 function ownPlace(): string {
-  place ??= [hostname(), attempt(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()), attempt(() => readlinkSync('/proc/self/ns/pid'))].join(' ')
+  place ??= [
+    hostname(),
+    attempt(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    attempt(() => readlinkSync('/proc/self/ns/pid')),
+  ].join(' ')
   return place
 }
 

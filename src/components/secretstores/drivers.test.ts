@@ -24,7 +24,9 @@ function file(content: unknown): string {
   return path
 }
 
-secretStoreConformance('secretstores.local.file', () => open('secretstores.local.file', { secretsFile: file({ conftestsecret: 'abcd', secondsecret: 'efgh' }) }))
+secretStoreConformance('secretstores.local.file', () =>
+  open('secretstores.local.file', { secretsFile: file({ conftestsecret: 'abcd', secondsecret: 'efgh' }) }),
+)
 process.env.CONF_conftestsecret = 'abcd'
 process.env.CONF_secondsecret = 'efgh'
 secretStoreConformance('secretstores.local.env', () => open('secretstores.local.env', { prefix: 'CONF_' }))
@@ -33,7 +35,12 @@ const golden = { plain: 'p', outer: { inner: 'i', two: 2 }, list: ['l0'] }
 
 test('local.file flattens nested members and shows numbers as daprd does', async () => {
   const store = await open('secretstores.local.file', { secretsFile: file(golden) })
-  assert.deepEqual(await store.bulkGet({}), { 'list:0': { 'list:0': 'l0' }, 'outer:inner': { 'outer:inner': 'i' }, 'outer:two': { 'outer:two': '%!s(float64=2)' }, plain: { plain: 'p' } })
+  assert.deepEqual(await store.bulkGet({}), {
+    'list:0': { 'list:0': 'l0' },
+    'outer:inner': { 'outer:inner': 'i' },
+    'outer:two': { 'outer:two': '%!s(float64=2)' },
+    plain: { plain: 'p' },
+  })
   await assert.rejects(store.get('nope', {}), { message: 'secret nope not found' })
 })
 
@@ -44,7 +51,10 @@ test('local.file, multi-valued, gives an object as one secret', async () => {
 })
 
 test('a broken secrets file is named without a word of its content', async () => {
-  await assert.rejects(open('secretstores.local.file', { secretsFile: file('{"key": hunter2}') }), (error: Error) => /is not valid JSON/.test(error.message) && !error.message.includes('hunter2'))
+  await assert.rejects(
+    open('secretstores.local.file', { secretsFile: file('{"key": hunter2}') }),
+    (error: Error) => /is not valid JSON/.test(error.message) && !error.message.includes('hunter2'),
+  )
 })
 
 test("local.env hides the sidecar's own variables and gives an empty text for unknown ones", async () => {

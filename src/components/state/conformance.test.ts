@@ -32,12 +32,18 @@ stateConformance(
   'state.sqlite, file',
   async () => {
     const directory = mkdtempSync(join(tmpdir(), 'outrider-state-'))
-    return open('state.sqlite', 'v1', { connectionString: join(directory, 'new', 'state.db') }, async () => rmSync(directory, { recursive: true, force: true }))
+    return open('state.sqlite', 'v1', { connectionString: join(directory, 'new', 'state.db') }, async () =>
+      rmSync(directory, { recursive: true, force: true }),
+    )
   },
   { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] },
 )
 
-stateConformance('state.sqlite, memory', () => open('state.sqlite3', 'v1', { connectionString: ':memory:', tableName: 'other' }), { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] })
+stateConformance('state.sqlite, memory', () => open('state.sqlite3', 'v1', { connectionString: ':memory:', tableName: 'other' }), {
+  ...sql,
+  badEtag: 'bad-etag',
+  features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
+})
 
 stateConformance(
   'state.redis',
@@ -67,7 +73,8 @@ for (const version of ['v1', 'v2'] as const) {
       ...sql,
       badEtag: version === 'v1' ? '1' : randomUUID(),
       invalidEtag: { text: 'word', kind: version === 'v1' ? 'invalid' : 'mismatch' },
-      features: version === 'v1' ? ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', 'QUERY_API'] : ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
+      features:
+        version === 'v1' ? ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', 'QUERY_API'] : ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
     },
   )
 }

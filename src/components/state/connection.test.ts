@@ -22,8 +22,13 @@ it('state.redis says which server it cannot reach', async () => {
 
 it('state.postgresql says which server it cannot reach, without the password', async () => {
   const port = await freePort()
-  await using store = await make('state.postgresql', 'v2', { connectionString: `host=127.0.0.1 port=${port} user=u password='hid den' dbname=d` })
-  await assert.rejects(store.init(signal()), (error: Error) => error.message.includes(`127.0.0.1:${port}/d`) && !error.message.includes('hid'))
+  await using store = await make('state.postgresql', 'v2', {
+    connectionString: `host=127.0.0.1 port=${port} user=u password='hid den' dbname=d`,
+  })
+  await assert.rejects(
+    store.init(signal()),
+    (error: Error) => error.message.includes(`127.0.0.1:${port}/d`) && !error.message.includes('hid'),
+  )
 })
 
 it('state.redis replaces and reads keys that are no hashes', async (context) => {
@@ -44,9 +49,15 @@ it('state.redis replaces and reads keys that are no hashes', async (context) => 
 it('state.postgresql: stores that start at once share one set of tables', async (context) => {
   const server = await postgresServer()
   if (!server) return context.skip('no postgres')
-  const stores = await Promise.all(['v1', 'v2', 'v1', 'v2'].map((version) => make('state.postgres', version, { connectionString: server.url, tablePrefix: 'two_', tableName: 'one' })))
+  const stores = await Promise.all(
+    ['v1', 'v2', 'v1', 'v2'].map((version) =>
+      make('state.postgres', version, { connectionString: server.url, tablePrefix: 'two_', tableName: 'one' }),
+    ),
+  )
   await Promise.all(stores.map((store) => store.init(signal())))
-  await Promise.all(stores.map((store, index) => store.set({ kind: 'upsert', key: `k${index}`, value: Buffer.from('1'), json: true, metadata: {} })))
+  await Promise.all(
+    stores.map((store, index) => store.set({ kind: 'upsert', key: `k${index}`, value: Buffer.from('1'), json: true, metadata: {} })),
+  )
   assert.ok(await stores[0]?.get({ key: 'k2', metadata: {} }))
   assert.ok(await stores[1]?.get({ key: 'k3', metadata: {} }))
   assert.equal(await stores[1]?.get({ key: 'k0', metadata: {} }), undefined)

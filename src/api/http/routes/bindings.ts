@@ -50,12 +50,18 @@ function readRequest(text: string): { operation: string; data: Buffer; metadata:
   } catch (error) {
     throw malformed(`failed deserializing HTTP body: ${messageOf(error)}`)
   }
-  if (body !== null && (typeof body !== 'object' || Array.isArray(body))) throw malformed('failed deserializing HTTP body: json: an object is expected')
+  if (body !== null && (typeof body !== 'object' || Array.isArray(body)))
+    throw malformed('failed deserializing HTTP body: json: an object is expected')
   const members = new Map(Object.entries(body ?? {}).map(([name, value]) => [name.toLowerCase(), value as unknown]))
   const operation = members.get('operation') ?? ''
   if (typeof operation !== 'string') throw malformed('failed deserializing HTTP body: json: operation must be a string')
   const metadata = members.get('metadata') ?? {}
-  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
+  if (
+    typeof metadata !== 'object' ||
+    metadata === null ||
+    Array.isArray(metadata) ||
+    !Object.values(metadata).every((value) => typeof value === 'string')
+  ) {
     throw malformed('failed deserializing HTTP body: json: metadata must be an object of strings')
   }
   return { operation, data: Buffer.from(remarshal(members.get('data') ?? null)), metadata: { ...(metadata as Record<string, string>) } }
@@ -69,7 +75,11 @@ function remarshal(value: unknown): string {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (value === null || typeof value !== 'object') return value
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, member]) => [name, sorted(member)]))
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, member]) => [name, sorted(member)]),
+  )
 }
 
 /** The trace of this call, for what the binding calls. */
@@ -81,7 +91,9 @@ function traceMetadata(call: Call): Record<string, string> {
   const given = call.headers.baggage
   const baggage = Array.isArray(given) ? given.join(',') : given
   if (baggage) {
-    const bad = baggage.split(',').find((member) => !/^\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+\s*=\s*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*(;.*)?$/.test(member))
+    const bad = baggage
+      .split(',')
+      .find((member) => !/^\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+\s*=\s*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*(;.*)?$/.test(member))
     if (bad !== undefined) throw malformed(`invalid baggage header: invalid member ${JSON.stringify(bad)}`)
     metadata.baggage = baggage
   }
@@ -89,5 +101,11 @@ function traceMetadata(call: Call): Record<string, string> {
 }
 
 function malformed(message: string): OutriderError {
-  return new OutriderError({ code: 'ERR_MALFORMED_REQUEST', http: 400, grpc: Code.InvalidArgument, message, hint: 'send {"operation": "…", "data": …, "metadata": {…}}' })
+  return new OutriderError({
+    code: 'ERR_MALFORMED_REQUEST',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message,
+    hint: 'send {"operation": "…", "data": …, "metadata": {…}}',
+  })
 }

@@ -15,7 +15,10 @@ export function conversationRoutes(block: ConversationBlock): Route[] {
       path: '/v1.0-alpha1/conversation/:name/converse',
       handler: async (call) => {
         const body = await read(call)
-        const requests = list(body.inputs).map((input) => ({ messages: [{ role: 'user' as const, text: [String(input.content ?? '')] }], tools: [] }))
+        const requests = list(body.inputs).map((input) => ({
+          messages: [{ role: 'user' as const, text: [String(input.content ?? '')] }],
+          tools: [],
+        }))
         const results = await block.converse(call.params.name as string, requests, call.signal)
         const contextID = body.contextID ?? body.context_id
         return json({ ...(contextID ? { contextID } : {}), outputs: results.map(({ text }) => ({ result: text })) })
@@ -31,7 +34,10 @@ export function conversationRoutes(block: ConversationBlock): Route[] {
           const fn = fields(tool.function)
           return { name: String(fn.name ?? ''), parameters: Object.keys(fields(fields(fn.parameters).properties)) }
         })
-        const requests: ConversationRequest[] = list(body.inputs).map((input) => ({ messages: list(input.messages).map((message) => messageFrom(call.params.name as string, message)), tools }))
+        const requests: ConversationRequest[] = list(body.inputs).map((input) => ({
+          messages: list(input.messages).map((message) => messageFrom(call.params.name as string, message)),
+          tools,
+        }))
         const results = await block.converse(call.params.name as string, requests, call.signal)
         const contextId = body.contextId ?? body.context_id
         return json({ ...(contextId ? { contextId } : {}), outputs: results.map(outputOf) })
@@ -46,7 +52,13 @@ async function read(call: Call): Promise<Fields> {
   try {
     return fields(JSON.parse(body.toString()))
   } catch (error) {
-    throw new OutriderError({ code: 'ERR_MALFORMED_REQUEST', http: 400, grpc: Code.InvalidArgument, message: `failed deserializing HTTP body: ${messageOf(error)}`, hint: 'Send a JSON object.' })
+    throw new OutriderError({
+      code: 'ERR_MALFORMED_REQUEST',
+      http: 400,
+      grpc: Code.InvalidArgument,
+      message: `failed deserializing HTTP body: ${messageOf(error)}`,
+      hint: 'Send a JSON object.',
+    })
   }
 }
 
@@ -58,7 +70,12 @@ function messageFrom(component: string, message: Fields): ConversationMessage {
     const found = message[`of_${role}`] ?? message[`of${role[0]?.toUpperCase()}${role.slice(1)}`]
     if (found === undefined) continue
     const body = fields(found)
-    return { role, name: optional(body.name), text: list(body.content).map((part) => String(part.text ?? '')), toolId: optional(body.toolId ?? body.tool_id) }
+    return {
+      role,
+      name: optional(body.name),
+      text: list(body.content).map((part) => String(part.text ?? '')),
+      toolId: optional(body.toolId ?? body.tool_id),
+    }
   }
   throw new OutriderError({
     code: 'ERR_CONVERSATION_INVALID_PARMS',
@@ -70,10 +87,21 @@ function messageFrom(component: string, message: Fields): ConversationMessage {
 }
 
 function outputOf(result: ConversationResult) {
-  const toolCalls = result.toolCalls.map(({ id, name, arguments: text }) => ({ ...(id ? { id } : {}), function: { name, arguments: text } }))
+  const toolCalls = result.toolCalls.map(({ id, name, arguments: text }) => ({
+    ...(id ? { id } : {}),
+    function: { name, arguments: text },
+  }))
   const message = { content: result.text, ...(toolCalls.length > 0 && { toolCalls }) }
-  const usage = result.usage && { completionTokens: String(result.usage.completion), promptTokens: String(result.usage.prompt), totalTokens: String(result.usage.completion + result.usage.prompt) }
-  return { choices: [{ finishReason: result.finishReason, message }], ...(result.model ? { model: result.model } : {}), ...(usage && { usage }) }
+  const usage = result.usage && {
+    completionTokens: String(result.usage.completion),
+    promptTokens: String(result.usage.prompt),
+    totalTokens: String(result.usage.completion + result.usage.prompt),
+  }
+  return {
+    choices: [{ finishReason: result.finishReason, message }],
+    ...(result.model ? { model: result.model } : {}),
+    ...(usage && { usage }),
+  }
 }
 
 function fields(value: unknown): Fields {

@@ -3,7 +3,15 @@ import { isTruthy } from '../../../components/metadata.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import type { Call, Handler, Reply, Route } from '../route.ts'
 
-const SUBTLE = { getkey: 'SubtleGetKey', encrypt: 'SubtleEncrypt', decrypt: 'SubtleDecrypt', wrapkey: 'SubtleWrapKey', unwrapkey: 'SubtleUnwrapKey', sign: 'SubtleSign', verify: 'SubtleVerify' }
+const SUBTLE = {
+  getkey: 'SubtleGetKey',
+  encrypt: 'SubtleEncrypt',
+  decrypt: 'SubtleDecrypt',
+  wrapkey: 'SubtleWrapKey',
+  unwrapkey: 'SubtleUnwrapKey',
+  sign: 'SubtleSign',
+  verify: 'SubtleVerify',
+}
 
 /** The routes of the cryptography building block; the subtle ones answer 501 as in daprd's released build. */
 export function cryptoRoutes(block: CryptoBlock): Route[] {
@@ -23,12 +31,41 @@ export function cryptoRoutes(block: CryptoBlock): Route[] {
     return whole(block.decrypt(call.params.name as string, { keyName: header(call, 'dapr-key-name') }, document, call.signal))
   }
   const unimplemented: Handler = () => {
-    throw new OutriderError({ code: 'ERR_API_UNIMPLEMENTED', http: 501, grpc: Code.Unimplemented, message: 'this API is currently not implemented', hint: 'use /v1.0-alpha1/crypto/{name}/encrypt and /decrypt' })
+    throw new OutriderError({
+      code: 'ERR_API_UNIMPLEMENTED',
+      http: 501,
+      grpc: Code.Unimplemented,
+      message: 'this API is currently not implemented',
+      hint: 'use /v1.0-alpha1/crypto/{name}/encrypt and /decrypt',
+    })
   }
   return [
-    { methods: ['PUT'], path: '/v1.0-alpha1/crypto/:name/encrypt', group: 'crypto', version: 'v1alpha1', name: 'Encrypt', handler: encrypt },
-    { methods: ['PUT'], path: '/v1.0-alpha1/crypto/:name/decrypt', group: 'crypto', version: 'v1alpha1', name: 'Decrypt', handler: decrypt },
-    ...Object.entries(SUBTLE).map(([path, name]): Route => ({ methods: ['POST'], path: `/v1.0-alpha1/subtlecrypto/:name/${path}`, group: 'subtlecrypto', version: 'v1alpha1', name, handler: unimplemented })),
+    {
+      methods: ['PUT'],
+      path: '/v1.0-alpha1/crypto/:name/encrypt',
+      group: 'crypto',
+      version: 'v1alpha1',
+      name: 'Encrypt',
+      handler: encrypt,
+    },
+    {
+      methods: ['PUT'],
+      path: '/v1.0-alpha1/crypto/:name/decrypt',
+      group: 'crypto',
+      version: 'v1alpha1',
+      name: 'Decrypt',
+      handler: decrypt,
+    },
+    ...Object.entries(SUBTLE).map(
+      ([path, name]): Route => ({
+        methods: ['POST'],
+        path: `/v1.0-alpha1/subtlecrypto/:name/${path}`,
+        group: 'subtlecrypto',
+        version: 'v1alpha1',
+        name,
+        handler: unimplemented,
+      }),
+    ),
   ]
 }
 
@@ -51,5 +88,11 @@ function header(call: Call, name: string): string | undefined {
 function required(call: Call, name: string): string {
   const value = header(call, name)
   if (value) return value
-  throw new OutriderError({ code: 'ERR_BAD_REQUEST', http: 400, grpc: Code.InvalidArgument, message: `invalid request: missing header '${name}'`, hint: `send the header ${name}` })
+  throw new OutriderError({
+    code: 'ERR_BAD_REQUEST',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: `invalid request: missing header '${name}'`,
+    hint: `send the header ${name}`,
+  })
 }

@@ -22,9 +22,15 @@ export function healthRoutes(health: Health): Route[] {
       name: 'Healthz',
       handler: (call) => {
         const appId = call.query.get('appid')
-        if (appId !== null && appId !== health.appId) throw refuse('ERR_HEALTH_APPID_NOT_MATCH', 'dapr app-id does not match', `This sidecar serves ${health.appId}.`)
+        if (appId !== null && appId !== health.appId)
+          throw refuse('ERR_HEALTH_APPID_NOT_MATCH', 'dapr app-id does not match', `This sidecar serves ${health.appId}.`)
         const targets = health.notReady()
-        if (targets.length > 0) throw refuse('ERR_HEALTH_NOT_READY', `dapr is not ready: [${targets.join(' ')}]`, health.reasons().join('; ') || 'Wait and ask again.')
+        if (targets.length > 0)
+          throw refuse(
+            'ERR_HEALTH_NOT_READY',
+            `dapr is not ready: [${targets.join(' ')}]`,
+            health.reasons().join('; ') || 'Wait and ask again.',
+          )
         return noContent
       },
     },
@@ -33,7 +39,8 @@ export function healthRoutes(health: Health): Route[] {
       path: '/v1.0/healthz/outbound',
       name: 'HealthzOutbound',
       handler: () => {
-        if (!health.outboundReady()) throw refuse('ERR_OUTBOUND_HEALTH_NOT_READY', 'dapr outbound is not ready', health.reasons().join('; ') || 'Wait and ask again.')
+        if (!health.outboundReady())
+          throw refuse('ERR_OUTBOUND_HEALTH_NOT_READY', 'dapr outbound is not ready', health.reasons().join('; ') || 'Wait and ask again.')
         return noContent
       },
     },

@@ -1,7 +1,7 @@
 import { mediaType, type Trace } from '../../../blocks/pubsub/cloud-event.ts'
 import { badEntries, badEntry, badEntryId, publishFailed } from '../../../blocks/pubsub/errors.ts'
 import { goDecode, goEncode } from '../../../blocks/pubsub/go-json.ts'
-import type { Publisher, PublishEntry } from '../../../blocks/pubsub/publish.ts'
+import type { PublishEntry, Publisher } from '../../../blocks/pubsub/publish.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
 import { type Call, noContent, type Reply, type Route } from '../route.ts'
 
@@ -11,9 +11,23 @@ const POST = ['POST', 'PUT']
 export function publishRoutes(block: Publisher): Route[] {
   const bulk = (call: Call) => bulkPublish(block, call)
   return [
-    { methods: POST, path: '/v1.0/publish/:pubsubName/*', group: 'publish', version: 'v1', name: 'PublishEvent', handler: (call) => publish(block, call) },
+    {
+      methods: POST,
+      path: '/v1.0/publish/:pubsubName/*',
+      group: 'publish',
+      version: 'v1',
+      name: 'PublishEvent',
+      handler: (call) => publish(block, call),
+    },
     { methods: POST, path: '/v1.0/publish/bulk/:pubsubName/*', group: 'publish', version: 'v1', name: 'BulkPublishEvent', handler: bulk },
-    { methods: POST, path: '/v1.0-alpha1/publish/bulk/:pubsubName/*', group: 'publish', version: 'v1alpha1', name: 'BulkPublishEvent', handler: bulk },
+    {
+      methods: POST,
+      path: '/v1.0-alpha1/publish/bulk/:pubsubName/*',
+      group: 'publish',
+      version: 'v1alpha1',
+      name: 'BulkPublishEvent',
+      handler: bulk,
+    },
   ]
 }
 
@@ -31,15 +45,28 @@ async function bulkPublish(block: Publisher, call: Call): Promise<Reply> {
   const entries = entriesOf((await bodyOf(call, target)).toString(), target.pubsubName, target.topic, block.appId)
   const { failedEntries, error } = await block.bulkPublish({ ...target, entries }, call.signal)
   if (!error) return noContent
-  const failed = JSON.stringify({ failedEntries: failedEntries.map((entry) => (entry.error ? entry : { entryId: entry.entryId })), errorCode: 'ERR_PUBSUB_PUBLISH_MESSAGE' })
-  return { status: 500, headers: { 'metadata.responseData': headerValue(failed), 'metadata.error': headerValue(messageOf(error)) }, body: failed }
+  const failed = JSON.stringify({
+    failedEntries: failedEntries.map((entry) => (entry.error ? entry : { entryId: entry.entryId })),
+    errorCode: 'ERR_PUBSUB_PUBLISH_MESSAGE',
+  })
+  return {
+    status: 500,
+    headers: { 'metadata.responseData': headerValue(failed), 'metadata.error': headerValue(messageOf(error)) },
+    body: failed,
+  }
 }
 
 function targetOf(call: Call) {
   const topic = call.params['*'] ?? ''
   // daprd has no such route, so that its invocation answers.
   if (topic === '') {
-    throw new OutriderError({ code: 'ERR_DIRECT_INVOKE', http: 404, grpc: Code.NotFound, message: 'failed getting app id either from the URL path or the header dapr-app-id', hint: 'Name the topic after the component: /v1.0/publish/PUBSUB/TOPIC.' })
+    throw new OutriderError({
+      code: 'ERR_DIRECT_INVOKE',
+      http: 404,
+      grpc: Code.NotFound,
+      message: 'failed getting app id either from the URL path or the header dapr-app-id',
+      hint: 'Name the topic after the component: /v1.0/publish/PUBSUB/TOPIC.',
+    })
   }
   return { pubsubName: call.params.pubsubName ?? '', topic, metadata: call.metadata(), trace: traceOf(call), wire: 'http' as const }
 }
@@ -55,7 +82,8 @@ async function bodyOf(call: Call, { pubsubName, topic }: { pubsubName: string; t
 /** The caller's trace lands in the event as it is. */
 function traceOf(call: Call): Trace {
   const { traceparent, tracestate } = call.headers
-  if (typeof traceparent !== 'string' || !/^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent)) return { traceparent: '', tracestate: '' }
+  if (typeof traceparent !== 'string' || !/^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent))
+    return { traceparent: '', tracestate: '' }
   return { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' }
 }
 
@@ -73,7 +101,13 @@ function entriesOf(text: string, pubsubName: string, topic: string, appId: strin
     const fields = new Map(Object.entries((item ?? {}) as Record<string, unknown>).map(([name, value]) => [name.toLowerCase(), value]))
     const string = (name: string): string => {
       const value = fields.get(name.toLowerCase()) ?? ''
-      if (typeof value !== 'string') throw badEntries(pubsubName, topic, appId, `json: cannot unmarshal ${typeof value} into Go struct field bulkPublishMessageEntry.${name} of type string`)
+      if (typeof value !== 'string')
+        throw badEntries(
+          pubsubName,
+          topic,
+          appId,
+          `json: cannot unmarshal ${typeof value} into Go struct field bulkPublishMessageEntry.${name} of type string`,
+        )
       return value
     }
     const entryId = string('entryId')
@@ -92,7 +126,8 @@ function eventBytes(event: unknown, contentType: string): Buffer | undefined {
   if (type === 'application/json' || type === 'application/cloudevents+json') return Buffer.from(goEncode(event ?? null))
   if (typeof event !== 'string') return undefined
   if (type.startsWith('text/') || type === 'application/xml') return Buffer.from(event)
-  if (type !== 'application/octet-stream' || !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(event)) return undefined
+  if (type !== 'application/octet-stream' || !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(event))
+    return undefined
   return Buffer.from(event, 'base64')
 }
 

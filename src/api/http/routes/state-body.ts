@@ -18,8 +18,13 @@ export function readBulkGet(text: string): { keys: string[]; parallelism: number
   const keys = fields.keys ?? []
   if (!Array.isArray(keys)) throw fieldMismatch(keys, 'BulkGetRequest.keys', '[]string')
   const parallelism = fields.parallelism ?? 0
-  if (typeof parallelism !== 'number' || !Number.isInteger(parallelism)) throw fieldMismatch(parallelism, 'BulkGetRequest.parallelism', 'int')
-  return { keys: keys.map((key: unknown) => string(key, 'BulkGetRequest.keys')), parallelism, metadata: strings(fields.metadata, 'BulkGetRequest.metadata') }
+  if (typeof parallelism !== 'number' || !Number.isInteger(parallelism))
+    throw fieldMismatch(parallelism, 'BulkGetRequest.parallelism', 'int')
+  return {
+    keys: keys.map((key: unknown) => string(key, 'BulkGetRequest.keys')),
+    parallelism,
+    metadata: strings(fields.metadata, 'BulkGetRequest.metadata'),
+  }
 }
 
 /** The body of a transaction. */
@@ -52,7 +57,21 @@ function readSet(given: unknown, name: string): SaveItem {
   }
 }
 
-const KNOWN = new Set(['key', 'value', 'etag', 'metadata', 'options', 'concurrency', 'consistency', 'contenttype', 'keys', 'parallelism', 'operations', 'operation', 'request'])
+const KNOWN = new Set([
+  'key',
+  'value',
+  'etag',
+  'metadata',
+  'options',
+  'concurrency',
+  'consistency',
+  'contenttype',
+  'keys',
+  'parallelism',
+  'operations',
+  'operation',
+  'request',
+])
 
 /** An object's known members by lower-cased name, as Go matches them; null is an object without members. */
 function members(given: unknown, type: string): Fields {

@@ -1,28 +1,68 @@
-import { Code, messageOf, OutriderError } from '../../../errors.ts'
 import { overHttp } from '../../../blocks/state/errors.ts'
 import type { BulkGetItem, SaveItem, StateBlock } from '../../../blocks/state/state.ts'
-import { type Call, type Handler, json, noContent, type Reply, type Route } from '../route.ts'
+import { Code, messageOf, OutriderError } from '../../../errors.ts'
+import { type Call, type Handler, noContent, type Reply, type Route } from '../route.ts'
 import { readBulkGet, readSaves, readTransaction } from './state-body.ts'
 
 const WRITE = ['POST', 'PUT'] as const
 
 /** The routes of the state building block. */
 export function stateRoutes(block: StateBlock): Route[] {
-  const handle = (work: (call: Call, store: string) => Promise<Reply>, query = false): Handler => async (call) => {
-    try {
-      return await work(call, call.params.storeName as string)
-    } catch (error) {
-      throw overHttp(error, block.appId, query)
+  const handle =
+    (work: (call: Call, store: string) => Promise<Reply>, query = false): Handler =>
+    async (call) => {
+      try {
+        return await work(call, call.params.storeName as string)
+      } catch (error) {
+        throw overHttp(error, block.appId, query)
+      }
     }
-  }
-  const route = (methods: readonly string[], path: string, name: string, handler: Handler, version = 'v1'): Route => ({ methods, path, group: 'state', version, name, handler })
+  const route = (methods: readonly string[], path: string, name: string, handler: Handler, version = 'v1'): Route => ({
+    methods,
+    path,
+    group: 'state',
+    version,
+    name,
+    handler,
+  })
   return [
-    route(['GET'], '/v1.0/state/:storeName/:key', 'GetState', handle((call, store) => get(block, call, store))),
-    route(WRITE, '/v1.0/state/:storeName', 'SaveState', handle((call, store) => save(block, call, store))),
-    route(['DELETE'], '/v1.0/state/:storeName/:key', 'DeleteState', handle((call, store) => remove(block, call, store))),
-    route(WRITE, '/v1.0/state/:storeName/bulk', 'GetBulkState', handle((call, store) => bulkGet(block, call, store))),
-    route(WRITE, '/v1.0/state/:storeName/transaction', 'ExecuteStateTransaction', handle((call, store) => transact(block, call, store))),
-    route(WRITE, '/v1.0-alpha1/state/:storeName/query', 'QueryStateAlpha1', handle((call, store) => query(block, call, store), true), 'v1alpha1'),
+    route(
+      ['GET'],
+      '/v1.0/state/:storeName/:key',
+      'GetState',
+      handle((call, store) => get(block, call, store)),
+    ),
+    route(
+      WRITE,
+      '/v1.0/state/:storeName',
+      'SaveState',
+      handle((call, store) => save(block, call, store)),
+    ),
+    route(
+      ['DELETE'],
+      '/v1.0/state/:storeName/:key',
+      'DeleteState',
+      handle((call, store) => remove(block, call, store)),
+    ),
+    route(
+      WRITE,
+      '/v1.0/state/:storeName/bulk',
+      'GetBulkState',
+      handle((call, store) => bulkGet(block, call, store)),
+    ),
+    route(
+      WRITE,
+      '/v1.0/state/:storeName/transaction',
+      'ExecuteStateTransaction',
+      handle((call, store) => transact(block, call, store)),
+    ),
+    route(
+      WRITE,
+      '/v1.0-alpha1/state/:storeName/query',
+      'QueryStateAlpha1',
+      handle((call, store) => query(block, call, store), true),
+      'v1alpha1',
+    ),
   ]
 }
 
@@ -80,8 +120,14 @@ async function query(block: StateBlock, call: Call, store: string): Promise<Repl
   block.require(store, 'query')
   const answer = await block.query(store, await text(call), call.metadata(), call.signal)
   if (answer.results.length === 0) return noContent
-  const results = answer.results.map((result) => `{${[member('key', result.key), dataMember(result.data), member('etag', result.etag), member('error', result.error)].filter(Boolean).join(',')}}`)
-  const rest = [member('token', answer.token), answer.metadata && Object.keys(answer.metadata).length ? `"metadata":${JSON.stringify(answer.metadata)}` : '']
+  const results = answer.results.map(
+    (result) =>
+      `{${[member('key', result.key), dataMember(result.data), member('etag', result.etag), member('error', result.error)].filter(Boolean).join(',')}}`,
+  )
+  const rest = [
+    member('token', answer.token),
+    answer.metadata && Object.keys(answer.metadata).length ? `"metadata":${JSON.stringify(answer.metadata)}` : '',
+  ]
   return { status: 200, body: `{${[`"results":[${results.join(',')}]`, ...rest].filter(Boolean).join(',')}}` }
 }
 
@@ -90,7 +136,8 @@ async function text(call: Call): Promise<string> {
     return (await call.body()).toString()
   } catch (error) {
     // A body over the limit is 400 here, as clients of Dapr know it.
-    if (error instanceof OutriderError && error.http === 413) throw malformed(error.message, error.hint ?? 'send less at once, or raise --max-body-size')
+    if (error instanceof OutriderError && error.http === 413)
+      throw malformed(error.message, error.hint ?? 'send less at once, or raise --max-body-size')
     throw error
   }
 }

@@ -4,7 +4,14 @@ import type { DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { parseSchedule, type Schedule } from './schedule.ts'
 
-const fields: readonly MetadataField[] = [{ name: 'schedule', kind: 'string', required: true, description: 'Cron expression of 5 or 6 fields (seconds first), @hourly and the like, or @every 15m; TZ=Area/City may stand before it.' }]
+const fields: readonly MetadataField[] = [
+  {
+    name: 'schedule',
+    kind: 'string',
+    required: true,
+    description: 'Cron expression of 5 or 6 fields (seconds first), @hourly and the like, or @every 15m; TZ=Area/City may stand before it.',
+  },
+]
 
 /** Ticks whose handler has not answered yet; at the bound further ticks are left out. */
 const RUNNING_LIMIT = 16
@@ -27,7 +34,8 @@ export const driver: DriverModule<Binding> = {
       async read(handler) {
         const running = new Set<Promise<void>>()
         const tick = () => {
-          if (running.size >= RUNNING_LIMIT) return context.log.warn(`binding ${context.name}: tick left out, the app has not answered the last ${RUNNING_LIMIT}`)
+          if (running.size >= RUNNING_LIMIT)
+            return context.log.warn(`binding ${context.name}: tick left out, the app has not answered the last ${RUNNING_LIMIT}`)
           const event: BindingEvent = { data: Buffer.alloc(0), metadata: { timeZone: schedule.timeZone, readTimeUTC: goTime(new Date()) } }
           const done: Promise<void> = handler(event).then(
             () => void running.delete(done),

@@ -8,14 +8,29 @@ import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../.
 const fields: readonly MetadataField[] = [
   { name: 'url', kind: 'string', required: true, description: 'Base URL; the request metadata `path` is appended.' },
   { name: 'responseTimeout', kind: 'duration', description: 'Limit for the whole exchange; none when absent.' },
-  { name: 'maxResponseBodySize', kind: 'string', default: '100Mi', description: 'Largest response body taken, bytes or a quantity such as 100Mi; 0 for no limit.' },
+  {
+    name: 'maxResponseBodySize',
+    kind: 'string',
+    default: '100Mi',
+    description: 'Largest response body taken, bytes or a quantity such as 100Mi; 0 for no limit.',
+  },
   { name: 'MTLSRootCA', kind: 'string', description: "PEM, or the path of a PEM file: who signed the server's certificate." },
   { name: 'MTLSClientCert', kind: 'string', description: 'PEM, or the path of a PEM file: our certificate.' },
   { name: 'MTLSClientKey', kind: 'string', sensitive: true, description: "PEM, or the path of a PEM file: our certificate's key." },
-  { name: 'MTLSRenegotiation', kind: 'enum', values: ['RenegotiateNever', 'RenegotiateOnceAsClient', 'RenegotiateFreelyAsClient', 'OnceAsClient', 'FreelyAsClient'], description: 'Accepted; Node never renegotiates.' },
+  {
+    name: 'MTLSRenegotiation',
+    kind: 'enum',
+    values: ['RenegotiateNever', 'RenegotiateOnceAsClient', 'RenegotiateFreelyAsClient', 'OnceAsClient', 'FreelyAsClient'],
+    description: 'Accepted; Node never renegotiates.',
+  },
   { name: 'securityToken', kind: 'string', sensitive: true, description: 'Sent in the header securityTokenHeader.' },
   { name: 'securityTokenHeader', kind: 'string', description: 'Name of the header for securityToken.' },
-  { name: 'errorIfNot2XX', kind: 'bool', default: 'true', description: 'A status outside 200–299 is an error; request metadata of the same name overrides it.' },
+  {
+    name: 'errorIfNot2XX',
+    kind: 'bool',
+    default: 'true',
+    description: 'A status outside 200–299 is an error; request metadata of the same name overrides it.',
+  },
 ]
 
 const OPERATIONS = ['create', 'get', 'head', 'post', 'put', 'patch', 'delete', 'options', 'trace']
@@ -54,7 +69,8 @@ export const driver: DriverModule<Binding> = {
         if (/^[A-Z]/.test(name)) headers.set(name.toLowerCase(), value)
       }
       for (const name of TRACE) if (request.metadata[name]) headers.set(name, request.metadata[name])
-      if (values.securityToken && values.securityTokenHeader) headers.set(String(values.securityTokenHeader).toLowerCase(), String(values.securityToken))
+      if (values.securityToken && values.securityTokenHeader)
+        headers.set(String(values.securityTokenHeader).toLowerCase(), String(values.securityToken))
       // The length is the body's own; a caller's would break the framing.
       for (const name of ['content-length', 'transfer-encoding', 'connection', 'upgrade', 'keep-alive', 'expect']) headers.delete(name)
       return Object.fromEntries(headers)
@@ -63,8 +79,15 @@ export const driver: DriverModule<Binding> = {
     return {
       operations: OPERATIONS,
       async init() {
-        const [ca, cert, key] = await Promise.all([values.MTLSRootCA, values.MTLSClientCert, values.MTLSClientKey].map((value) => pem(value as string | undefined)))
-        agent = new Agent({ connections: 128, headersTimeout: timeout, bodyTimeout: timeout, connect: { timeout: 10_000, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) } })
+        const [ca, cert, key] = await Promise.all(
+          [values.MTLSRootCA, values.MTLSClientCert, values.MTLSClientKey].map((value) => pem(value as string | undefined)),
+        )
+        agent = new Agent({
+          connections: 128,
+          headersTimeout: timeout,
+          bodyTimeout: timeout,
+          connect: { timeout: 10_000, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
+        })
         dispatcher = agent.compose(interceptors.redirect({ maxRedirections: 10 }))
       },
       async invoke(request, signal) {
@@ -83,7 +106,11 @@ export const driver: DriverModule<Binding> = {
         })
         const response: BindingResponse = {
           data: await readLimited(reply.body, limit),
-          metadata: { statusCode: String(reply.statusCode), status: `${reply.statusCode} ${reply.statusText || (STATUS_CODES[reply.statusCode] ?? '')}`.trim(), ...shownHeaders(reply.headers) },
+          metadata: {
+            statusCode: String(reply.statusCode),
+            status: `${reply.statusCode} ${reply.statusText || (STATUS_CODES[reply.statusCode] ?? '')}`.trim(),
+            ...shownHeaders(reply.headers),
+          },
         }
         const override = request.metadata.errorIfNot2XX
         const strict = override === undefined ? values.errorIfNot2XX === true : isTruthy(override)
@@ -105,7 +132,8 @@ function join(base: string, path: string | undefined): URL {
   if (!path) return root
   const url = new URL(`${base.replace(/\/+$/, '')}/${path.replace(/^\/+/, '')}`)
   const below = root.pathname.replace(/\/+$/, '')
-  if (url.origin !== root.origin || !(url.pathname === below || url.pathname.startsWith(`${below}/`))) throw new Error(`metadata path ${path} leads out of the binding's url`)
+  if (url.origin !== root.origin || !(url.pathname === below || url.pathname.startsWith(`${below}/`)))
+    throw new Error(`metadata path ${path} leads out of the binding's url`)
   return url
 }
 

@@ -7,7 +7,14 @@ import type { DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import { checkRoot, placeOf } from './paths.ts'
 
-const fields: readonly MetadataField[] = [{ name: 'rootPath', kind: 'string', required: true, description: 'Folder for the files; made when absent. Nothing outside it is touched.' }]
+const fields: readonly MetadataField[] = [
+  {
+    name: 'rootPath',
+    kind: 'string',
+    required: true,
+    description: 'Folder for the files; made when absent. Nothing outside it is touched.',
+  },
+]
 
 /** Entries that a list gives before it refuses to go on. */
 const LIST_LIMIT = 100_000
@@ -39,7 +46,10 @@ export const driver: DriverModule<Binding> = {
       const info = await stat(start).catch((error: unknown) => missing(error, start))
       if (!info.isDirectory()) return { data: Buffer.from(JSON.stringify([start])) }
       const entries = await readdir(start, { recursive: true, withFileTypes: true })
-      const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name)).sort()
+      const files = entries
+        .filter((entry) => !entry.isDirectory())
+        .map((entry) => join(entry.parentPath, entry.name))
+        .sort()
       if (files.length > LIST_LIMIT) throw new Error(`${start} holds more than ${LIST_LIMIT} files: name a folder in metadata fileName`)
       return { data: Buffer.from(JSON.stringify(files.length > 0 ? files : null)) }
     }

@@ -1,6 +1,6 @@
 import type { ConfigurationItem, ConfigurationStore } from '../../../blocks/configuration/driver.ts'
-import type { DriverModule } from '../../component.ts'
 import { messageOf } from '../../../errors.ts'
+import type { DriverModule } from '../../component.ts'
 import { parseMetadata } from '../../metadata.ts'
 import { closeRedis, connectRedis, redisClient, redisFields } from '../../redis-connection.ts'
 
@@ -43,7 +43,9 @@ export const driver: DriverModule<ConfigurationStore> = {
       for (const [key, item] of Object.entries(items)) {
         if (subscription.keys.has(key)) subscription.seen.set(key, JSON.stringify(item))
       }
-      void subscription.onChange(items).catch((error: unknown) => context.log.error(`configuration store ${context.name}: ${messageOf(error)}`))
+      void subscription
+        .onChange(items)
+        .catch((error: unknown) => context.log.error(`configuration store ${context.name}: ${messageOf(error)}`))
     }
     // The server tells a key's channel and the pattern separately; each goes to the subscriptions that asked for it.
     const changed = async (key: string, pattern: boolean) => {
@@ -56,14 +58,21 @@ export const driver: DriverModule<ConfigurationStore> = {
       for (const subscription of subscriptions) {
         if (subscription.keys.size === 0) continue
         const current = await read([...subscription.keys])
-        const items = Object.fromEntries([...subscription.keys].map((key) => [key, current[key] ?? EMPTY] as const).filter(([key, item]) => subscription.seen.get(key) !== JSON.stringify(item)))
+        const items = Object.fromEntries(
+          [...subscription.keys]
+            .map((key) => [key, current[key] ?? EMPTY] as const)
+            .filter(([key, item]) => subscription.seen.get(key) !== JSON.stringify(item)),
+        )
         if (Object.keys(items).length > 0) give(subscription, items)
       }
     }
-    const complain = (error: unknown) => context.log.warn(`configuration store ${context.name}: a change could not be read: ${messageOf(error)}`)
+    const complain = (error: unknown) =>
+      context.log.warn(`configuration store ${context.name}: a change could not be read: ${messageOf(error)}`)
 
     const listen = async () => {
-      await enableNotifications().catch((error: unknown) => context.log.debug(`configuration store ${context.name}: notifications were not switched on: ${messageOf(error)}`))
+      await enableNotifications().catch((error: unknown) =>
+        context.log.debug(`configuration store ${context.name}: notifications were not switched on: ${messageOf(error)}`),
+      )
       const subscriber = client.duplicate({ lazyConnect: true, commandTimeout: undefined })
       try {
         await connectRedis(subscriber, AbortSignal.timeout(10_000))

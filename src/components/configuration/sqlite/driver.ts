@@ -1,5 +1,5 @@
-import { basename, dirname } from 'node:path'
 import { type FSWatcher, watch } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import type { ConfigurationItem, ConfigurationStore } from '../../../blocks/configuration/driver.ts'
 import { type Database, openSqlite } from '../../../storage/sqlite.ts'
 import type { DriverModule } from '../../component.ts'
@@ -7,7 +7,12 @@ import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import { TABLES } from './tables.ts'
 
 const fields: readonly MetadataField[] = [
-  { name: 'connectionString', kind: 'string', required: true, description: 'Path of the SQLite file; items are the rows of its table `configuration`.' },
+  {
+    name: 'connectionString',
+    kind: 'string',
+    required: true,
+    description: 'Path of the SQLite file; items are the rows of its table `configuration`.',
+  },
   { name: 'busyTimeout', kind: 'duration', unit: 1, default: '5s', description: "How long to wait for another process's write." },
 ]
 
@@ -42,10 +47,18 @@ export const driver: DriverModule<ConfigurationStore> = {
       return database
     }
     const read = (keys: readonly string[]): Items => {
-      const rows = keys.length === 0
-        ? opened().prepare('SELECT key, value, version, metadata FROM configuration').all()
-        : opened().prepare('SELECT key, value, version, metadata FROM configuration WHERE key IN (SELECT value FROM json_each(?))').all(JSON.stringify(keys))
-      return Object.fromEntries(rows.map((row) => [String(row.key), { value: String(row.value), version: String(row.version), metadata: metadataOf(row.metadata) }]))
+      const rows =
+        keys.length === 0
+          ? opened().prepare('SELECT key, value, version, metadata FROM configuration').all()
+          : opened()
+              .prepare('SELECT key, value, version, metadata FROM configuration WHERE key IN (SELECT value FROM json_each(?))')
+              .all(JSON.stringify(keys))
+      return Object.fromEntries(
+        rows.map((row) => [
+          String(row.key),
+          { value: String(row.value), version: String(row.version), metadata: metadataOf(row.metadata) },
+        ]),
+      )
     }
     const lastChange = () => Number(opened().prepare('SELECT COALESCE(MAX(seq), 0) AS seq FROM configuration_changes').get()?.seq ?? 0)
 
@@ -63,9 +76,11 @@ export const driver: DriverModule<ConfigurationStore> = {
         for (const subscription of subscriptions) {
           const items: Items = {}
           for (const key of names) {
-            if (subscription.keys.size === 0 || subscription.keys.has(key)) items[key] = current[key] ?? { value: '', version: '', metadata: {} }
+            if (subscription.keys.size === 0 || subscription.keys.has(key))
+              items[key] = current[key] ?? { value: '', version: '', metadata: {} }
           }
-          if (Object.keys(items).length > 0) void subscription.onChange(items).catch((error: unknown) => context.log.error(`configuration store ${context.name}: ${error}`))
+          if (Object.keys(items).length > 0)
+            void subscription.onChange(items).catch((error: unknown) => context.log.error(`configuration store ${context.name}: ${error}`))
         }
       } catch (error) {
         context.log.warn(`configuration store ${context.name}: changes cannot be read: ${error instanceof Error ? error.message : error}`)
@@ -99,7 +114,9 @@ export const driver: DriverModule<ConfigurationStore> = {
           watcher = watch(dirname(path), { persistent: false }, (_event, name) => {
             if (name === null || name === file || name === `${file}-wal`) ring()
           })
-          watcher.on('error', (error) => context.log.error(`configuration store ${context.name}: ${path} cannot be watched: ${error.message}`))
+          watcher.on('error', (error) =>
+            context.log.error(`configuration store ${context.name}: ${path} cannot be watched: ${error.message}`),
+          )
         } else look()
         const subscription: Subscription = { keys: new Set(keys), onChange }
         // The watch may have been off until now: what came before belongs to nobody.

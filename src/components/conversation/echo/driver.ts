@@ -17,8 +17,17 @@ export const driver: DriverModule<ConversationComponent> = {
     async init() {},
     async converse({ messages, tools }) {
       const text = messages.map(textOf).join('\n')
-      const toolCalls = tools.map((tool, index) => ({ id: String(index), name: tool.name, arguments: [...tool.parameters].sort().join(',') }))
-      return { text, toolCalls, finishReason: tools.length > 0 ? 'tool_calls' : 'stop', usage: { prompt: words(text), completion: words(text) } }
+      const toolCalls = tools.map((tool, index) => ({
+        id: String(index),
+        name: tool.name,
+        arguments: [...tool.parameters].sort().join(','),
+      }))
+      return {
+        text,
+        toolCalls,
+        finishReason: tools.length > 0 ? 'tool_calls' : 'stop',
+        usage: { prompt: words(text), completion: words(text) },
+      }
     },
     async [Symbol.asyncDispose]() {},
   }),

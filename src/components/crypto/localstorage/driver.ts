@@ -5,7 +5,9 @@ import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import { loadKey } from './key-file.ts'
 import { unwrap, wrap } from './wrap.ts'
 
-const fields: readonly MetadataField[] = [{ name: 'path', kind: 'string', required: true, description: "Folder of the key files; a key's name is its file's." }]
+const fields: readonly MetadataField[] = [
+  { name: 'path', kind: 'string', required: true, description: "Folder of the key files; a key's name is its file's." },
+]
 
 /** crypto.dapr.localstorage: keys in files (JWK, PEM or symmetric bytes), read at each use. */
 export const driver: DriverModule<CryptoProvider> = {

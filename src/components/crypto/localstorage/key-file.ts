@@ -12,7 +12,14 @@ export interface LoadedKey {
 }
 
 /** The members of a JWK that are read here; the rest is the library's. */
-type Jwk = Exclude<Extract<Parameters<typeof createPublicKey>[0], { format: 'jwk' }>['key'], undefined> & { kty?: string; k?: string; d?: string; alg?: string; use?: string; key_ops?: string[] }
+type Jwk = Exclude<Extract<Parameters<typeof createPublicKey>[0], { format: 'jwk' }>['key'], undefined> & {
+  kty?: string
+  k?: string
+  d?: string
+  alg?: string
+  use?: string
+  key_ops?: string[]
+}
 
 const RAW_SIZES = [16, 24, 32]
 /** Larger files are no keys. */
@@ -49,7 +56,12 @@ function plain(key: KeyObject): Omit<LoadedKey, 'name'> {
 
 function fromJwk(content: Buffer): Omit<LoadedKey, 'name'> {
   const jwk = JSON.parse(content.toString()) as Jwk
-  const key = jwk.kty === 'oct' ? createSecretKey(Buffer.from(String(jwk.k), 'base64url')) : jwk.d === undefined ? createPublicKey({ key: jwk, format: 'jwk' }) : createPrivateKey({ key: jwk, format: 'jwk' })
+  const key =
+    jwk.kty === 'oct'
+      ? createSecretKey(Buffer.from(String(jwk.k), 'base64url'))
+      : jwk.d === undefined
+        ? createPublicKey({ key: jwk, format: 'jwk' })
+        : createPrivateKey({ key: jwk, format: 'jwk' })
   return { key, algorithm: jwk.alg, use: jwk.use, operations: jwk.key_ops }
 }
 

@@ -17,7 +17,8 @@ const SYMMETRIC: Partial<Record<WrapAlgorithm, { cipher: string; size: number; i
 export function wrap(loaded: LoadedKey, algorithm: WrapAlgorithm, plaintext: Buffer): Buffer {
   checkUse(loaded, algorithm, ['wrapKey', 'encrypt'])
   const symmetric = SYMMETRIC[algorithm]
-  if (!symmetric) return publicEncrypt({ key: rsa(loaded, algorithm), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' }, plaintext)
+  if (!symmetric)
+    return publicEncrypt({ key: rsa(loaded, algorithm), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' }, plaintext)
   const cipher = createCipheriv(symmetric.cipher, secret(loaded, algorithm, symmetric.size), symmetric.iv).setAutoPadding(false)
   return Buffer.concat([cipher.update(plaintext), cipher.final()])
 }
@@ -39,7 +40,8 @@ export function unwrap(loaded: LoadedKey, algorithm: WrapAlgorithm, wrapped: Buf
 }
 
 function secret(loaded: LoadedKey, algorithm: string, size: number): KeyObject {
-  if (loaded.key.type !== 'secret' || loaded.key.symmetricKeySize !== size) throw new Error(`key ${loaded.name} does not fit ${algorithm}: a symmetric key of ${size} bytes is needed`)
+  if (loaded.key.type !== 'secret' || loaded.key.symmetricKeySize !== size)
+    throw new Error(`key ${loaded.name} does not fit ${algorithm}: a symmetric key of ${size} bytes is needed`)
   return loaded.key
 }
 
@@ -50,6 +52,7 @@ function rsa(loaded: LoadedKey, algorithm: string): KeyObject {
 
 function checkUse(loaded: LoadedKey, algorithm: string, operations: readonly string[]): void {
   if (loaded.use === 'sig') throw new Error(`key ${loaded.name} is for signatures`)
-  if (loaded.operations && !operations.some((operation) => loaded.operations?.includes(operation))) throw new Error(`key ${loaded.name} may not be used for ${operations[0]}`)
+  if (loaded.operations && !operations.some((operation) => loaded.operations?.includes(operation)))
+    throw new Error(`key ${loaded.name} may not be used for ${operations[0]}`)
   if (loaded.algorithm && loaded.algorithm !== algorithm) throw new Error(`key ${loaded.name} is for ${loaded.algorithm}, not ${algorithm}`)
 }

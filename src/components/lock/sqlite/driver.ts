@@ -4,7 +4,12 @@ import type { DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 
 const fields: readonly MetadataField[] = [
-  { name: 'connectionString', kind: 'string', required: true, description: 'Path of the SQLite file; all processes that name the same file share its locks.' },
+  {
+    name: 'connectionString',
+    kind: 'string',
+    required: true,
+    description: 'Path of the SQLite file; all processes that name the same file share its locks.',
+  },
   { name: 'busyTimeout', kind: 'duration', unit: 1, default: '5s', description: "How long to wait for another process's write." },
 ]
 
@@ -37,7 +42,9 @@ export const driver: DriverModule<LockStore> = {
     }
     return {
       async init() {
-        database = openSqlite(String(values.connectionString).replace(/^file:([^?]*).*$/, '$1'), { busyTimeout: Number(values.busyTimeout) })
+        database = openSqlite(String(values.connectionString).replace(/^file:([^?]*).*$/, '$1'), {
+          busyTimeout: Number(values.busyTimeout),
+        })
         database.exec(TABLE)
         statements = {
           forget: database.prepare('DELETE FROM locks WHERE expires <= ?'),

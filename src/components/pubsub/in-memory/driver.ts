@@ -5,12 +5,40 @@ import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import { Subscription } from './subscription.ts'
 
 const metadata: readonly MetadataField[] = [
-  { name: 'concurrency', kind: 'int', default: '1', min: 1, max: 10_000, description: 'Handlers that may run at once for one subscription; 1 keeps the order.' },
-  { name: 'queueDepth', kind: 'int', default: '10000', min: 1, description: 'Messages that may wait for one subscription; at the bound a publish waits up to publishTimeout for room.' },
-  { name: 'publishTimeout', kind: 'duration', default: '5s', description: 'How long a publish waits when the queue of a subscriber is full before it fails.' },
-  { name: 'redeliverInterval', kind: 'duration', default: '500ms', description: 'Wait before a rejected message comes again; doubles each time.' },
+  {
+    name: 'concurrency',
+    kind: 'int',
+    default: '1',
+    min: 1,
+    max: 10_000,
+    description: 'Handlers that may run at once for one subscription; 1 keeps the order.',
+  },
+  {
+    name: 'queueDepth',
+    kind: 'int',
+    default: '10000',
+    min: 1,
+    description: 'Messages that may wait for one subscription; at the bound a publish waits up to publishTimeout for room.',
+  },
+  {
+    name: 'publishTimeout',
+    kind: 'duration',
+    default: '5s',
+    description: 'How long a publish waits when the queue of a subscriber is full before it fails.',
+  },
+  {
+    name: 'redeliverInterval',
+    kind: 'duration',
+    default: '500ms',
+    description: 'Wait before a rejected message comes again; doubles each time.',
+  },
   { name: 'maxRedeliverInterval', kind: 'duration', default: '30s', description: 'Longest wait between two tries.' },
-  { name: 'drainTimeout', kind: 'duration', default: '5s', description: 'How long running handlers may take to finish when a subscription ends.' },
+  {
+    name: 'drainTimeout',
+    kind: 'duration',
+    default: '5s',
+    description: 'How long running handlers may take to finish when a subscription ends.',
+  },
 ]
 
 /**
@@ -33,14 +61,24 @@ class InMemoryPubSub implements PubSub {
 
   async publish(request: PublishRequest, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
-    const message: DeliveredMessage = { topic: request.topic, data: request.data, contentType: request.contentType, metadata: request.metadata }
+    const message: DeliveredMessage = {
+      topic: request.topic,
+      data: request.data,
+      contentType: request.contentType,
+      metadata: request.metadata,
+    }
     // Room is asked of all before any gets the message, so that a retried publish repeats it for nobody.
     const subscribers = this.#subscribers(request.topic)
     for (const subscriber of subscribers) if (subscriber.full) await subscriber.room(this.#settings.publishTimeout as number, signal)
     for (const subscriber of subscribers) subscriber.push(message)
   }
 
-  async bulkPublish(topic: string, entries: readonly BulkEntry[], extra: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<{ entryId: string; error: Error }[]> {
+  async bulkPublish(
+    topic: string,
+    entries: readonly BulkEntry[],
+    extra: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<{ entryId: string; error: Error }[]> {
     const failed: { entryId: string; error: Error }[] = []
     for (const entry of entries) {
       try {
@@ -72,7 +110,10 @@ class InMemoryPubSub implements PubSub {
       },
     })
     let set = table.get(key)
-    if (set === undefined) table.set(key, (set = new Set()))
+    if (set === undefined) {
+      set = new Set()
+      table.set(key, set)
+    }
     set.add(subscription)
     return subscription
   }

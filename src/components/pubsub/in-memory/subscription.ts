@@ -38,7 +38,9 @@ export class Subscription implements AsyncDisposable {
   }
 
   get full(): boolean {
-    return this.#ended === undefined && this.#waiting.length - this.#head + this.#running.size + this.#resting.size >= this.#options.queueDepth
+    return (
+      this.#ended === undefined && this.#waiting.length - this.#head + this.#running.size + this.#resting.size >= this.#options.queueDepth
+    )
   }
 
   /** Resolves when there is room or the subscription has ended; rejects after `timeout` milliseconds or with `signal`. */
@@ -52,7 +54,10 @@ export class Subscription implements AsyncDisposable {
       await promise
       this.#roomWaiters.delete(resolve)
       signal?.throwIfAborted()
-      if (late.aborted && this.full) throw new Error(`topic ${this.#options.topic}: a subscriber has ${this.#options.queueDepth} unhandled messages; raise queueDepth or concurrency, or publish more slowly`)
+      if (late.aborted && this.full)
+        throw new Error(
+          `topic ${this.#options.topic}: a subscriber has ${this.#options.queueDepth} unhandled messages; raise queueDepth or concurrency, or publish more slowly`,
+        )
     }
   }
 
@@ -92,7 +97,9 @@ export class Subscription implements AsyncDisposable {
       if (this.#ended !== undefined) return
       held.attempts++
       const delay = backoff(held.attempts, this.#options.redeliverInterval, this.#options.maxRedeliverInterval)
-      this.#options.log.warn(`topic ${this.#options.topic}: message not handled (try ${held.attempts}), again in ${delay} ms: ${messageOf(error)}`)
+      this.#options.log.warn(
+        `topic ${this.#options.topic}: message not handled (try ${held.attempts}), again in ${delay} ms: ${messageOf(error)}`,
+      )
       const timer = setTimeout(() => {
         this.#resting.delete(timer)
         if (this.#head > 0) this.#waiting[--this.#head] = held

@@ -6,7 +6,12 @@ export type Connection = Redis | Cluster
 
 /** The connection settings that all of Dapr's Redis components share; bare numbers in durations are milliseconds. */
 export const connectionFields: readonly MetadataField[] = [
-  { name: 'redisHost', kind: 'string', required: true, description: 'host[:port] of the server; a comma-separated list for a cluster or sentinels.' },
+  {
+    name: 'redisHost',
+    kind: 'string',
+    required: true,
+    description: 'host[:port] of the server; a comma-separated list for a cluster or sentinels.',
+  },
   { name: 'redisPort', kind: 'int', min: 1, max: 65535, description: 'Port, when redisHost names none.' },
   { name: 'redisUsername', kind: 'string', description: 'User name.' },
   { name: 'redisPassword', kind: 'string', sensitive: true, description: 'Password.' },
@@ -20,8 +25,21 @@ export const connectionFields: readonly MetadataField[] = [
   { name: 'insecureSkipTLSVerify', kind: 'bool', default: 'false', description: 'Does not check the certificate of the server.' },
   { name: 'clientCert', kind: 'string', description: 'Client certificate, PEM.' },
   { name: 'clientKey', kind: 'string', sensitive: true, description: 'Key of the client certificate, PEM.' },
-  { name: 'redisMaxRetries', kind: 'int', aliases: ['maxRetries'], default: '3', description: 'Tries of one command over a broken connection; -1: none.' },
-  { name: 'redisMinRetryInterval', kind: 'duration', unit: 1, aliases: ['maxRetryBackoff'], default: '8ms', description: 'First wait before connecting again.' },
+  {
+    name: 'redisMaxRetries',
+    kind: 'int',
+    aliases: ['maxRetries'],
+    default: '3',
+    description: 'Tries of one command over a broken connection; -1: none.',
+  },
+  {
+    name: 'redisMinRetryInterval',
+    kind: 'duration',
+    unit: 1,
+    aliases: ['maxRetryBackoff'],
+    default: '8ms',
+    description: 'First wait before connecting again.',
+  },
   { name: 'redisMaxRetryInterval', kind: 'duration', unit: 1, default: '512ms', description: 'Longest wait before connecting again.' },
   { name: 'dialTimeout', kind: 'duration', unit: 1, default: '5s', description: 'Bound on connecting.' },
   { name: 'readTimeout', kind: 'duration', unit: 1, default: '3s', description: 'Bound on one command; -1: none.' },
@@ -33,7 +51,8 @@ export function createConnection(values: MetadataValues, options: { name: string
   const first = nodes[0] as { host: string; port: number }
   const minimum = Math.max(values.redisMinRetryInterval as number, 1)
   const readTimeout = values.readTimeout as number
-  const retry = (times: number) => Math.min(minimum * 2 ** Math.min(times - 1, 20), Math.max(values.redisMaxRetryInterval as number, minimum))
+  const retry = (times: number) =>
+    Math.min(minimum * 2 ** Math.min(times - 1, 20), Math.max(values.redisMaxRetryInterval as number, minimum))
   const shared: RedisOptions = {
     protocol: 2,
     lazyConnect: true,
@@ -43,7 +62,13 @@ export function createConnection(values: MetadataValues, options: { name: string
     connectTimeout: values.dialTimeout as number,
     maxRetriesPerRequest: options.blocking ? null : Math.max(values.redisMaxRetries as number, 0),
     commandTimeout: options.blocking || readTimeout <= 0 ? undefined : readTimeout,
-    tls: values.enableTLS ? { rejectUnauthorized: !values.insecureSkipTLSVerify, cert: values.clientCert as string | undefined, key: values.clientKey as string | undefined } : undefined,
+    tls: values.enableTLS
+      ? {
+          rejectUnauthorized: !values.insecureSkipTLSVerify,
+          cert: values.clientCert as string | undefined,
+          key: values.clientKey as string | undefined,
+        }
+      : undefined,
   }
   if (values.redisType === 'cluster') {
     return new Cluster(nodes, { lazyConnect: true, redisOptions: shared, clusterRetryStrategy: retry })
@@ -51,7 +76,13 @@ export function createConnection(values: MetadataValues, options: { name: string
   const database = { ...shared, db: values.redisDB as number, retryStrategy: retry }
   if (values.failover) {
     if (!values.sentinelMasterName) throw new MetadataError('metadata field sentinelMasterName is required when failover is true')
-    return new Redis({ ...database, sentinels: nodes, name: values.sentinelMasterName as string, sentinelUsername: values.sentinelUsername as string | undefined, sentinelPassword: values.sentinelPassword as string | undefined })
+    return new Redis({
+      ...database,
+      sentinels: nodes,
+      name: values.sentinelMasterName as string,
+      sentinelUsername: values.sentinelUsername as string | undefined,
+      sentinelPassword: values.sentinelPassword as string | undefined,
+    })
   }
   return new Redis({ ...database, ...first })
 }
@@ -74,6 +105,7 @@ function nodeOf(text: string, given: number | undefined): { host: string; port: 
   const match = /^(\[[^\]]+\]|[^:]*)(?::(\d+))?$/.exec(text)
   if (match === null || !match[1]) throw new MetadataError(`metadata field redisHost: "${text}" is not host[:port]`)
   const port = match[2] === undefined ? undefined : Number(match[2])
-  if (port !== undefined && given !== undefined && port !== given) throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${port} and ${given})`)
+  if (port !== undefined && given !== undefined && port !== given)
+    throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${port} and ${given})`)
   return { host: match[1].replace(/^\[|\]$/g, ''), port: port ?? given ?? 6379 }
 }

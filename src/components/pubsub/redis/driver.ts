@@ -9,14 +9,51 @@ import { StreamConsumer } from './stream-consumer.ts'
 
 const metadata: readonly MetadataField[] = [
   ...connectionFields,
-  { name: 'consumerID', kind: 'string', description: 'Consumer group; members of a group share its messages, every group gets all. Default: the app id.' },
-  { name: 'processingTimeout', kind: 'duration', unit: 1, default: '60s', min: 0, description: 'How long a message may be pending at another consumer before it is taken over; 0 never. A bare number is milliseconds.' },
-  { name: 'redeliverInterval', kind: 'duration', unit: 1, default: '15s', min: 0, description: 'Time between two looks for such messages, and the longest wait before a rejected message comes again; 0 never looks. A bare number is milliseconds.' },
+  {
+    name: 'consumerID',
+    kind: 'string',
+    description: 'Consumer group; members of a group share its messages, every group gets all. Default: the app id.',
+  },
+  {
+    name: 'processingTimeout',
+    kind: 'duration',
+    unit: 1,
+    default: '60s',
+    min: 0,
+    description: 'How long a message may be pending at another consumer before it is taken over; 0 never. A bare number is milliseconds.',
+  },
+  {
+    name: 'redeliverInterval',
+    kind: 'duration',
+    unit: 1,
+    default: '15s',
+    min: 0,
+    description:
+      'Time between two looks for such messages, and the longest wait before a rejected message comes again; 0 never looks. A bare number is milliseconds.',
+  },
   { name: 'queueDepth', kind: 'int', default: '100', min: 1, description: 'Messages that one topic may hold in memory.' },
   { name: 'concurrency', kind: 'int', default: '10', min: 1, max: 10_000, description: 'Handlers that may run at once per topic.' },
-  { name: 'maxLenApprox', kind: 'int', default: '0', min: 0, description: 'Approximate length to which a stream is trimmed at each publish; 0 keeps all.' },
-  { name: 'streamTTL', kind: 'duration', unit: 1, default: '0', description: 'Age above which messages are trimmed (approximately) at each publish; 0 keeps all. Not together with maxLenApprox.' },
-  { name: 'drainTimeout', kind: 'duration', unit: 1, default: '5s', description: 'How long running handlers may take to finish when a subscription ends.' },
+  {
+    name: 'maxLenApprox',
+    kind: 'int',
+    default: '0',
+    min: 0,
+    description: 'Approximate length to which a stream is trimmed at each publish; 0 keeps all.',
+  },
+  {
+    name: 'streamTTL',
+    kind: 'duration',
+    unit: 1,
+    default: '0',
+    description: 'Age above which messages are trimmed (approximately) at each publish; 0 keeps all. Not together with maxLenApprox.',
+  },
+  {
+    name: 'drainTimeout',
+    kind: 'duration',
+    unit: 1,
+    default: '5s',
+    description: 'How long running handlers may take to finish when a subscription ends.',
+  },
 ]
 
 /** Redis streams in Dapr's layout: one stream per topic, fields `data` and `metadata`, one consumer group per consumerID. */
@@ -57,11 +94,27 @@ class RedisPubSub implements PubSub {
     await this.#opened().xadd(request.topic, ...this.#trim(), '*', 'data', request.data, 'metadata', JSON.stringify(request.metadata))
   }
 
-  async bulkPublish(topic: string, entries: readonly BulkEntry[], extra: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<{ entryId: string; error: Error }[]> {
+  async bulkPublish(
+    topic: string,
+    entries: readonly BulkEntry[],
+    extra: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<{ entryId: string; error: Error }[]> {
     signal?.throwIfAborted()
-    const results = await Promise.allSettled(entries.map((entry) => this.publish({ topic, data: entry.data, contentType: entry.contentType, metadata: { ...extra, ...entry.metadata } })))
+    const results = await Promise.allSettled(
+      entries.map((entry) =>
+        this.publish({ topic, data: entry.data, contentType: entry.contentType, metadata: { ...extra, ...entry.metadata } }),
+      ),
+    )
     return results.flatMap((result, index) =>
-      result.status === 'rejected' ? [{ entryId: (entries[index] as BulkEntry).entryId, error: result.reason instanceof Error ? result.reason : new Error(messageOf(result.reason)) }] : [],
+      result.status === 'rejected'
+        ? [
+            {
+              entryId: (entries[index] as BulkEntry).entryId,
+              error: result.reason instanceof Error ? result.reason : new Error(messageOf(result.reason)),
+            },
+          ]
+        : [],
     )
   }
 

@@ -13,7 +13,15 @@ const limit = { timeout: 60_000 }
 
 async function open(properties: Record<string, string> = {}): Promise<PubSub> {
   const redisHost = `127.0.0.1:${server?.port}`
-  const pubsub = driver.create({ name: 'pubsub', type: 'pubsub.redis', version: 'v1', properties: { redisHost, ...properties }, appId: 'app', namespace: 'default', log })
+  const pubsub = driver.create({
+    name: 'pubsub',
+    type: 'pubsub.redis',
+    version: 'v1',
+    properties: { redisHost, ...properties },
+    appId: 'app',
+    namespace: 'default',
+    log,
+  })
   await pubsub.init(AbortSignal.timeout(10_000))
   return pubsub
 }
@@ -53,7 +61,8 @@ describe('pubsub.redis', { skip: server === undefined ? 'redis-server is not on 
 
   it('reads bare numbers as milliseconds and durations as they are written', () => {
     const fields = new Map(driver.metadata.map((field) => [field.name, field]))
-    for (const name of ['processingTimeout', 'redeliverInterval']) assert.deepEqual([fields.get(name)?.kind, fields.get(name)?.unit], ['duration', 1])
+    for (const name of ['processingTimeout', 'redeliverInterval'])
+      assert.deepEqual([fields.get(name)?.kind, fields.get(name)?.unit], ['duration', 1])
   })
 
   it('takes over what a killed consumer was handling, without waiting for processingTimeout', limit, async () => {

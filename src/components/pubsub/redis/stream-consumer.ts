@@ -105,7 +105,9 @@ export class StreamConsumer implements AsyncDisposable {
         // A cluster has a connection per node and no one id; there the block's own end is waited for.
         if (!this.#reader.isCluster && this.#readerId === undefined) this.#readerId = String(await this.#reader.call('CLIENT', 'ID'))
         if (this.#ending.signal.aborted) return
-        const reply = (await this.#reader.xreadgroupBuffer('GROUP', group, name, 'COUNT', count, 'BLOCK', BLOCK, 'STREAMS', topic, '>')) as [Buffer, Entry[]][] | null
+        const reply = (await this.#reader.xreadgroupBuffer('GROUP', group, name, 'COUNT', count, 'BLOCK', BLOCK, 'STREAMS', topic, '>')) as
+          | [Buffer, Entry[]][]
+          | null
         failures = 0
         for (const [, entries] of reply ?? []) this.#accept(entries, 1)
       } catch (error) {
@@ -114,7 +116,10 @@ export class StreamConsumer implements AsyncDisposable {
         this.#readerId = undefined
         const reason = messageOf(error)
         this.#log.warn(`topic ${topic}: cannot read: ${reason}`)
-        if (reason.startsWith('NOGROUP')) await this.#createGroup().catch((again: unknown) => this.#log.warn(`topic ${topic}: cannot create the group: ${messageOf(again)}`))
+        if (reason.startsWith('NOGROUP'))
+          await this.#createGroup().catch((again: unknown) =>
+            this.#log.warn(`topic ${topic}: cannot create the group: ${messageOf(again)}`),
+          )
         await pause(backoff(failures, 50, 2000), undefined, { signal: this.#ending.signal }).catch(() => undefined)
       }
     }
@@ -220,9 +225,17 @@ export class StreamConsumer implements AsyncDisposable {
       // A message that we hold is not idle, however long its handler takes.
       const ids = pending.map(([id]) => id).filter((id) => !this.#ours.has(id))
       if (ids.length > 0) {
-        const claimed = (await this.#commands.callBuffer('XCLAIM', topic, group, name, String(Math.floor(idle)), ...ids)) as (Entry | null)[]
+        const claimed = (await this.#commands.callBuffer(
+          'XCLAIM',
+          topic,
+          group,
+          name,
+          String(Math.floor(idle)),
+          ...ids,
+        )) as (Entry | null)[]
         // Before Redis 7 an entry that was trimmed away comes as null and stays pending for ever.
-        if (claimed.length === ids.length) for (const [index, entry] of claimed.entries()) if (entry === null) this.#acknowledger.add(ids[index] as string)
+        if (claimed.length === ids.length)
+          for (const [index, entry] of claimed.entries()) if (entry === null) this.#acknowledger.add(ids[index] as string)
         this.#accept(claimed, 1)
       }
       const last = pending.at(-1)
@@ -235,8 +248,11 @@ export class StreamConsumer implements AsyncDisposable {
 
   async #forget(consumer: string): Promise<void> {
     const { topic, group } = this.#settings
-    const script = "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return -1"
-    await this.#commands.eval(script, 1, topic, group, consumer).catch((error: unknown) => this.#log.debug(`topic ${topic}: consumer ${consumer} stays: ${messageOf(error)}`))
+    const script =
+      "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return -1"
+    await this.#commands
+      .eval(script, 1, topic, group, consumer)
+      .catch((error: unknown) => this.#log.debug(`topic ${topic}: consumer ${consumer} stays: ${messageOf(error)}`))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -261,7 +277,8 @@ export class StreamConsumer implements AsyncDisposable {
     let reading = true
     const over = this.#loop?.finally(() => (reading = false))
     for (const until = Date.now() + BLOCK + 500; reading && Date.now() < until; ) {
-      if (this.#readerId !== undefined && this.#commands.status === 'ready') await this.#commands.call('CLIENT', 'UNBLOCK', this.#readerId).catch(() => undefined)
+      if (this.#readerId !== undefined && this.#commands.status === 'ready')
+        await this.#commands.call('CLIENT', 'UNBLOCK', this.#readerId).catch(() => undefined)
       await Promise.race([over, pause(20)])
       if (this.#reader.status !== 'ready') break
     }
@@ -275,7 +292,9 @@ export class StreamConsumer implements AsyncDisposable {
     const left = leftName(name)
     const move =
       "local p = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100000, ARGV[2]) for _, e in ipairs(p) do redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, e[1], 'JUSTID') end if #p < 100000 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return #p"
-    await this.#commands.eval(move, 1, topic, group, name, left).catch((error: unknown) => this.#log.debug(`topic ${topic}: ${messageOf(error)}`))
+    await this.#commands
+      .eval(move, 1, topic, group, name, left)
+      .catch((error: unknown) => this.#log.debug(`topic ${topic}: ${messageOf(error)}`))
   }
 }
 

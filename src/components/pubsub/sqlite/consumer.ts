@@ -48,7 +48,11 @@ export class Consumer implements AsyncDisposable {
   #dueTimer: NodeJS.Timeout | undefined
   #ended: Promise<void> | undefined
 
-  constructor(settings: ConsumerSettings, handler: MessageHandler, parts: { statements: Statements; writer: Writer; log: Logger; onSettled: () => void; onEnd: (consumer: Consumer) => void }) {
+  constructor(
+    settings: ConsumerSettings,
+    handler: MessageHandler,
+    parts: { statements: Statements; writer: Writer; log: Logger; onSettled: () => void; onEnd: (consumer: Consumer) => void },
+  ) {
     this.#settings = settings
     this.#handler = handler
     this.#statements = parts.statements

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../../blocks/pubsub/driver.ts'
 import { type Database, openSqlite } from '../../../storage/sqlite.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import { type MetadataField, MetadataError, parseDuration, parseMetadata } from '../../metadata.ts'
+import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
 import { Consumer } from './consumer.ts'
 import { Doorbell } from './doorbell.ts'
 import { Membership } from './membership.ts'
@@ -12,18 +12,79 @@ import { prepareSchema, prepareStatements, type Statements } from './schema.ts'
 import { Writer } from './writer.ts'
 
 const metadata: readonly MetadataField[] = [
-  { name: 'connectionString', aliases: ['url'], kind: 'string', required: true, description: 'Path of the SQLite file that all sidecars of the machine share.' },
-  { name: 'consumerID', kind: 'string', description: 'Consumer group; members of a group share its messages, every group gets all. Default: the app id.' },
-  { name: 'concurrency', kind: 'int', default: '10', min: 1, max: 10_000, description: 'Handlers that may run at once per topic; 1 keeps the order strictly, also over a rejected message.' },
-  { name: 'initialOffset', kind: 'enum', values: ['oldest', 'newest'], default: 'oldest', description: 'Where a new group begins: with the oldest message kept, or with the next one.' },
-  { name: 'redeliverInterval', kind: 'duration', default: '500ms', description: 'Wait before a rejected message comes again; doubles each time.' },
+  {
+    name: 'connectionString',
+    aliases: ['url'],
+    kind: 'string',
+    required: true,
+    description: 'Path of the SQLite file that all sidecars of the machine share.',
+  },
+  {
+    name: 'consumerID',
+    kind: 'string',
+    description: 'Consumer group; members of a group share its messages, every group gets all. Default: the app id.',
+  },
+  {
+    name: 'concurrency',
+    kind: 'int',
+    default: '10',
+    min: 1,
+    max: 10_000,
+    description: 'Handlers that may run at once per topic; 1 keeps the order strictly, also over a rejected message.',
+  },
+  {
+    name: 'initialOffset',
+    kind: 'enum',
+    values: ['oldest', 'newest'],
+    default: 'oldest',
+    description: 'Where a new group begins: with the oldest message kept, or with the next one.',
+  },
+  {
+    name: 'redeliverInterval',
+    kind: 'duration',
+    default: '500ms',
+    description: 'Wait before a rejected message comes again; doubles each time.',
+  },
   { name: 'maxRedeliverInterval', kind: 'duration', default: '60s', description: 'Longest wait between two tries.' },
-  { name: 'maxDeliver', kind: 'int', default: '0', min: 0, description: 'Tries after which a message is given up with an error in the log; 0 never gives up.' },
-  { name: 'leaseTimeout', kind: 'duration', default: '30s', description: 'Silence after which a consumer counts as gone although its process cannot be seen to have ended.' },
-  { name: 'retentionAge', kind: 'duration', default: '168h', description: 'Age at which a message is removed even if a group has not handled it.' },
-  { name: 'retentionSize', kind: 'int', default: '1073741824', min: 1, description: 'Bytes per topic above which the oldest messages are removed even if a group has not handled them.' },
-  { name: 'synchronous', kind: 'enum', values: ['normal', 'full'], default: 'normal', description: 'normal survives the end of any process; full also survives a power cut, at the price of a disk flush per commit.' },
-  { name: 'drainTimeout', kind: 'duration', default: '5s', description: 'How long running handlers may take to finish when a subscription ends.' },
+  {
+    name: 'maxDeliver',
+    kind: 'int',
+    default: '0',
+    min: 0,
+    description: 'Tries after which a message is given up with an error in the log; 0 never gives up.',
+  },
+  {
+    name: 'leaseTimeout',
+    kind: 'duration',
+    default: '30s',
+    description: 'Silence after which a consumer counts as gone although its process cannot be seen to have ended.',
+  },
+  {
+    name: 'retentionAge',
+    kind: 'duration',
+    default: '168h',
+    description: 'Age at which a message is removed even if a group has not handled it.',
+  },
+  {
+    name: 'retentionSize',
+    kind: 'int',
+    default: '1073741824',
+    min: 1,
+    description: 'Bytes per topic above which the oldest messages are removed even if a group has not handled them.',
+  },
+  {
+    name: 'synchronous',
+    kind: 'enum',
+    values: ['normal', 'full'],
+    default: 'normal',
+    description: 'normal survives the end of any process; full also survives a power cut, at the price of a disk flush per commit.',
+  },
+  {
+    name: 'drainTimeout',
+    kind: 'duration',
+    default: '5s',
+    description: 'How long running handlers may take to finish when a subscription ends.',
+  },
 ]
 
 interface Open {
@@ -78,7 +139,10 @@ class SqlitePubSub implements PubSub {
         writer,
         onTick: () => bell?.check(),
       })
-      const retention = new Retention({ age: this.#settings.retentionAge as number, size: this.#settings.retentionSize as number }, { statements, writer, log })
+      const retention = new Retention(
+        { age: this.#settings.retentionAge as number, size: this.#settings.retentionSize as number },
+        { statements, writer, log },
+      )
       this.#open = { database, statements, writer, bell, membership, retention }
     } catch (error) {
       database.close()
@@ -96,11 +160,20 @@ class SqlitePubSub implements PubSub {
     await writer.write(this.#insert(request.topic, request.data, request.contentType, request.metadata), true)
   }
 
-  async bulkPublish(topic: string, entries: readonly BulkEntry[], extra: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<{ entryId: string; error: Error }[]> {
+  async bulkPublish(
+    topic: string,
+    entries: readonly BulkEntry[],
+    extra: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<{ entryId: string; error: Error }[]> {
     signal?.throwIfAborted()
     const { writer } = this.#opened()
-    const results = await Promise.allSettled(entries.map(async (entry) => writer.write(this.#insert(topic, entry.data, entry.contentType, { ...extra, ...entry.metadata }), true)))
-    return results.flatMap((result, index) => (result.status === 'rejected' ? [{ entryId: (entries[index] as BulkEntry).entryId, error: result.reason as Error }] : []))
+    const results = await Promise.allSettled(
+      entries.map(async (entry) => writer.write(this.#insert(topic, entry.data, entry.contentType, { ...extra, ...entry.metadata }), true)),
+    )
+    return results.flatMap((result, index) =>
+      result.status === 'rejected' ? [{ entryId: (entries[index] as BulkEntry).entryId, error: result.reason as Error }] : [],
+    )
   }
 
   #insert(topic: string, data: Buffer, contentType: string | undefined, given: Readonly<Record<string, string>>): () => void {
@@ -196,7 +269,8 @@ function ttlOf(given: Readonly<Record<string, string>>): number | undefined {
     const text = given[name] as string
     if (text === '') continue
     const parsed = parseDuration(text)
-    if (parsed === undefined || (parsed <= 0 && /^[+-]?\d+$/.test(text.trim()))) throw new MetadataError(`metadata field ${name}: "${text}" is not a number of seconds above 0 or a duration`)
+    if (parsed === undefined || (parsed <= 0 && /^[+-]?\d+$/.test(text.trim())))
+      throw new MetadataError(`metadata field ${name}: "${text}" is not a number of seconds above 0 or a duration`)
     return Math.max(parsed, 0)
   }
   return undefined

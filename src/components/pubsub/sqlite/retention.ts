@@ -59,7 +59,8 @@ export class Retention {
 
   /** Removes all that may go, a step at a time; without traffic looks at every topic. */
   async sweep(): Promise<void> {
-    const topics = this.#touched.size > 0 ? [...this.#touched] : (this.#statements.topics.all() as { topic: string }[]).map((row) => row.topic)
+    const topics =
+      this.#touched.size > 0 ? [...this.#touched] : (this.#statements.topics.all() as { topic: string }[]).map((row) => row.topic)
     this.#touched.clear()
     try {
       for (const topic of topics) {
@@ -89,7 +90,8 @@ export class Retention {
     if (removed === 0 || look) return removed
     this.#statements.removeUpTo.run(topic, upTo)
     this.#statements.addBytes.run(topic, -freed)
-    if (unhandled > 0) this.#log.warn(`topic ${topic}: removed ${unhandled} messages that not every group had handled (retentionAge or retentionSize)`)
+    if (unhandled > 0)
+      this.#log.warn(`topic ${topic}: removed ${unhandled} messages that not every group had handled (retentionAge or retentionSize)`)
     return removed
   }
 }

@@ -1,4 +1,4 @@
-import { inTransaction, type Database, type StatementSync } from '../../../storage/sqlite.ts'
+import { type Database, inTransaction, type StatementSync } from '../../../storage/sqlite.ts'
 
 /**
  * Messages lie once per topic, in the order of their commits (`id`). A group is a cursor: everything above it is new
@@ -59,7 +59,8 @@ const STATEMENTS = {
   lastId: 'SELECT coalesce(max(id), 0) AS id FROM pubsub_messages WHERE topic = ?',
   cursor: 'SELECT cursor FROM pubsub_groups WHERE topic = ? AND name = ?',
   moveCursor: 'UPDATE pubsub_groups SET cursor = ? WHERE topic = ? AND name = ?',
-  hasNew: 'SELECT 1 AS found FROM pubsub_messages WHERE topic = ?1 AND id > (SELECT cursor FROM pubsub_groups WHERE topic = ?1 AND name = ?2) LIMIT 1',
+  hasNew:
+    'SELECT 1 AS found FROM pubsub_messages WHERE topic = ?1 AND id > (SELECT cursor FROM pubsub_groups WHERE topic = ?1 AND name = ?2) LIMIT 1',
   newMessages: 'SELECT id, data, content_type, metadata, expires_at FROM pubsub_messages WHERE topic = ? AND id > ? ORDER BY id LIMIT ?',
   nextDue: 'SELECT min(due_at) AS due FROM pubsub_deliveries WHERE topic = ? AND group_name = ? AND owner IS NULL',
   dueMessages:
@@ -71,12 +72,14 @@ const STATEMENTS = {
   acknowledge: 'DELETE FROM pubsub_deliveries WHERE topic = ? AND group_name = ? AND message_id = ? AND owner = ?',
   reject: 'UPDATE pubsub_deliveries SET owner = NULL, due_at = ? WHERE topic = ? AND group_name = ? AND message_id = ? AND owner = ?',
   keep: 'UPDATE pubsub_deliveries SET attempts = attempts + 1 WHERE topic = ? AND group_name = ? AND message_id = ? AND owner = ?',
-  handBack: 'UPDATE pubsub_deliveries SET owner = NULL, due_at = 0, attempts = max(attempts - 1, 0) WHERE topic = ? AND group_name = ? AND message_id = ? AND owner = ?',
+  handBack:
+    'UPDATE pubsub_deliveries SET owner = NULL, due_at = 0, attempts = max(attempts - 1, 0) WHERE topic = ? AND group_name = ? AND message_id = ? AND owner = ?',
   putConsumer:
     'INSERT INTO pubsub_consumers (id, place, pid, started, seen_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at',
   otherConsumers: 'SELECT id, place, pid, started, seen_at FROM pubsub_consumers WHERE id <> ?',
   removeConsumer: 'DELETE FROM pubsub_consumers WHERE id = ?',
-  releaseOrphans: 'UPDATE pubsub_deliveries SET owner = NULL, due_at = 0 WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM pubsub_consumers)',
+  releaseOrphans:
+    'UPDATE pubsub_deliveries SET owner = NULL, due_at = 0 WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM pubsub_consumers)',
   handledUpTo:
     'SELECT min(low) AS low FROM (SELECT cursor AS low FROM pubsub_groups WHERE topic = ?1 UNION ALL ' +
     'SELECT (SELECT min(message_id) - 1 FROM pubsub_deliveries WHERE topic = ?1 AND group_name = g.name) FROM pubsub_groups g WHERE g.topic = ?1)',

@@ -17,18 +17,31 @@ const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 
 const limit = { timeout: 60_000 }
 
 async function open(path: string, properties: Record<string, string> = {}): Promise<PubSub> {
-  const pubsub = driver.create({ name: 'pubsub', type: 'pubsub.sqlite', version: 'v1', properties: { connectionString: path, ...properties }, appId: 'app', namespace: 'default', log })
+  const pubsub = driver.create({
+    name: 'pubsub',
+    type: 'pubsub.sqlite',
+    version: 'v1',
+    properties: { connectionString: path, ...properties },
+    appId: 'app',
+    namespace: 'default',
+    log,
+  })
   await pubsub.init(AbortSignal.timeout(10_000))
   return pubsub
 }
 
-const send = (pubsub: PubSub, topic: string, text: string, metadata: Record<string, string> = {}) => pubsub.publish({ topic, data: Buffer.from(text), metadata })
+const send = (pubsub: PubSub, topic: string, text: string, metadata: Record<string, string> = {}) =>
+  pubsub.publish({ topic, data: Buffer.from(text), metadata })
 
 /** Collects texts; `all` resolves when `wanted` different ones are in. */
 function collect(wanted: number) {
   const texts: string[] = []
   const all = Promise.withResolvers<void>()
-  return { texts, all: all.promise, add: (text: string) => void (texts.push(text), new Set(texts).size >= wanted && all.resolve()) }
+  const add = (text: string) => {
+    texts.push(text)
+    if (new Set(texts).size >= wanted) all.resolve()
+  }
+  return { texts, all: all.promise, add }
 }
 
 describe('pubsub.sqlite', () => {
@@ -72,7 +85,10 @@ describe('pubsub.sqlite', () => {
       // One at a time: each arrives because of its own ring.
       await child.until(index + 2)
     }
-    assert.deepEqual(child.lines.slice(1), Array.from({ length: 100 }, (_, index) => `m${index}`))
+    assert.deepEqual(
+      child.lines.slice(1),
+      Array.from({ length: 100 }, (_, index) => `m${index}`),
+    )
     await child.kill()
   })
 
@@ -86,7 +102,10 @@ describe('pubsub.sqlite', () => {
     })
     for (let index = 0; index < 10; index++) await send(pubsub, 'orders', `m${index}`)
     await got.all
-    assert.deepEqual(got.texts, Array.from({ length: 10 }, (_, index) => `m${index}`))
+    assert.deepEqual(
+      got.texts,
+      Array.from({ length: 10 }, (_, index) => `m${index}`),
+    )
     assert.equal(rejections, 3)
   })
 

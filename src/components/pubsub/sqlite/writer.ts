@@ -1,5 +1,5 @@
-import { type Database, inTransaction } from '../../../storage/sqlite.ts'
 import { messageOf } from '../../../errors.ts'
+import { type Database, inTransaction } from '../../../storage/sqlite.ts'
 import type { Logger } from '../../../telemetry/log.ts'
 
 /** One change; runs inside a transaction, perhaps more than once when others in the same transaction fail. */
@@ -50,7 +50,8 @@ export class Writer {
   add(job: Job): void {
     if (job.failed !== undefined) {
       if (this.#closed) return job.failed(new Error('the component is closed'))
-      if (this.#jobs.length >= MAX_JOBS) return job.failed(new Error(`${MAX_JOBS} writes are waiting for the database; publish more slowly`))
+      if (this.#jobs.length >= MAX_JOBS)
+        return job.failed(new Error(`${MAX_JOBS} writes are waiting for the database; publish more slowly`))
     }
     this.#jobs.push(job)
     this.schedule()
@@ -60,7 +61,10 @@ export class Writer {
   write<T>(work: () => T, rings = false): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>()
     let result: T
-    this.add({ run: () => void (result = work()), done: () => resolve(result), failed: reject, rings })
+    const run = () => {
+      result = work()
+    }
+    this.add({ run, done: () => resolve(result), failed: reject, rings })
     return promise
   }
 
@@ -78,7 +82,8 @@ export class Writer {
   /** Resolves when no job waits, or when the database has refused them for too long. */
   async flushed(): Promise<void> {
     if (this.#jobs.length === 0 || this.#closed) return
-    const idle = (this.#idle ??= Promise.withResolvers<void>())
+    this.#idle ??= Promise.withResolvers<void>()
+    const idle = this.#idle
     const timer = setTimeout(idle.resolve, BUSY_LIMIT)
     this.schedule()
     await idle.promise

@@ -11,7 +11,15 @@ const row = pubsubDrivers.find((candidate) => candidate.type === type)
 if (row === undefined) throw new Error(`no driver ${type}`)
 const log = createLogger({ level: 'fatal', json: false, appId: 'child', version: 'test' })
 const driver = await row.load()
-const pubsub = driver.create({ name: 'pubsub', type, version: 'v1', properties: JSON.parse(properties) as Record<string, string>, appId: 'child', namespace: 'default', log })
+const pubsub = driver.create({
+  name: 'pubsub',
+  type,
+  version: 'v1',
+  properties: JSON.parse(properties) as Record<string, string>,
+  appId: 'child',
+  namespace: 'default',
+  log,
+})
 await pubsub.init(AbortSignal.timeout(10_000))
 const say = (line: string) => process.stdout.write(`${line}\n`)
 

@@ -13,8 +13,18 @@ export interface Child {
 }
 
 /** Starts `child.ts`; its arguments are told there. */
-export function startChild(type: string, role: 'publish' | 'hold' | 'echo', topic: string, count: number, properties: Record<string, string>): Child {
-  const child = spawn(process.execPath, [new URL('child.ts', import.meta.url).pathname, type, role, topic, String(count), JSON.stringify(properties)], { stdio: ['pipe', 'pipe', 'inherit'] })
+export function startChild(
+  type: string,
+  role: 'publish' | 'hold' | 'echo',
+  topic: string,
+  count: number,
+  properties: Record<string, string>,
+): Child {
+  const child = spawn(
+    process.execPath,
+    [new URL('child.ts', import.meta.url).pathname, type, role, topic, String(count), JSON.stringify(properties)],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
   const closed = once(child, 'close')
   const lines: string[] = []
   const waiters = new Set<() => void>()

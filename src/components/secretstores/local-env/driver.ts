@@ -2,7 +2,14 @@ import type { SecretStore } from '../../../blocks/secrets/driver.ts'
 import type { DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 
-const fields: readonly MetadataField[] = [{ name: 'prefix', kind: 'string', default: '', description: "Put before a secret's name to make the variable's; bulk reads give only variables that have it, without it." }]
+const fields: readonly MetadataField[] = [
+  {
+    name: 'prefix',
+    kind: 'string',
+    default: '',
+    description: "Put before a secret's name to make the variable's; bulk reads give only variables that have it, without it.",
+  },
+]
 
 /** secretstores.local.env: the sidecar's environment; its own tokens and settings stay hidden. */
 export const driver: DriverModule<SecretStore> = {

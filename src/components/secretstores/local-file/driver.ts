@@ -6,8 +6,18 @@ import { flatten, goText } from './flatten.ts'
 
 const fields: readonly MetadataField[] = [
   { name: 'secretsFile', kind: 'string', required: true, description: 'Path of the JSON file with the secrets.' },
-  { name: 'nestedSeparator', kind: 'string', default: ':', description: 'Stands between the names of nested members when they are flattened.' },
-  { name: 'multiValued', kind: 'bool', default: 'false', description: 'Gives a top-level object as one secret of several values instead of several secrets.' },
+  {
+    name: 'nestedSeparator',
+    kind: 'string',
+    default: ':',
+    description: 'Stands between the names of nested members when they are flattened.',
+  },
+  {
+    name: 'multiValued',
+    kind: 'bool',
+    default: 'false',
+    description: 'Gives a top-level object as one secret of several values instead of several secrets.',
+  },
 ]
 
 /** secretstores.local.file: a JSON file, read once at the start. */
@@ -37,7 +47,8 @@ export const driver: DriverModule<SecretStore> = {
           // The parser's own message quotes the text around the mistake, which may be a secret.
           throw new Error(`secretsFile ${path} is not valid JSON`)
         }
-        if (content === null || typeof content !== 'object' || Array.isArray(content)) throw new Error(`secretsFile ${path} must hold a JSON object`)
+        if (content === null || typeof content !== 'object' || Array.isArray(content))
+          throw new Error(`secretsFile ${path} must hold a JSON object`)
         secrets = multiValued ? multi(content, separator) : flat(content, separator)
       },
       async get(name) {
@@ -63,7 +74,8 @@ function multi(content: object, separator: string): Map<string, Record<string, s
   const secrets = new Map<string, Record<string, string>>()
   for (const [name, value] of Object.entries(content)) {
     if (typeof value === 'string') secrets.set(name, { [name]: goText(value) })
-    else if (value !== null && typeof value === 'object' && !Array.isArray(value)) secrets.set(name, Object.fromEntries(flatten(value, separator)))
+    else if (value !== null && typeof value === 'object' && !Array.isArray(value))
+      secrets.set(name, Object.fromEntries(flatten(value, separator)))
   }
   return secrets
 }

@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { EtagError, type StateDelete, type StateFeature, type StateGet, type StateItem, type StateOperation, type StateSet, type StateStore } from '../../../blocks/state/driver.ts'
+import {
+  EtagError,
+  type StateDelete,
+  type StateFeature,
+  type StateGet,
+  type StateItem,
+  type StateOperation,
+  type StateSet,
+  type StateStore,
+} from '../../../blocks/state/driver.ts'
 import type { DeletesByPrefix, KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { DriverModule } from '../../component.ts'
 import { likeMatcher } from '../like.ts'
@@ -32,7 +41,11 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
   async get({ key }: StateGet): Promise<StateItem | undefined> {
     const entry = this.live(key)
     if (!entry) return undefined
-    return { data: entry.data, etag: entry.etag, metadata: entry.expires === undefined ? undefined : { ttlExpireTime: rfc3339(entry.expires) } }
+    return {
+      data: entry.data,
+      etag: entry.etag,
+      metadata: entry.expires === undefined ? undefined : { ttlExpireTime: rfc3339(entry.expires) },
+    }
   }
 
   async set(item: StateSet): Promise<void> {
@@ -59,7 +72,9 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
     const matches = likeMatcher(pattern)
     const after = page.token ? Number(page.token) : 0
     if (!Number.isInteger(after)) throw new Error(`invalid continuation token ${JSON.stringify(page.token)}`)
-    const found = [...this.entries].filter(([key, entry]) => entry.order > after && !expired(entry) && matches(key)).sort(([, a], [, b]) => a.order - b.order)
+    const found = [...this.entries]
+      .filter(([key, entry]) => entry.order > after && !expired(entry) && matches(key))
+      .sort(([, a], [, b]) => a.order - b.order)
     const size = page.size && page.size > 0 ? page.size : found.length
     const keys = found.slice(0, size)
     return { keys: keys.map(([key]) => key), ...(found.length > size ? { token: String(keys.at(-1)?.[1].order) } : {}) }
@@ -102,7 +117,12 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
   private put(item: StateSet, ttl: number | undefined): void {
     const order = this.entries.get(item.key)?.order ?? ++this.inserted
     // A view of a request body would keep the whole body alive.
-    this.entries.set(item.key, { data: Buffer.from(item.value), etag: randomUUID(), order, expires: ttl !== undefined && ttl > 0 ? Date.now() + ttl * 1000 : undefined })
+    this.entries.set(item.key, {
+      data: Buffer.from(item.value),
+      etag: randomUUID(),
+      order,
+      expires: ttl !== undefined && ttl > 0 ? Date.now() + ttl * 1000 : undefined,
+    })
   }
 }
 

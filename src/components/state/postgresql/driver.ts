@@ -1,5 +1,15 @@
 import { Pool, type PoolClient, type QueryResult } from 'pg'
-import { EtagError, type StateDelete, type StateFeature, type StateGet, type StateItem, type StateOperation, type StateQueryResult, type StateSet, type StateStore } from '../../../blocks/state/driver.ts'
+import {
+  EtagError,
+  type StateDelete,
+  type StateFeature,
+  type StateGet,
+  type StateItem,
+  type StateOperation,
+  type StateQueryResult,
+  type StateSet,
+  type StateStore,
+} from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
@@ -41,7 +51,12 @@ class PostgresState implements StateStore, ListsKeys {
     try {
       client = await this.pool.connect()
     } catch (error) {
-      const reason = error instanceof AggregateError ? error.errors.map((one: Error) => one.message).join('; ') : error instanceof Error ? error.message : String(error)
+      const reason =
+        error instanceof AggregateError
+          ? error.errors.map((one: Error) => one.message).join('; ')
+          : error instanceof Error
+            ? error.message
+            : String(error)
       throw new Error(`cannot connect to PostgreSQL at ${this.settings.address}: ${reason}`, { cause: error })
     }
     try {
@@ -50,7 +65,8 @@ class PostgresState implements StateStore, ListsKeys {
       client.release()
     }
     const { cleanupInterval } = this.settings
-    if (cleanupInterval > 0) this.cleaner ??= setInterval(() => void this.clean(cleanupInterval), Math.min(Math.max(cleanupInterval, 1000), 2 ** 31 - 1)).unref()
+    if (cleanupInterval > 0)
+      this.cleaner ??= setInterval(() => void this.clean(cleanupInterval), Math.min(Math.max(cleanupInterval, 1000), 2 ** 31 - 1)).unref()
   }
 
   async ping(): Promise<void> {
@@ -63,7 +79,9 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   async bulkGet(requests: readonly StateGet[]): Promise<(StateItem | undefined)[]> {
-    const { rows } = await this.run<Row>(this.pool, 'getAll', `${this.layout.select} WHERE key = ANY($1::text[]) AND ${this.layout.live}`, [requests.map(({ key }) => key)])
+    const { rows } = await this.run<Row>(this.pool, 'getAll', `${this.layout.select} WHERE key = ANY($1::text[]) AND ${this.layout.live}`, [
+      requests.map(({ key }) => key),
+    ])
     const found = new Map(rows.map((row) => [row.key, this.layout.item(row)]))
     return requests.map(({ key }) => found.get(key))
   }
@@ -102,7 +120,11 @@ class PostgresState implements StateStore, ListsKeys {
     if (page.token !== undefined && !/^\d+$/.test(page.token)) throw new Error(`invalid continuation token ${JSON.stringify(page.token)}`)
     const size = page.size && page.size > 0 ? page.size : 0
     const text = `SELECT key, row_id FROM ${this.settings.table} WHERE key LIKE $1 ESCAPE '\\' AND row_id > $2::bigint AND ${this.layout.live} ORDER BY row_id LIMIT $3::bigint`
-    const { rows } = await this.run<{ key: string; row_id: string }>(this.pool, 'like', text, [pattern, page.token || '0', size ? size + 1 : null])
+    const { rows } = await this.run<{ key: string; row_id: string }>(this.pool, 'like', text, [
+      pattern,
+      page.token || '0',
+      size ? size + 1 : null,
+    ])
     const shown = size ? rows.slice(0, size) : rows
     return { keys: shown.map((row) => row.key), ...(shown.length < rows.length ? { token: String(shown.at(-1)?.row_id) } : {}) }
   }
@@ -158,7 +180,15 @@ class PostgresState implements StateStore, ListsKeys {
     }
     this.layout.checkEtag(item.etag)
     const same = this.settings.version === 'v1' ? 'xmin::text = $2' : 'etag = $2::uuid'
-    if ((await this.run(session, 'removeSame', `DELETE FROM ${table} WHERE key = $1 AND ${same} AND ${this.layout.live}`, [item.key, item.etag])).rowCount === 0) throw new EtagError('mismatch', '')
+    if (
+      (
+        await this.run(session, 'removeSame', `DELETE FROM ${table} WHERE key = $1 AND ${same} AND ${this.layout.live}`, [
+          item.key,
+          item.etag,
+        ])
+      ).rowCount === 0
+    )
+      throw new EtagError('mismatch', '')
   }
 
   private columns(items: readonly StateSet[]): unknown[][] {
@@ -167,7 +197,9 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   private run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
-    return session.query<R>(this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values })
+    return session.query<R>(
+      this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
+    )
   }
 
   private async inTransaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
@@ -196,9 +228,12 @@ class PostgresState implements StateStore, ListsKeys {
     const { metadataTable, table } = this.settings
     try {
       const claim = `INSERT INTO ${metadataTable} AS note (key, value) VALUES ($1, now()::text) ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE extract(epoch FROM now() - note.value::timestamptz) * 1000 >= $2::float8`
-      if ((await this.pool.query(claim, [this.layout.cleanupKey, interval])).rowCount) await this.pool.query(`DELETE FROM ${table} WHERE ${this.layout.expired}`)
+      if ((await this.pool.query(claim, [this.layout.cleanupKey, interval])).rowCount)
+        await this.pool.query(`DELETE FROM ${table} WHERE ${this.layout.expired}`)
     } catch (error) {
-      this.context.log.warn(`state store ${this.context.name}: cannot remove expired rows: ${error instanceof Error ? error.message : String(error)}`)
+      this.context.log.warn(
+        `state store ${this.context.name}: cannot remove expired rows: ${error instanceof Error ? error.message : String(error)}`,
+      )
     }
   }
 }

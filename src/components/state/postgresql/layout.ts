@@ -52,10 +52,12 @@ function v1({ table, metadataTable }: PostgresSettings): Layout {
     expired: 'expiredate < now()',
     cleanupKey: 'last-cleanup',
     value: (item) => (item.json ? item.value.toString() : JSON.stringify(item.value.toString('base64'))),
-    item: (row) => finish(row, row.isbinary ? Buffer.from(JSON.parse(row.value as string) as string, 'base64') : Buffer.from(row.value as string)),
+    item: (row) =>
+      finish(row, row.isbinary ? Buffer.from(JSON.parse(row.value as string) as string, 'base64') : Buffer.from(row.value as string)),
     checkEtag(etag) {
       if (!/^\d+$/.test(etag)) throw new EtagError('invalid', `strconv.ParseUint: parsing ${JSON.stringify(etag)}: invalid syntax`)
-      if (Number(etag) > 0xffff_ffff) throw new EtagError('invalid', `strconv.ParseUint: parsing ${JSON.stringify(etag)}: value out of range`)
+      if (Number(etag) > 0xffff_ffff)
+        throw new EtagError('invalid', `strconv.ParseUint: parsing ${JSON.stringify(etag)}: value out of range`)
     },
     migrate: (client) =>
       migrate(client, metadataTable, 'migrations', 3, [
@@ -106,17 +108,24 @@ function finish(row: Row, data: Buffer): StateItem {
 /** Brings the tables to `level` under a lock that other sidecars, real ones too, wait for. Steps may run again. */
 async function migrate(client: PoolClient, metadataTable: string, key: string, level: number, steps: readonly string[]): Promise<void> {
   // Two sessions that make one table at once can still collide: the loser finds it made.
-  await client.query(`CREATE TABLE IF NOT EXISTS ${metadataTable} (key text NOT NULL PRIMARY KEY, value text NOT NULL)`).catch((error: { code?: string }) => {
-    if (error.code !== '23505' && error.code !== '42P07') throw error
-  })
+  await client
+    .query(`CREATE TABLE IF NOT EXISTS ${metadataTable} (key text NOT NULL PRIMARY KEY, value text NOT NULL)`)
+    .catch((error: { code?: string }) => {
+      if (error.code !== '23505' && error.code !== '42P07') throw error
+    })
   await client.query(`INSERT INTO ${metadataTable} (key, value) VALUES ('lock', 'lock') ON CONFLICT (key) DO NOTHING`)
   await client.query('BEGIN')
   try {
     await client.query(`SELECT value FROM ${metadataTable} WHERE key = 'lock' FOR UPDATE`)
-    const held = Number((await client.query<{ value: string }>(`SELECT value FROM ${metadataTable} WHERE key = $1`, [key])).rows[0]?.value ?? 0)
+    const held = Number(
+      (await client.query<{ value: string }>(`SELECT value FROM ${metadataTable} WHERE key = $1`, [key])).rows[0]?.value ?? 0,
+    )
     if (held < level) {
       for (const step of steps) await client.query(step)
-      await client.query(`INSERT INTO ${metadataTable} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, [key, String(level)])
+      await client.query(
+        `INSERT INTO ${metadataTable} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+        [key, String(level)],
+      )
     }
     await client.query('COMMIT')
   } catch (error) {

@@ -16,7 +16,8 @@ export function toSql(select: string, query: StateQuery): SqlQuery {
   const bind = (value: unknown, type: string) => `$${values.push(value)}::${type}`
   let text = select
   if (query.filter) text += ` WHERE ${condition(query.filter, bind)}`
-  if (query.sort.length) text += ` ORDER BY ${query.sort.map(({ key, descending }) => `${path(key, bind, '->>')}${descending ? ' DESC' : ''}`).join(', ')}, row_id`
+  if (query.sort.length)
+    text += ` ORDER BY ${query.sort.map(({ key, descending }) => `${path(key, bind, '->>')}${descending ? ' DESC' : ''}`).join(', ')}, row_id`
   else text += ' ORDER BY row_id'
   if (query.limit > 0) text += ` LIMIT ${query.limit}`
   if (query.token) text += ` OFFSET ${offsetOf(query)}`

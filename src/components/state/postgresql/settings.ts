@@ -3,7 +3,13 @@ import type { PoolConfig } from 'pg'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 
 export const fields: readonly MetadataField[] = [
-  { name: 'connectionString', aliases: ['url'], kind: 'string', sensitive: true, description: 'postgres:// URL or key=value text; the fields below override its parts.' },
+  {
+    name: 'connectionString',
+    aliases: ['url'],
+    kind: 'string',
+    sensitive: true,
+    description: 'postgres:// URL or key=value text; the fields below override its parts.',
+  },
   { name: 'host', kind: 'string', description: 'Server.' },
   { name: 'hostaddr', kind: 'string', description: 'Address of the server, instead of its name.' },
   { name: 'port', kind: 'int', min: 1, max: 65535, description: 'Port.' },
@@ -13,12 +19,34 @@ export const fields: readonly MetadataField[] = [
   { name: 'sslRootCert', kind: 'string', description: 'Path of the certificate that the server must be signed by.' },
   { name: 'maxConns', kind: 'int', default: '0', description: 'Most connections; up to 1: the number of processors, at least 4.' },
   { name: 'connectionMaxIdleTime', kind: 'duration', default: '30m', description: 'How long an idle connection is kept.' },
-  { name: 'queryExecMode', kind: 'enum', values: ['cache_statement', 'cache_describe', 'describe_exec', 'exec', 'simple_protocol'], description: 'Only cache_statement, the default, keeps prepared statements; choose another behind a pooler that shares connections.' },
-  { name: 'timeout', aliases: ['timeoutInSeconds'], kind: 'duration', default: '20s', description: 'Longest time for one database operation; at least 1s.' },
+  {
+    name: 'queryExecMode',
+    kind: 'enum',
+    values: ['cache_statement', 'cache_describe', 'describe_exec', 'exec', 'simple_protocol'],
+    description: 'Only cache_statement, the default, keeps prepared statements; choose another behind a pooler that shares connections.',
+  },
+  {
+    name: 'timeout',
+    aliases: ['timeoutInSeconds'],
+    kind: 'duration',
+    default: '20s',
+    description: 'Longest time for one database operation; at least 1s.',
+  },
   { name: 'tableName', kind: 'string', default: 'state', description: 'v1: table of the items, may be schema.table.' },
   { name: 'tablePrefix', kind: 'string', default: '', description: 'v2: stands before the name of the table, state; may hold a schema.' },
-  { name: 'metadataTableName', kind: 'string', default: 'dapr_metadata', description: 'Table where stores note their schema level, may be schema.table.' },
-  { name: 'cleanupInterval', aliases: ['cleanupIntervalInSeconds'], kind: 'duration', default: '1h', description: 'How often expired rows are removed; 0 or less leaves them, unseen.' },
+  {
+    name: 'metadataTableName',
+    kind: 'string',
+    default: 'dapr_metadata',
+    description: 'Table where stores note their schema level, may be schema.table.',
+  },
+  {
+    name: 'cleanupInterval',
+    aliases: ['cleanupIntervalInSeconds'],
+    kind: 'duration',
+    default: '1h',
+    description: 'How often expired rows are removed; 0 or less leaves them, unseen.',
+  },
 ]
 
 export interface PostgresSettings {
@@ -40,7 +68,8 @@ export function readSettings(properties: Readonly<Record<string, string>>, versi
   if (timeout < 1000) throw new MetadataError('metadata field timeout: must be at least 1s')
   const given = values.connectionString as string | undefined
   const url = toUrl(given ?? '')
-  if (!given && !values.host && !values.hostaddr) throw new MetadataError('missing required metadata field connectionString: a postgres:// URL, or give host, user and database')
+  if (!given && !values.host && !values.hostaddr)
+    throw new MetadataError('missing required metadata field connectionString: a postgres:// URL, or give host, user and database')
   if (values.host ?? values.hostaddr) url.hostname = String(values.hostaddr ?? values.host)
   if (values.port) url.port = String(values.port)
   if (values.user) url.username = encodeURIComponent(String(values.user))
@@ -72,7 +101,9 @@ export function readSettings(properties: Readonly<Record<string, string>>, versi
 
 function identifier(field: string, text: string, empty = false): string {
   if ((empty && text === '') || /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_]?[A-Za-z0-9_]*)?$/.test(text)) return text
-  throw new MetadataError(`metadata field ${field}: ${JSON.stringify(text)} is no identifier of letters, digits and underscores, with or without a schema`)
+  throw new MetadataError(
+    `metadata field ${field}: ${JSON.stringify(text)} is no identifier of letters, digits and underscores, with or without a schema`,
+  )
 }
 
 /** A URL of a URL or of libpq's `host=… user=…` text. */

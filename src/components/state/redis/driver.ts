@@ -1,5 +1,15 @@
 import type { Redis } from 'ioredis'
-import { EtagError, type StateDelete, type StateFeature, type StateGet, type StateItem, type StateOperation, type StateQueryResult, type StateSet, type StateStore } from '../../../blocks/state/driver.ts'
+import {
+  EtagError,
+  type StateDelete,
+  type StateFeature,
+  type StateGet,
+  type StateItem,
+  type StateOperation,
+  type StateQueryResult,
+  type StateSet,
+  type StateStore,
+} from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
@@ -117,7 +127,8 @@ class RedisState implements StateStore, ListsKeys {
   private async settle(operation: StateOperation | undefined): Promise<void> {
     if (operation?.consistency !== 'strong' || this.replicas === 0) return
     const reached = await this.client.wait(this.replicas, REPLICA_WAIT)
-    if (reached < this.replicas) throw new Error(`state store ${this.context.name}: only ${reached} of ${this.replicas} replicas have the write`)
+    if (reached < this.replicas)
+      throw new Error(`state store ${this.context.name}: only ${reached} of ${this.replicas} replicas have the write`)
   }
 }
 
@@ -126,7 +137,8 @@ function etagOf(operation: StateOperation): string {
   if (operation.etag === undefined) return '0'
   if (operation.kind === 'delete') return operation.etag
   if (operation.concurrency === 'last-write') return '0'
-  if (!/^[+-]?\d+$/.test(operation.etag)) throw new EtagError('invalid', `strconv.Atoi: parsing ${JSON.stringify(operation.etag)}: invalid syntax`)
+  if (!/^[+-]?\d+$/.test(operation.etag))
+    throw new EtagError('invalid', `strconv.Atoi: parsing ${JSON.stringify(operation.etag)}: invalid syntax`)
   return BigInt(operation.etag).toString()
 }
 

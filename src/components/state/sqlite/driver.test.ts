@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, describe, it } from 'node:test'
 import { DatabaseSync } from 'node:sqlite'
+import { after, describe, it } from 'node:test'
 import type { StateSet } from '../../../blocks/state/driver.ts'
 import { createLogger } from '../../../telemetry/log.ts'
 import { driver } from './driver.ts'
@@ -12,8 +12,16 @@ const log = createLogger({ level: 'error', json: false, appId: 'test', version: 
 const directory = mkdtempSync(join(tmpdir(), 'outrider-sqlite-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
 
-const make = (properties: Record<string, string>) => driver.create({ name: 'store', type: 'state.sqlite', version: 'v1', properties, appId: 'test', namespace: '', log })
-const set = (key: string, value: string, rest: Partial<StateSet> = {}): StateSet => ({ kind: 'upsert', key, value: Buffer.from(value), json: true, metadata: {}, ...rest })
+const make = (properties: Record<string, string>) =>
+  driver.create({ name: 'store', type: 'state.sqlite', version: 'v1', properties, appId: 'test', namespace: '', log })
+const set = (key: string, value: string, rest: Partial<StateSet> = {}): StateSet => ({
+  kind: 'upsert',
+  key,
+  value: Buffer.from(value),
+  json: true,
+  metadata: {},
+  ...rest,
+})
 const signal = AbortSignal.timeout(10_000)
 
 describe('state.sqlite', () => {
@@ -21,10 +29,19 @@ describe('state.sqlite', () => {
     const path = join(directory, 'layout.db')
     await using store = make({ connectionString: `file:${path}?cache=shared` })
     await store.init(signal)
-    await store.bulkSet?.([set('j', '{"a":1}', { metadata: { ttlInSeconds: '100' } }), set('b', 'x', { json: false, value: Buffer.from([1, 255]) })])
+    await store.bulkSet?.([
+      set('j', '{"a":1}', { metadata: { ttlInSeconds: '100' } }),
+      set('b', 'x', { json: false, value: Buffer.from([1, 255]) }),
+    ])
     const database = new DatabaseSync(path)
-    const rows = database.prepare('SELECT key, value, is_binary, expiration_time IS NULL AS forever FROM state ORDER BY key').all().map((row) => ({ ...row }))
-    assert.deepEqual(rows, [{ key: 'b', value: 'Af8=', is_binary: 1, forever: 1 }, { key: 'j', value: '{"a":1}', is_binary: 0, forever: 0 }])
+    const rows = database
+      .prepare('SELECT key, value, is_binary, expiration_time IS NULL AS forever FROM state ORDER BY key')
+      .all()
+      .map((row) => ({ ...row }))
+    assert.deepEqual(rows, [
+      { key: 'b', value: 'Af8=', is_binary: 1, forever: 1 },
+      { key: 'j', value: '{"a":1}', is_binary: 0, forever: 0 },
+    ])
     assert.equal(database.prepare("SELECT value FROM metadata WHERE key = 'migrations'").get()?.value, '1')
     database.close()
   })
@@ -39,9 +56,15 @@ describe('state.sqlite', () => {
       store.set(set('held', '3', { etag: 'stale' })),
       store.transact?.([set('two', '1'), set('three', '1')], {}),
     ])
-    assert.deepEqual(outcomes.map((outcome) => outcome.status), ['fulfilled', 'rejected', 'rejected', 'fulfilled'])
+    assert.deepEqual(
+      outcomes.map((outcome) => outcome.status),
+      ['fulfilled', 'rejected', 'rejected', 'fulfilled'],
+    )
     const values = await store.bulkGet?.(['one', 'half', 'held', 'two', 'three'].map((key) => ({ key, metadata: {} })))
-    assert.deepEqual(values?.map((item) => (item instanceof Error ? item : item?.data.toString())), ['1', undefined, '1', '1', '1'])
+    assert.deepEqual(
+      values?.map((item) => (item instanceof Error ? item : item?.data.toString())),
+      ['1', undefined, '1', '1', '1'],
+    )
   })
 
   it('shares one file between stores and keeps it over a restart', async () => {
@@ -56,7 +79,10 @@ describe('state.sqlite', () => {
     await using again = make(properties)
     await again.init(signal)
     const found = await again.bulkGet?.(Array.from({ length: 200 }, (_, index) => ({ key: `k${index}`, metadata: {} })))
-    assert.deepEqual(found?.map((item) => (item instanceof Error ? item : item?.data.toString())), Array.from({ length: 200 }, (_, index) => String(index)))
+    assert.deepEqual(
+      found?.map((item) => (item instanceof Error ? item : item?.data.toString())),
+      Array.from({ length: 200 }, (_, index) => String(index)),
+    )
   })
 
   it('refuses what is no database, and names the file', async () => {

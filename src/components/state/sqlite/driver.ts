@@ -1,4 +1,13 @@
-import { EtagError, type StateDelete, type StateFeature, type StateGet, type StateItem, type StateOperation, type StateSet, type StateStore } from '../../../blocks/state/driver.ts'
+import {
+  EtagError,
+  type StateDelete,
+  type StateFeature,
+  type StateGet,
+  type StateItem,
+  type StateOperation,
+  type StateSet,
+  type StateStore,
+} from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import { type Database, openSqlite } from '../../../storage/sqlite.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
@@ -47,7 +56,8 @@ class SqliteState implements StateStore, ListsKeys {
       this.database = undefined
       throw new Error(`cannot prepare SQLite file ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
     }
-    if (cleanupInterval > 0) this.cleaner = setInterval(() => this.clean(cleanupInterval), Math.min(Math.max(cleanupInterval, 1000), 2 ** 31 - 1)).unref()
+    if (cleanupInterval > 0)
+      this.cleaner = setInterval(() => this.clean(cleanupInterval), Math.min(Math.max(cleanupInterval, 1000), 2 ** 31 - 1)).unref()
   }
 
   async ping(): Promise<void> {
@@ -172,7 +182,9 @@ class SqliteState implements StateStore, ListsKeys {
       const count = this.table().clean(interval)
       if (count) this.context.log.debug(`state store ${this.context.name}: removed ${count} expired rows`)
     } catch (error) {
-      this.context.log.warn(`state store ${this.context.name}: cannot remove expired rows: ${error instanceof Error ? error.message : String(error)}`)
+      this.context.log.warn(
+        `state store ${this.context.name}: cannot remove expired rows: ${error instanceof Error ? error.message : String(error)}`,
+      )
     }
   }
 }

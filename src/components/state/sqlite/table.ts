@@ -28,7 +28,8 @@ export interface StateTable {
 }
 
 /** The request's TTL, refused in this store's words. */
-export const ttlOf = (item: StateSet): number | undefined => readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ")
+export const ttlOf = (item: StateSet): number | undefined =>
+  readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ")
 
 /** Makes the tables where they are missing and prepares the statements. */
 export function openTable(database: Database, settings: SqliteSettings): StateTable {
@@ -41,11 +42,17 @@ export function openTable(database: Database, settings: SqliteSettings): StateTa
   const select = database.prepare(`SELECT ${columns} FROM ${table} WHERE key = ? AND ${live}`)
   const selectAll = database.prepare(`SELECT ${columns} FROM ${table} WHERE key IN (SELECT value FROM json_each(?)) AND ${live}`)
   const upsert = database.prepare(insert)
-  const insertNew = database.prepare(`${insert} WHERE NOT (${table}.expiration_time IS NULL OR ${table}.expiration_time > CURRENT_TIMESTAMP)`)
-  const update = database.prepare(`UPDATE ${table} SET value = ?, is_binary = ?, etag = ?, expiration_time = DATETIME(CURRENT_TIMESTAMP, ?), update_time = CURRENT_TIMESTAMP WHERE key = ? AND etag = ? AND ${live}`)
+  const insertNew = database.prepare(
+    `${insert} WHERE NOT (${table}.expiration_time IS NULL OR ${table}.expiration_time > CURRENT_TIMESTAMP)`,
+  )
+  const update = database.prepare(
+    `UPDATE ${table} SET value = ?, is_binary = ?, etag = ?, expiration_time = DATETIME(CURRENT_TIMESTAMP, ?), update_time = CURRENT_TIMESTAMP WHERE key = ? AND etag = ? AND ${live}`,
+  )
   const remove = database.prepare(`DELETE FROM ${table} WHERE key = ?`)
   const removeMatching = database.prepare(`DELETE FROM ${table} WHERE key = ? AND etag = ? AND ${live}`)
-  const like = database.prepare(`SELECT rowid, key FROM ${table} WHERE key LIKE ? ESCAPE '\\' AND rowid > ? AND ${live} ORDER BY rowid LIMIT ?`)
+  const like = database.prepare(
+    `SELECT rowid, key FROM ${table} WHERE key LIKE ? ESCAPE '\\' AND rowid > ? AND ${live} ORDER BY rowid LIMIT ?`,
+  )
   const removeExpired = database.prepare(`DELETE FROM ${table} WHERE expiration_time IS NOT NULL AND expiration_time <= CURRENT_TIMESTAMP`)
   const claimCleanup = database.prepare(
     `INSERT INTO ${metadataTable} (key, value) VALUES ('last-cleanup', CURRENT_TIMESTAMP)
@@ -83,7 +90,8 @@ export function openTable(database: Database, settings: SqliteSettings): StateTa
       const shown = size ? rows.slice(0, size) : rows
       return { keys: shown.map((row) => row.key), ...(shown.length < rows.length ? { token: String(shown.at(-1)?.rowid) } : {}) }
     },
-    clean: (interval) => inTransaction(database, () => (claimCleanup.run(interval).changes === 0 ? 0 : Number(removeExpired.run().changes))),
+    clean: (interval) =>
+      inTransaction(database, () => (claimCleanup.run(interval).changes === 0 ? 0 : Number(removeExpired.run().changes))),
   }
 }
 
@@ -93,8 +101,12 @@ function migrate(database: Database, table: string, metadataTable: string): void
   database.exec('BEGIN EXCLUSIVE')
   try {
     database.exec(`CREATE TABLE IF NOT EXISTS ${metadataTable} (key text NOT NULL PRIMARY KEY, value text NOT NULL)`)
-    const level = (database.prepare(`SELECT value FROM ${metadataTable} WHERE key = 'migrations'`).get() as { value: string } | undefined)?.value
-    if (level !== undefined && Number(level) > 1) throw new Error(`table ${table} has schema level ${level}, newer than the level 1 this version knows: upgrade outriderd or use another tableName`)
+    const level = (database.prepare(`SELECT value FROM ${metadataTable} WHERE key = 'migrations'`).get() as { value: string } | undefined)
+      ?.value
+    if (level !== undefined && Number(level) > 1)
+      throw new Error(
+        `table ${table} has schema level ${level}, newer than the level 1 this version knows: upgrade outriderd or use another tableName`,
+      )
     database.exec(`CREATE TABLE IF NOT EXISTS ${table} (
       key TEXT NOT NULL PRIMARY KEY,
       value TEXT NOT NULL,
