@@ -6,6 +6,7 @@ import { type ConversationBlock, createConversationBlock } from '../blocks/conve
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
+import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
 import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
@@ -47,7 +48,7 @@ export interface Blocks {
   crypto: CryptoBlock
   resolver: Resolver
   startSubscriptions(declared: readonly SubscriptionResource[], askApp: boolean): Promise<void>
-  /** A pub/sub component came up after the start. */
+  /** A pub/sub component or state store came up after the start. */
   componentCame(name: string): Promise<void>
   /** Ends what comes in from brokers and bindings; handlers under way finish. */
   stopIntake(): Promise<void>
@@ -80,6 +81,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     askApp,
     namespaceScoped: (name) => options.namespaced.has(name),
   })
+  const outbox = createOutbox({
+    stores: manager.set('state'),
+    pubsubs: manager.set('pubsub'),
+    publisher: pubsub,
+    appId,
+    namespace: options.namespace,
+    log,
+    namespaceScoped: (name) => options.namespaced.has(name),
+  })
   const bindings = createBindingsBlock({ components: manager.set('bindings'), app, log, optionsTimeout: flags.appBindingOptionsTimeoutMs })
   const configurationBlock = createConfigurationBlock({ stores: manager.set('configuration'), app, log })
   return {
@@ -87,6 +97,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       stores: manager.set('state'),
       appId,
       namespace: options.namespace,
+      publishOutbox: outbox.publish,
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -100,10 +111,20 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     resolver,
     async startSubscriptions(declared) {
       await pubsub.start({ declarative: declared.map(asManifest) })
+      // The app's own subscriptions stand first: what waited in the outbox goes to them.
+      await outbox.start()
     },
-    componentCame: () => pubsub.refresh(),
+    async componentCame() {
+      await pubsub.refresh()
+      await outbox.refresh()
+    },
     async stopIntake() {
-      const ended = await Promise.allSettled([pubsub[Symbol.asyncDispose](), bindings.stop(), configurationBlock.stop()])
+      const ended = await Promise.allSettled([
+        outbox[Symbol.asyncDispose](),
+        pubsub[Symbol.asyncDispose](),
+        bindings.stop(),
+        configurationBlock.stop(),
+      ])
       for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending intake: ${messageOf(result.reason)}`)
     },
     async close() {

@@ -1,5 +1,6 @@
 import { createConnection } from 'node:net'
 import type { AppChannel } from '../app/channel.ts'
+import { AppHealth } from '../app/health.ts'
 import { createHttpChannel, type HttpChannel } from '../app/http-channel.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
@@ -38,6 +39,8 @@ export class Sidecar {
   #blocks: Blocks | undefined
   #edges: Edges | undefined
   #memory: Disposable | undefined
+  #health: AppHealth | undefined
+  #configured = false
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
     this.#flags = flags
@@ -118,7 +121,8 @@ export class Sidecar {
       await this.#awaitApp(app)
       if (this.#stop.signal.aborted) return
     }
-    await this.#startIntake(resources, app)
+    if (app && flags.enableAppHealthCheck) this.#watchApp(app, resources)
+    else await this.#startIntake(resources, app)
     if (this.#stop.signal.aborted) return
     this.#notReady.delete('runtime')
     const edges = this.#edges
@@ -138,15 +142,12 @@ export class Sidecar {
     await this.#app?.[Symbol.asyncDispose]()
   }
 
-  /** Resolves when the time is over, or earlier when the app no longer accepts connections. */
+  /** Resolves when the time is over, or earlier when the watched app is unhealthy. */
   async untilUnhealthy(milliseconds: number): Promise<'unhealthy' | 'expired'> {
-    const { enableAppHealthCheck, appHealthProbeIntervalMs, appChannelAddress, appPort } = this.#flags
-    const end = Date.now() + milliseconds
-    while (Date.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, Math.min(appHealthProbeIntervalMs, end - Date.now())))
-      if (enableAppHealthCheck && appPort > 0 && !(await accepts(appChannelAddress, appPort))) return 'unhealthy'
-    }
-    return 'expired'
+    const expiry = AbortSignal.timeout(milliseconds)
+    const expired = new Promise<'expired'>((resolve) => expiry.addEventListener('abort', () => resolve('expired'), { once: true }))
+    const unhealthy = this.#health?.untilUnhealthy(expiry).then(() => (expiry.aborted ? ('expired' as const) : ('unhealthy' as const)))
+    return Promise.race(unhealthy ? [unhealthy, expired] : [expired])
   }
 
   /** What components may read of their sidecar in this process's environment. */
@@ -180,7 +181,7 @@ export class Sidecar {
   }
 
   async #awaitApp(app: AppChannel): Promise<void> {
-    const { appPort, appProtocol, appChannelAddress, disableInitEndpoints } = this.#flags
+    const { appPort, appProtocol, appChannelAddress } = this.#flags
     const log = this.#log
     if (!(await accepts(appChannelAddress, appPort))) {
       log.info(
@@ -190,6 +191,14 @@ export class Sidecar {
       if (this.#stop.signal.aborted) return
     }
     log.info(`application discovered on port ${appPort}`)
+  }
+
+  /** Asks the app for its configuration, once. Actors are not served yet, so what it answers has no effect. */
+  async #loadAppConfiguration(app: AppChannel): Promise<void> {
+    const { disableInitEndpoints } = this.#flags
+    const log = this.#log
+    if (this.#configured) return
+    this.#configured = true
     if (disableInitEndpoints.includes('config')) {
       log.info('Skipping programmatic dapr configuration loading')
       return
@@ -203,17 +212,41 @@ export class Sidecar {
 
   async #startIntake(resources: Resources, app: AppChannel | undefined): Promise<void> {
     const blocks = this.#blocks as Blocks
+    if (app) await this.#loadAppConfiguration(app)
     const programmatic = app !== undefined && !this.#flags.disableInitEndpoints.includes('subscribe')
     if (app && !programmatic) this.#log.info('Skipping programmatic subscription loading')
     await blocks.startSubscriptions(resources.subscriptions, programmatic)
-    if (app) await blocks.bindings.start()
+    if (!app) return
+    await blocks.bindings.start().catch((error: unknown) => this.#log.warn(`failed to read from bindings: ${messageOf(error)}`))
+  }
+
+  /** Intake runs while the app is healthy, and rests while it is not. */
+  #watchApp(app: AppChannel, resources: Resources): void {
+    const flags = this.#flags
+    const blocks = this.#blocks as Blocks
+    const change = async (healthy: boolean) => {
+      this.#log.info(healthy ? 'App entered healthy status' : 'App entered un-healthy status')
+      if (healthy) await this.#startIntake(resources, app)
+      else await Promise.all([blocks.pubsub.stop(), blocks.bindings.stop()])
+    }
+    this.#health = new AppHealth({
+      app,
+      path: flags.appHealthCheckPath,
+      interval: flags.appHealthProbeIntervalMs,
+      timeout: flags.appHealthProbeTimeoutMs,
+      threshold: flags.appHealthThreshold,
+      onChange: (healthy) =>
+        change(healthy).catch((error: unknown) => this.#log.error(`intake could not follow the app's health: ${messageOf(error)}`)),
+      signal: this.#stop.signal,
+    })
+    void this.#health.run()
   }
 
   #componentCame(kind: string, name: string): void {
     const late = async () => {
       if (this.#stop.signal.aborted || this.#notReady.has('runtime')) return
       if (kind === 'bindings') await this.#blocks?.bindings.startOne(name)
-      if (kind === 'pubsub') await this.#blocks?.componentCame(name)
+      if (kind === 'pubsub' || kind === 'state') await this.#blocks?.componentCame(name)
     }
     late().catch((error: unknown) => this.#log.error(`component ${name} is up, but its intake could not start: ${messageOf(error)}`))
   }

@@ -16,5 +16,5 @@ export function corsHeaders(allowed: string, request: IncomingMessage, response:
   response.setHeader('access-control-allow-methods', METHODS)
   const headers = request.headers['access-control-request-headers']
   if (headers !== undefined) response.setHeader('access-control-allow-headers', headers)
-  return { status: 204 }
+  return { status: 200 }
 }

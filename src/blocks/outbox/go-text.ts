@@ -13,12 +13,11 @@ export function goText(value: unknown): string {
   return String(value)
 }
 
-/** Go's %g with as many digits as it takes: an exponent of two digits at least, below 1e-4 and from 1e6 on when that many digits are not there. */
+/** Go's %g: plain decimals from 1e-4 up to 1e6, else an exponent of two digits at least. */
 function number(value: number): string {
   if (value === 0) return Object.is(value, -0) ? '-0' : '0'
   const [digits, exponent] = value.toExponential().split('e') as [string, string]
   const power = Number(exponent)
-  // JavaScript writes plain decimals from 1e-6 to 1e21, Go only from 1e-4 to 1e21.
-  if (power >= -4 && power < 21) return String(value)
+  if (power >= -4 && power < 6) return String(value)
   return `${digits}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`
 }

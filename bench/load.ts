@@ -1,0 +1,96 @@
+import { connect, type Socket } from 'node:net'
+
+/**
+ * One load generator process: keeps `connections` HTTP/1.1 requests under way for a time, over raw sockets so that it
+ * costs little beside what it measures. Takes a Load by IPC and answers with a LoadResult; any number of times.
+ */
+export interface Load {
+  port: number
+  /** The whole request, head and body. */
+  request: string
+  connections: number
+  milliseconds: number
+}
+
+export interface LoadResult {
+  requests: number
+  /** Answers outside 2xx. */
+  bad: number
+  elapsedMilliseconds: number
+  p50Microseconds: number
+  p99Microseconds: number
+}
+
+/** Latencies kept; later ones count as requests only. */
+const MAX_TIMES = 2_000_000
+const HEAD_END = Buffer.from('\r\n\r\n')
+
+process.on('message', (load: Load) => {
+  run(load).then(
+    (result) => process.send?.({ result }),
+    (error: unknown) => process.send?.({ error: String(error) }),
+  )
+})
+process.on('disconnect', () => process.exit(0))
+
+async function run(load: Load): Promise<LoadResult> {
+  const request = Buffer.from(load.request)
+  const times: number[] = []
+  const result = { requests: 0, bad: 0 }
+  const start = performance.now()
+  const end = start + load.milliseconds
+  await Promise.all(
+    Array.from({ length: load.connections }, () =>
+      oneConnection(load.port, request, (microseconds, ok) => {
+        result.requests++
+        if (!ok) result.bad++
+        if (times.length < MAX_TIMES) times.push(microseconds)
+        return performance.now() < end
+      }),
+    ),
+  )
+  const sorted = Float64Array.from(times).sort()
+  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+  return { ...result, elapsedMilliseconds: performance.now() - start, p50Microseconds: at(0.5), p99Microseconds: at(0.99) }
+}
+
+/** Sends the request again as long as `answered` wants more; rejects when the server ends the connection. */
+function oneConnection(port: number, request: Buffer, answered: (microseconds: number, ok: boolean) => boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    let sent = 0
+    let buffered: Buffer = Buffer.alloc(0)
+    const send = () => {
+      sent = performance.now()
+      socket.write(request)
+    }
+    socket.once('connect', send)
+    socket.on('data', (chunk: Buffer) => {
+      buffered = buffered.length === 0 ? chunk : Buffer.concat([buffered, chunk])
+      const length = answerLength(buffered)
+      if (length < 0) return
+      const ok = buffered[9] === 0x32
+      buffered = buffered.subarray(length)
+      if (answered((performance.now() - sent) * 1000, ok)) return send()
+      resolve()
+      socket.destroy()
+    })
+    socket.once('error', reject)
+    socket.once('close', () => reject(new Error('the sidecar closed the connection')))
+  })
+}
+
+/** Bytes of the first whole answer, or -1 while it is not all there. */
+function answerLength(buffer: Buffer): number {
+  const head = buffer.indexOf(HEAD_END)
+  if (head < 0) return -1
+  const text = buffer.toString('latin1', 0, head)
+  const declared = /\r\ncontent-length: *(\d+)/i.exec(text)
+  if (declared) {
+    const whole = head + 4 + Number(declared[1])
+    return buffer.length >= whole ? whole : -1
+  }
+  if (text.startsWith('204', 9)) return head + 4
+  if (!/\r\ntransfer-encoding: *chunked/i.test(text)) throw new Error(`an answer without a length: ${text}`)
+  return buffer.subarray(-5).equals(Buffer.from('0\r\n\r\n')) ? buffer.length : -1
+}

@@ -1,0 +1,97 @@
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import type { Load, LoadResult } from './load.ts'
+
+/** Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Node supports. */
+const TICKS = 100
+
+/** User and system CPU seconds of a process so far; Linux only. */
+export function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
+/** Resident memory of a process now, MiB: all of it, and what no file backs. */
+export function memoryOf(pid: number): { rss: number; anonymous: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const mebibytes = (field: string) => Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1]) / 1024
+  return { rss: mebibytes('VmRSS'), anonymous: mebibytes('RssAnon') }
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address !== 'object') throw new Error('no free port')
+  return address.port
+}
+
+/** Resolves when something listens on the port; rejects after ten seconds. */
+export async function untilListening(port: number): Promise<void> {
+  const deadline = performance.now() + 10_000
+  for (;;) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(port, '127.0.0.1')
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+      socket.once('connect', () => socket.destroy())
+    })
+    if (open) return
+    if (performance.now() > deadline) throw new Error(`nothing listens on port ${port}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Ends a process and waits until it is gone. */
+export async function end(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill(signal)
+  const late = setTimeout(() => child.kill('SIGKILL'), 10_000)
+  await gone
+  clearTimeout(late)
+}
+
+/** A Redis without persistence on a free port; undefined when redis-server is not on PATH. */
+export async function startRedis(): Promise<{ child: ChildProcess; port: number } | undefined> {
+  const port = await freePort()
+  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
+    stdio: 'ignore',
+  })
+  const started = await new Promise<boolean>((resolve) => {
+    child.once('spawn', () => resolve(true))
+    child.once('error', () => resolve(false))
+  })
+  if (!started) return undefined
+  await untilListening(port)
+  return { child, port }
+}
+
+/** The app that the sidecars call. */
+export async function startApp(): Promise<{ child: ChildProcess; port: number }> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'app.ts')], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  return { child, port: Number(line.toString()) }
+}
+
+/** A load generator in its own process. */
+export class LoadGenerator {
+  readonly #child = fork(join(import.meta.dirname, 'load.ts'))
+
+  async run(load: Load): Promise<LoadResult> {
+    const answer = once(this.#child, 'message')
+    this.#child.send(load)
+    const [message] = (await answer) as [{ result: LoadResult } | { error: string }]
+    if ('error' in message) throw new Error(`load generator: ${message.error}`)
+    return message.result
+  }
+
+  stop(): void {
+    this.#child.disconnect()
+  }
+}

@@ -1,0 +1,42 @@
+/** One kind of request whose cost is measured. */
+export interface Scenario {
+  name: string
+  method: 'GET' | 'POST'
+  path: string
+  body?: string
+  /** Needs the Redis components. */
+  redis?: boolean
+  /** Goes through a second sidecar, whose CPU and memory count too. */
+  callee?: boolean
+}
+
+const item = '[{"key":"key","value":{"name":"order","n":42}}]'
+const event = '{"name":"order","n":42}'
+
+export const scenarios: readonly Scenario[] = [
+  { name: 'healthz', method: 'GET', path: '/v1.0/healthz' },
+  { name: 'state get in-memory', method: 'GET', path: '/v1.0/state/memory/key' },
+  { name: 'state save in-memory', method: 'POST', path: '/v1.0/state/memory', body: item },
+  { name: 'state get sqlite', method: 'GET', path: '/v1.0/state/sqlite/key' },
+  { name: 'state save sqlite', method: 'POST', path: '/v1.0/state/sqlite', body: item },
+  { name: 'state get redis', method: 'GET', path: '/v1.0/state/redis/key', redis: true },
+  { name: 'state save redis', method: 'POST', path: '/v1.0/state/redis', body: item, redis: true },
+  { name: 'publish in-memory', method: 'POST', path: '/v1.0/publish/events/topic', body: event },
+  { name: 'publish redis', method: 'POST', path: '/v1.0/publish/redis-events/topic', body: event, redis: true },
+  { name: 'secret', method: 'GET', path: '/v1.0/secrets/secrets/key' },
+  { name: 'invoke', method: 'GET', path: '/v1.0/invoke/bench-callee/method/hello', callee: true },
+  {
+    name: 'invoke 1 KB',
+    method: 'POST',
+    path: '/v1.0/invoke/bench-callee/method/hello',
+    body: JSON.stringify('x'.repeat(1022)),
+    callee: true,
+  },
+]
+
+/** The request as it goes over the wire. */
+export function requestText({ method, path, body }: Scenario): string {
+  const head = `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n`
+  if (body === undefined) return `${head}\r\n`
+  return `${head}content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+}
