@@ -148,7 +148,13 @@ export const FLAGS = [
   {
     name: 'outrider-data-dir',
     kind: 'string',
-    description: 'Folder of the embedded components; default ~/.outrider, without HOME ./.outrider.',
+    description: 'Folder of the embedded components and of the registry of sidecars; default ~/.outrider.',
+  },
+  {
+    name: 'outrider-exit-on-unreachable',
+    kind: 'bool',
+    default: 'false',
+    description: 'End when a component cannot reach its server at start, as daprd does, instead of trying again.',
   },
 ] as const satisfies readonly FlagSpec[]
 

@@ -79,6 +79,8 @@ export interface DaprdFlags {
   help: boolean
   /** `--outrider-embedded`: components on SQLite without any resource. */
   outriderEmbedded: boolean
+  /** `--outrider-exit-on-unreachable`: a server that is away at start ends the sidecar. */
+  outriderExitOnUnreachable: boolean
   outriderDataDir: string
   environment: DaprdEnvironment
   /** Names of the flags that were given, without dashes. */
@@ -172,6 +174,7 @@ export function parseFlags(
     buildInfo: read.bool('build-info') ?? false,
     help: read.bool('help') ?? false,
     outriderEmbedded: read.bool('outrider-embedded') ?? false,
+    outriderExitOnUnreachable: read.bool('outrider-exit-on-unreachable') ?? false,
     outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || homedir(), '.outrider'),
     environment,
     given,

@@ -83,9 +83,9 @@ export class ComponentManager {
     return [...this.#status.values()]
   }
 
-  /** Names of components that are not up, with why; empty when all serve. */
-  waiting(): ComponentStatus[] {
-    return this.statuses().filter((status) => status.state === 'initialising' || status.state === 'retrying')
+  /** Components that wait for their server, with the last error. */
+  retrying(): ComponentStatus[] {
+    return this.statuses().filter((status) => status.state === 'retrying')
   }
 
   /** Brings one component up. Rejects with ComponentInitError when its failure must end the sidecar. */

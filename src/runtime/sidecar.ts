@@ -67,7 +67,7 @@ export class Sidecar {
       appId: flags.appId,
       namespace,
       log,
-      retryUnreachable: true,
+      retryUnreachable: !flags.outriderExitOnUnreachable,
       onChange: (kind, name) => this.#componentCame(kind, name),
     })
     this.#manager = manager
@@ -86,11 +86,11 @@ export class Sidecar {
     const metrics = new Metrics()
     const health = {
       appId: flags.appId,
-      notReady: () => [...this.#notReady],
+      notReady: () => [...this.#notReady, ...manager.retrying().map((status) => `component-${status.name}`)],
       outboundReady: () => this.#outbound,
       reasons: () =>
         manager
-          .waiting()
+          .retrying()
           .map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
     }
     this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, shutdown: this.#hooks.shutdown })
