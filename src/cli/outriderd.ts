@@ -1,7 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { enableCompileCache } from 'node:module'
 
-enableCompileCache()
 const { FlagError, NOT_ACTED_UPON, parseFlags, usage } = await import('./flags.ts')
 const { createLogger } = await import('../telemetry/log.ts')
 const { messageOf } = await import('../errors.ts')
@@ -9,7 +7,7 @@ const { VERSION } = await import('../version.ts')
 
 function parse() {
   try {
-    return parseFlags(process.argv.slice(2), process.env)
+    return parseFlags(process.argv.slice(3), process.env)
   } catch (error) {
     const exitCode = (error as { exitCode?: number }).exitCode
     if (!(error instanceof FlagError) && exitCode === undefined) throw error

@@ -47,6 +47,8 @@ export interface Blocks {
   conversation: ConversationBlock
   crypto: CryptoBlock
   resolver: Resolver
+  /** Makes the resources' subscriptions known, without starting them. */
+  declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
   startSubscriptions(declared: readonly SubscriptionResource[], askApp: boolean): Promise<void>
   /** A pub/sub component or state store came up after the start. */
   componentCame(name: string): Promise<void>
@@ -109,6 +111,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     conversation: createConversationBlock(manager.set('conversation')),
     crypto: createCryptoBlock({ components: manager.set('crypto') }),
     resolver,
+    declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions(declared) {
       await pubsub.start({ declarative: declared.map(asManifest) })
       // The app's own subscriptions stand first: what waited in the outbox goes to them.

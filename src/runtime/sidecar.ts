@@ -121,6 +121,7 @@ export class Sidecar {
       await this.#awaitApp(app)
       if (this.#stop.signal.aborted) return
     }
+    await blocks.declareSubscriptions(resources.subscriptions)
     if (app && flags.enableAppHealthCheck) this.#watchApp(app, resources)
     else await this.#startIntake(resources, app)
     if (this.#stop.signal.aborted) return

@@ -8,13 +8,17 @@ export function corsHeaders(allowed: string, request: IncomingMessage, response:
   const origin = request.headers.origin
   if (origin === undefined) return undefined
   response.setHeader('vary', 'Origin')
-  const any = allowed.split(',').some((entry) => entry.trim() === '*')
-  if (!any && !allowed.split(',').some((entry) => entry.trim() === origin)) return undefined
-  response.setHeader('access-control-allow-origin', any ? '*' : origin)
   const wanted = request.headers['access-control-request-method']
-  if (request.method !== 'OPTIONS' || wanted === undefined) return undefined
-  response.setHeader('access-control-allow-methods', METHODS)
-  const headers = request.headers['access-control-request-headers']
-  if (headers !== undefined) response.setHeader('access-control-allow-headers', headers)
-  return { status: 200 }
+  const preflight = request.method === 'OPTIONS' && wanted !== undefined
+  const any = allowed.split(',').some((entry) => entry.trim() === '*')
+  if (any || allowed.split(',').some((entry) => entry.trim() === origin)) {
+    response.setHeader('access-control-allow-origin', any ? '*' : origin)
+    if (preflight) {
+      response.setHeader('access-control-allow-methods', METHODS)
+      const headers = request.headers['access-control-request-headers']
+      if (headers !== undefined) response.setHeader('access-control-allow-headers', headers)
+    }
+  }
+  // A preflight carries no token, so it ends here for every origin; without the headers above the browser refuses.
+  return preflight ? { status: 200 } : undefined
 }

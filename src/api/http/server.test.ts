@@ -100,3 +100,16 @@ test('closing lets the request under way finish and refuses new connections', as
   await closed
   await assert.rejects(fetch(`http://127.0.0.1:${port}/slow`))
 })
+
+test('a preflight is answered without a token: with headers for an allowed origin, without them for another', async () => {
+  const port = await serve({ apiToken: 'secret', allowedOrigins: 'https://ours.example' })
+  const ask = (origin: string) =>
+    fetch(`http://127.0.0.1:${port}/hello`, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'GET' } })
+  const ours = await ask('https://ours.example')
+  assert.equal(ours.status, 200)
+  assert.equal(ours.headers.get('access-control-allow-origin'), 'https://ours.example')
+  const other = await ask('https://other.example')
+  assert.equal(other.status, 200)
+  assert.equal(other.headers.get('access-control-allow-origin'), null)
+  assert.equal((await fetch(`http://127.0.0.1:${port}/hello`, { headers: { origin: 'https://ours.example' } })).status, 401)
+})

@@ -120,7 +120,7 @@ export function forbidden(pubsub: string, topic: string, appId: string): Outride
   })
 }
 
-export function publishFailed(pubsub: string, topic: string, reason: string, cause: unknown): OutriderError {
+export function publishFailed(pubsub: string, topic: string, reason: string, cause: unknown, advice?: string): OutriderError {
   const message = `error when publishing to topic ${topic} in pubsub ${pubsub}: ${reason}`
   return new OutriderError({
     code: 'ERR_PUBSUB_PUBLISH_MESSAGE',
@@ -131,5 +131,7 @@ export function publishFailed(pubsub: string, topic: string, reason: string, cau
     details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_PUBLISH_MESSAGE', { topic, error: reason })],
     retryable: true,
     cause,
+    // Not the broker's doing: publishing the same again would fail the same way.
+    ...(advice !== undefined && { hint: advice, retryable: false }),
   })
 }

@@ -75,7 +75,7 @@ async function bodyOf(call: Call, { pubsubName, topic }: { pubsubName: string; t
   try {
     return await call.body()
   } catch (error) {
-    throw publishFailed(pubsubName, topic, messageOf(error), error)
+    throw publishFailed(pubsubName, topic, messageOf(error), error, error instanceof OutriderError ? error.hint : undefined)
   }
 }
 
