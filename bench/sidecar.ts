@@ -45,10 +45,15 @@ export async function startSidecar(options: SidecarOptions): Promise<BenchSideca
     Object.entries(flags).map(([name, value]) => `--${name}=${value}`),
     { env, stdio: ['ignore', 'inherit', 'inherit'] },
   )
-  while ((await call(http, 'GET', '/v1.0/healthz')) !== 204) {
-    if (child.exitCode !== null) throw new Error(`outriderd exited with ${child.exitCode}`)
-    if (performance.now() - began > 30_000) throw new Error('outriderd is not ready after 30 s')
-    await new Promise((resolve) => setTimeout(resolve, 2))
+  try {
+    while ((await call(http, 'GET', '/v1.0/healthz')) !== 204) {
+      if (child.exitCode !== null) throw new Error(`outriderd exited with ${child.exitCode}`)
+      if (performance.now() - began > 30_000) throw new Error('outriderd is not ready after 30 s')
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+  } catch (error) {
+    await end(child)
+    throw error
   }
   return { pid: child.pid as number, httpPort: http, readyMilliseconds: performance.now() - began, stop: () => end(child) }
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { after, test } from 'node:test'
 import { Redis } from 'ioredis'
 import pg from 'pg'
@@ -19,7 +18,10 @@ const limit = { timeout: 90_000 }
 const home = mkdtempSync(join(tmpdir(), 'outrider-swap-'))
 const redis = await redisServer()
 const postgres = await postgresServer()
+const demos: ChildProcess[] = []
 after(async () => {
+  // A test that failed half-way leaves nothing running.
+  for (const demo of demos) if (demo.exitCode === null) demo.kill('SIGKILL')
   for (const name of readdirSync(home)) {
     for (const one of new Instances(join(home, name)).running())
       for (const pid of [one.daprdPid, one.appPid]) if (pid) await stopGroup(pid, 0)
@@ -61,6 +63,7 @@ async function runDemo(name: string, resources?: string): Promise<Done> {
   const demo = spawn(process.execPath, [join(import.meta.dirname, 'start.ts'), '--data-dir', dataDir, ...flags], {
     env: { ...process.env, RESOURCES: '', FAIL_FIRST: '', TASK_APP: '', NOTIFICATIONS_APP: '' },
   })
+  demos.push(demo)
   let output = ''
   let wake = () => {}
   for (const stream of [demo.stdout, demo.stderr]) {
@@ -77,7 +80,7 @@ async function runDemo(name: string, resources?: string): Promise<Done> {
   })
   const says = async (text: string) => {
     while (!output.includes(text)) {
-      assert.ok(!over, `the demo ended without saying ${text}:\n${output}\n${sidecarLogs(dataDir)}`)
+      if (over) assert.fail(`the demo ended without saying ${text}:\n${output}\n${sidecarLogs(dataDir)}`)
       await new Promise<void>((resolve) => {
         wake = resolve
       })

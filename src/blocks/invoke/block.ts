@@ -29,6 +29,9 @@ export interface InvokeBlock {
 
 /** The error of an invocation that brought no reply. */
 export function invokeError(target: string, cause: unknown, hint?: string): OutriderError {
+  // A request body that broke off for a reason of ours, its size, comes back through the call it was part of.
+  const origin = cause instanceof GrpcStatus ? cause.cause : cause
+  if (origin instanceof OutriderError && origin.code === 'ERR_DIRECT_INVOKE') return origin
   const denied = cause instanceof GrpcStatus && cause.code === Code.PermissionDenied
   return new OutriderError({
     code: 'ERR_DIRECT_INVOKE',

@@ -124,7 +124,8 @@ export function publishFailed(pubsub: string, topic: string, reason: string, cau
   const message = `error when publishing to topic ${topic} in pubsub ${pubsub}: ${reason}`
   return new OutriderError({
     code: 'ERR_PUBSUB_PUBLISH_MESSAGE',
-    http: 500,
+    // A body over the limit is the caller's to mend; daprd answers 500 there too.
+    http: cause instanceof OutriderError && cause.http === 413 ? 413 : 500,
     grpc: Code.Internal,
     message,
     hint: 'The broker did not take the event; it may be published again.',

@@ -121,11 +121,15 @@ function mayHaveBody(request: IncomingMessage): boolean {
 }
 
 function tooLarge(id: string, limit: number): OutriderError {
-  return invokeError(
-    id,
-    new Error('http: request body too large'),
-    `the body is larger than ${limit} bytes: raise --max-body-size to accept it`,
-  )
+  const { code, message } = invokeError(id, new Error('http: request body too large'))
+  return new OutriderError({
+    code,
+    // daprd answers 500; the caller can mend this.
+    http: 413,
+    grpc: Code.ResourceExhausted,
+    message,
+    hint: `the body is larger than ${limit} bytes: raise --max-body-size to accept it`,
+  })
 }
 
 /** Breaks a body of unknown length off where it passes the limit. */

@@ -179,7 +179,7 @@ for (const [name, path, body, headers, status, code, message, reason] of refused
 test('a body past the limit is a failed publish', async () => {
   await using api = await serve(new TestBroker(), {}, 10)
   const reply = await api.post('/v1.0/publish/ps/t', 'x'.repeat(20))
-  assert.deepEqual([reply.status, reply.body.errorCode], [500, 'ERR_PUBSUB_PUBLISH_MESSAGE'])
+  assert.deepEqual([reply.status, reply.body.errorCode], [413, 'ERR_PUBSUB_PUBLISH_MESSAGE'])
 })
 
 test('bulk: each entry is an event of its own', async () => {
