@@ -1,23 +1,23 @@
 import { once } from 'node:events'
-import { connect, createServer, type Server } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /**
  * Asks the operating system for free TCP ports. All are held until the last one is known, so no two are the same;
- * they are free again, and not reserved, when this returns.
+ * they are free again, and not reserved, when this returns. Ports in `taken` are passed over.
  */
-export async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number, taken: ReadonlySet<number> = new Set()): Promise<number[]> {
   const servers: Server[] = []
   try {
-    for (let index = 0; index < count; index++) {
+    const ports: number[] = []
+    while (ports.length < count) {
       const server = createServer().listen(0, '127.0.0.1')
       servers.push(server)
       await once(server, 'listening')
+      const { port } = server.address() as AddressInfo
+      if (!taken.has(port)) ports.push(port)
     }
-    return servers.map((server) => {
-      const address = server.address()
-      return typeof address === 'object' && address ? address.port : 0
-    })
+    return ports
   } finally {
     await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
   }

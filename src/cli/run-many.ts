@@ -60,7 +60,7 @@ export async function runMany(plans: readonly ManyPlan[], options: ManyOptions):
   try {
     for (const plan of plans) {
       if (stop.signal.aborted) break
-      await startOne(plan, started, reporter, stop, (text) => {
+      await startOne(plan, plans, started, reporter, stop, (text) => {
         leftEarly.resolve(text)
       })
     }
@@ -95,6 +95,7 @@ export async function runMany(plans: readonly ManyPlan[], options: ManyOptions):
 
 async function startOne(
   plan: ManyPlan,
+  plans: readonly ManyPlan[],
   started: Started[],
   reporter: Reporter,
   stop: StopSignal,
@@ -104,7 +105,10 @@ async function startOne(
   const id = settings.appId
   reporter.info(`Validating config and starting app "${id}"`)
   try {
-    await choosePorts(settings)
+    await choosePorts(
+      settings,
+      plans.map((other) => other.settings),
+    )
   } catch (error) {
     const hint = error instanceof CommandError ? error.hint : undefined
     throw new CommandError(`Error validating run config for app "${id}" present in ${plan.runTemplatePath}: ${messageOf(error)}`, hint)

@@ -93,7 +93,7 @@ export function chooseDefaults(settings: Settings, daprDir: string): string | un
 }
 
 /** Fills in ports that were not given with free ones. Throws CommandError when a given one is taken. */
-export async function choosePorts(settings: Settings): Promise<void> {
+export async function choosePorts(settings: Settings, others: readonly Settings[] = []): Promise<void> {
   const wanted = [
     ['HTTPPort', 'daprHttpPort', '--dapr-http-port'],
     ['GRPCPort', 'daprGrpcPort', '--dapr-grpc-port'],
@@ -101,7 +101,9 @@ export async function choosePorts(settings: Settings): Promise<void> {
     ['InternalGRPCPort', 'daprInternalGrpcPort', '--dapr-internal-grpc-port'],
     ['ProfilePort', 'profilePort', '--profile-port'],
   ] as const
-  const fresh = await freePorts(wanted.length)
+  // A port that this or another app asks for is free until it starts: the system may offer it again.
+  const asked = [settings, ...others].flatMap((one) => [one.appPort, ...wanted.map(([, key]) => one[key])])
+  const fresh = await freePorts(wanted.length, new Set(asked))
   for (const [index, [name, key, flag]] of wanted.entries()) {
     if (key === 'profilePort' && !settings.enableProfiling) continue
     if (settings[key] <= 0) settings[key] = fresh[index] as number
