@@ -38,5 +38,7 @@ if (flags.help) {
   const inert = [...flags.given].filter((name) => (NOT_ACTED_UPON as readonly string[]).includes(name))
   if (inert.length > 0) log.warn(`accepted, without effect in this version: ${inert.map((name) => `--${name}`).join(', ')}`)
   const { supervise } = await import('../runtime/supervise.ts')
-  process.exitCode = await supervise(flags, log)
+  const code = await supervise(flags, log)
+  // Whatever is still open after a fatal error must not keep the process alive.
+  sink.write('', () => process.exit(code))
 }

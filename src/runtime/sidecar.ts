@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module'
 import { createConnection } from 'node:net'
 import type { AppChannel } from '../app/channel.ts'
 import { AppHealth } from '../app/health.ts'
@@ -128,6 +129,8 @@ export class Sidecar {
     this.#notReady.delete('runtime')
     const edges = this.#edges
     this.#memory = keepIdleMemoryLow(() => edges.requests)
+    // A process that is killed never writes its compile cache; the next start would be slow.
+    setTimeout(flushCompileCache, 1000).unref()
     log.info(`dapr initialized. Status: Running. Init Elapsed ${Math.round(performance.now() - began)}ms`)
   }
 
