@@ -105,13 +105,16 @@ function finish(row: Row, data: Buffer): StateItem {
   return { data, etag: row.etag, ...(row.expires ? { metadata: { ttlExpireTime: rfc3339(row.expires.getTime()) } } : {}) }
 }
 
+/** What the loser is told: unique_violation in the catalogue, duplicate_table, or duplicate_object for the table's row type. */
+const ALREADY_MADE: ReadonlySet<string> = new Set(['23505', '42P07', '42710'])
+
 /** Brings the tables to `level` under a lock that other sidecars, real ones too, wait for. Steps may run again. */
 async function migrate(client: PoolClient, metadataTable: string, key: string, level: number, steps: readonly string[]): Promise<void> {
   // Two sessions that make one table at once can still collide: the loser finds it made.
   await client
     .query(`CREATE TABLE IF NOT EXISTS ${metadataTable} (key text NOT NULL PRIMARY KEY, value text NOT NULL)`)
     .catch((error: { code?: string }) => {
-      if (error.code !== '23505' && error.code !== '42P07') throw error
+      if (!ALREADY_MADE.has(error.code ?? '')) throw error
     })
   await client.query(`INSERT INTO ${metadataTable} (key, value) VALUES ('lock', 'lock') ON CONFLICT (key) DO NOTHING`)
   await client.query('BEGIN')
