@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { AppChannel } from './channel.ts'
 
 export interface AppHealthOptions {
@@ -34,7 +35,7 @@ export class AppHealth {
     const { interval, signal } = this.#options
     while (!signal.aborted) {
       await this.#note(await this.#probe())
-      await pause(interval, signal)
+      await pause(interval, undefined, { signal }).catch(() => {})
     }
   }
 
@@ -74,16 +75,4 @@ export class AppHealth {
     }
     await this.#options.onChange(healthy)
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(end, milliseconds)
-    function end() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    signal.addEventListener('abort', end)
-  })
 }

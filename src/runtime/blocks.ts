@@ -49,7 +49,8 @@ export interface Blocks {
   resolver: Resolver
   /** Makes the resources' subscriptions known, without starting them. */
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
-  startSubscriptions(declared: readonly SubscriptionResource[], askApp: boolean): Promise<void>
+  /** Starts what is declared, and what the app answers when it may be asked. */
+  startSubscriptions(): Promise<void>
   /** A pub/sub component or state store came up after the start. */
   componentCame(name: string): Promise<void>
   /** Ends what comes in from brokers and bindings; handlers under way finish. */
@@ -112,8 +113,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     crypto: createCryptoBlock({ components: manager.set('crypto') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
-    async startSubscriptions(declared) {
-      await pubsub.start({ declarative: declared.map(asManifest) })
+    async startSubscriptions() {
+      await pubsub.start()
       // The app's own subscriptions stand first: what waited in the outbox goes to them.
       await outbox.start()
     },

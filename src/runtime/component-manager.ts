@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Component, ComponentContext } from '../components/component.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
@@ -188,7 +189,7 @@ export class ComponentManager {
         status.state = 'retrying'
         status.error = messageOf(error)
         log.warn(`Component ${spec.name} (${spec.type}) cannot reach its server: ${status.error}; next attempt in ${wait / 1000}s`)
-        await pause(wait, this.#stop.signal)
+        await pause(wait, undefined, { signal: this.#stop.signal }).catch(() => {})
         if (this.#stop.signal.aborted) return
         try {
           await this.#start(spec, status)
@@ -216,15 +217,4 @@ function capabilitiesOf(component: Component): string[] {
 
 function rejection(signal: AbortSignal, error: () => Error): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener('abort', () => reject(error()), { once: true }))
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    const end = () => {
-      clearTimeout(timer)
-      resolve()
-    }
-    signal.addEventListener('abort', end, { once: true })
-  })
 }

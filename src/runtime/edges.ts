@@ -55,8 +55,10 @@ const LOOPBACK = ['127.0.0.1']
 export function openEdges(options: EdgesOptions): Edges {
   const { flags, log, blocks, metadata, health, metrics, configuration } = options
   const namespace = flags.environment.namespace || 'default'
+  // The edges write "no limit" as 0.
+  const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0
   const open = healthRoutes(health)
-  const invoke = invokeHandler(blocks.invoke, { maxBodySize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0 })
+  const invoke = invokeHandler(blocks.invoke, { maxBodySize })
   const invokeRoute: Route = {
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'CONNECT', 'TRACE'],
     path: '/v1.0/invoke/*',
@@ -90,7 +92,7 @@ export function openEdges(options: EdgesOptions): Edges {
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
     apiToken: flags.environment.apiToken,
-    maxBodySize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0,
+    maxBodySize,
     readBufferSize: flags.readBufferSize,
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
@@ -131,7 +133,7 @@ export function openEdges(options: EdgesOptions): Edges {
       app: options.app,
       appId: flags.appId,
       namespace,
-      maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0,
+      maxMessageSize: maxBodySize,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {
@@ -153,8 +155,13 @@ export function openEdges(options: EdgesOptions): Edges {
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
-      const maxMessageSize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0
-      grpc = createGrpcApi({ state: blocks.state, pubsub: blocks.pubsub, metadata, maxMessageSize, apiToken: flags.environment.apiToken })
+      grpc = createGrpcApi({
+        state: blocks.state,
+        pubsub: blocks.pubsub,
+        metadata,
+        maxMessageSize: maxBodySize,
+        apiToken: flags.environment.apiToken,
+      })
       if (flags.unixDomainSocket) {
         await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
         await grpc.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })

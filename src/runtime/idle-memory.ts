@@ -26,6 +26,7 @@ export function keepIdleMemoryLow(activity: () => number): Disposable {
       setFlagsFromString('--expose-gc')
       collect = runInNewContext('gc') as () => void
     }
+    // Twice: buffers are freed by finalizers that the first collection only queues.
     collect()
     collect()
     floor = process.memoryUsage.rss()

@@ -123,8 +123,8 @@ export class Sidecar {
       if (this.#stop.signal.aborted) return
     }
     await blocks.declareSubscriptions(resources.subscriptions)
-    if (app && flags.enableAppHealthCheck) this.#watchApp(app, resources)
-    else await this.#startIntake(resources, app)
+    if (app && flags.enableAppHealthCheck) this.#watchApp(app)
+    else await this.#startIntake(app)
     if (this.#stop.signal.aborted) return
     this.#notReady.delete('runtime')
     const edges = this.#edges
@@ -214,23 +214,22 @@ export class Sidecar {
     }
   }
 
-  async #startIntake(resources: Resources, app: AppChannel | undefined): Promise<void> {
+  async #startIntake(app: AppChannel | undefined): Promise<void> {
     const blocks = this.#blocks as Blocks
     if (app) await this.#loadAppConfiguration(app)
-    const programmatic = app !== undefined && !this.#flags.disableInitEndpoints.includes('subscribe')
-    if (app && !programmatic) this.#log.info('Skipping programmatic subscription loading')
-    await blocks.startSubscriptions(resources.subscriptions, programmatic)
+    if (app && this.#flags.disableInitEndpoints.includes('subscribe')) this.#log.info('Skipping programmatic subscription loading')
+    await blocks.startSubscriptions()
     if (!app) return
     await blocks.bindings.start().catch((error: unknown) => this.#log.warn(`failed to read from bindings: ${messageOf(error)}`))
   }
 
   /** Intake runs while the app is healthy, and rests while it is not. */
-  #watchApp(app: AppChannel, resources: Resources): void {
+  #watchApp(app: AppChannel): void {
     const flags = this.#flags
     const blocks = this.#blocks as Blocks
     const change = async (healthy: boolean) => {
       this.#log.info(healthy ? 'App entered healthy status' : 'App entered un-healthy status')
-      if (healthy) await this.#startIntake(resources, app)
+      if (healthy) await this.#startIntake(app)
       else await Promise.all([blocks.pubsub.stop(), blocks.bindings.stop()])
     }
     this.#health = new AppHealth({
