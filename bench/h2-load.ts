@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { FLAG, FRAME, grpcHead, h2Frame, PREFACE, uint32 } from '../test/http2-frames.ts'
 
 /** Unary calls over one HTTP/2 connection, written as ready-made frames so that the caller costs little beside what it measures. */
 export interface H2Load {
@@ -10,48 +11,15 @@ export interface H2Load {
   milliseconds: number
 }
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-const HEADERS = 1
-const DATA = 0
-const SETTINGS = 4
-const PING = 6
-const GOAWAY = 7
-const END_STREAM = 1
-const END_HEADERS = 4
-
-/** One HTTP/2 frame. */
-export function h2Frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
-  const out = Buffer.alloc(9 + payload.length)
-  out.writeUIntBE(payload.length, 0, 3)
-  out[3] = type
-  out[4] = flags
-  out.writeUInt32BE(stream, 5)
-  out.set(payload, 9)
-  return out
-}
-
-/** Header fields as HPACK literals that touch no table: names and values under 127 bytes. */
-export function hpack(fields: readonly (readonly [string, string])[]): Buffer {
-  return Buffer.concat(
-    fields.flatMap(([name, value]) => [Buffer.from([0, name.length]), Buffer.from(name), Buffer.from([value.length]), Buffer.from(value)]),
-  )
-}
+const { DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE } = FRAME
 
 /** Calls again and again for a time; resolves with the number of calls that ended. */
 export function runH2Load(load: H2Load): Promise<number> {
-  const head = hpack([
-    [':method', 'POST'],
-    [':scheme', 'http'],
-    [':path', load.path],
-    [':authority', 'localhost'],
-    ['content-type', 'application/grpc'],
-    ['te', 'trailers'],
-    ['user-agent', 'bench'],
-  ])
+  const head = grpcHead(load.path, [['user-agent', 'bench']])
   const body = Buffer.alloc(5 + load.message.length)
   body.writeUInt32BE(load.message.length, 1)
   body.set(load.message, 5)
-  const call = Buffer.concat([h2Frame(HEADERS, END_HEADERS, 0, head), h2Frame(DATA, END_STREAM, 0, body)])
+  const call = Buffer.concat([h2Frame(HEADERS, FLAG.END_HEADERS, 0, head), h2Frame(DATA, FLAG.END_STREAM, 0, body)])
   const second = 9 + head.length
   return new Promise((resolve, reject) => {
     const socket: Socket = connect({ port: load.port, host: '127.0.0.1', noDelay: true })
@@ -72,10 +40,8 @@ export function runH2Load(load: H2Load): Promise<number> {
       open += count
       return out
     }
-    const windowUpdate = Buffer.alloc(4)
-    windowUpdate.writeUInt32BE(1 << 30)
     socket.once('connect', () => {
-      socket.write(Buffer.concat([PREFACE, h2Frame(SETTINGS, 0, 0), h2Frame(8, 0, 0, windowUpdate), calls(load.streams)]))
+      socket.write(Buffer.concat([PREFACE, h2Frame(SETTINGS, 0, 0), h2Frame(WINDOW_UPDATE, 0, 0, uint32(1 << 30)), calls(load.streams)]))
     })
     socket.on('data', (chunk: Buffer) => {
       const bytes: Buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
@@ -87,10 +53,10 @@ export function runH2Load(load: H2Load): Promise<number> {
         if (bytes.length - at - 9 < length) break
         const type = bytes[at + 3] as number
         const flags = bytes[at + 4] as number
-        if ((type === HEADERS || type === DATA) && flags & END_STREAM) ended++
+        if ((type === HEADERS || type === DATA) && flags & FLAG.END_STREAM) ended++
         else if (type === SETTINGS && !(flags & 1)) answers.push(h2Frame(SETTINGS, 1, 0))
         else if (type === PING && !(flags & 1)) answers.push(h2Frame(PING, 1, 0, bytes.subarray(at + 9, at + 17)))
-        else if (type === GOAWAY || type === 3) return void socket.destroy(new Error(`the server sent frame type ${type}`))
+        else if (type === GOAWAY || type === RST_STREAM) return void socket.destroy(new Error(`the server sent frame type ${type}`))
         at += 9 + length
       }
       rest = at === bytes.length ? Buffer.alloc(0) : bytes.subarray(at)

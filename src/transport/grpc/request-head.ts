@@ -11,6 +11,8 @@ export interface Refusal {
 }
 
 const GRPC = 'application/grpc'
+/** What HTTP/2 counts for a header field beside its text, half of it for the name and half for the value. */
+const FIELD_OVERHEAD = 16
 
 /** Whether a content type is gRPC's: itself, or with `+subtype` or `;parameters`. */
 function isGrpc(contentType: string): boolean {
@@ -20,7 +22,11 @@ function isGrpc(contentType: string): boolean {
 }
 
 /** What is wrong with the headers of a call, status and text as grpc-go 1.82; undefined: nothing. `raw`: names and values in turn. */
-export function refuse(headers: IncomingHttpHeaders, raw: readonly string[]): Refusal | undefined {
+export function refuse(headers: IncomingHttpHeaders, raw: readonly string[], maxSize: number): Refusal | undefined {
+  // node:http2 announces the limit to the client, but does not hold it.
+  let size = raw.length * FIELD_OVERHEAD
+  for (const text of raw) size += text.length
+  if (size > maxSize) return refusal(431, Code.ResourceExhausted, `received metadata larger than max (${size} vs. ${maxSize})`)
   const contentType = headers['content-type'] ?? ''
   if (!isGrpc(contentType)) return refusal(415, Code.InvalidArgument, `invalid gRPC request content-type ${JSON.stringify(contentType)}`)
   const timeout = headers['grpc-timeout']

@@ -1,11 +1,12 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { createServer as createTcp, type Server } from 'node:net'
 import { createServer as createTls, type TlsOptions } from 'node:tls'
-import { Code } from '../../errors.ts'
+import { Code, messageOf } from '../../errors.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
 import { GrpcStatus } from './status.ts'
+import { WireError } from './wire.ts'
 
 /** What every handler knows of its call. */
 export interface GrpcCall {
@@ -92,7 +93,7 @@ export function unary<Request, Response>(
       } catch (error) {
         throw new GrpcStatus(
           Code.Internal,
-          `grpc: error unmarshalling request: ${error instanceof Error ? error.message : String(error)}`,
+          `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
           { cause: error },
         )
       }
@@ -112,11 +113,12 @@ const STREAM_WINDOW = 256 << 10
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sessions = new Map<ServerHttp2Session, ServerSession>()
   const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024 }
+  const maxHeaderSize = options.maxHeaderSize ?? 65_536
   const http2 = createServer({
     settings: {
       maxConcurrentStreams: options.maxStreams ?? 2048,
       initialWindowSize: STREAM_WINDOW,
-      maxHeaderListSize: options.maxHeaderSize ?? 65_536,
+      maxHeaderListSize: maxHeaderSize,
       enablePush: false,
     },
     // MiB of one connection, replies that its client does not read included; past it new streams are refused.
@@ -148,7 +150,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     if (!session) return stream.destroy()
     const rawHeaders = raw as unknown as string[]
     const call = new GrpcServerCall(stream, headers, rawHeaders, session, context)
-    const refusal = refuse(headers, rawHeaders)
+    const refusal = refuse(headers, rawHeaders, maxHeaderSize)
     if (refusal) call.refuse(refusal.http, refusal.status)
     else call.run()
   })
