@@ -17,8 +17,7 @@ test('the app is healthy after its first 2xx, and unhealthy after as many failur
   const stop = new AbortController()
   const seen: [healthy: boolean, probes: number][] = []
   const health = new AppHealth({
-    app,
-    path: '/healthz',
+    probe: async (signal) => (await app.call({ method: 'GET', path: '/healthz', headers: {}, signal })).status === 200,
     interval: 1,
     timeout: 1000,
     threshold: 2,

@@ -1,10 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { AppChannel } from './channel.ts'
 
 export interface AppHealthOptions {
-  app: AppChannel
-  /** e.g. `/healthz`. */
-  path: string
+  /** Asks the app once: false or a rejection is a failure. */
+  probe: (signal: AbortSignal) => Promise<boolean>
   /** Milliseconds. */
   interval: number
   timeout: number
@@ -15,7 +13,7 @@ export interface AppHealthOptions {
   signal: AbortSignal
 }
 
-/** Watches the app's health endpoint: unhealthy until the first 2xx, unhealthy again after `threshold` failures. */
+/** Watches the app's health: unhealthy until the first probe succeeds, unhealthy again after `threshold` failures. */
 export class AppHealth {
   readonly #options: AppHealthOptions
   readonly #unhealthy = new Set<() => void>()
@@ -49,15 +47,9 @@ export class AppHealth {
   }
 
   async #probe(): Promise<boolean> {
-    const { app, path, timeout, signal } = this.#options
+    const { probe, timeout, signal } = this.#options
     try {
-      const { status } = await app.call({
-        method: 'GET',
-        path,
-        headers: {},
-        signal: AbortSignal.any([signal, AbortSignal.timeout(timeout)]),
-      })
-      return status >= 200 && status < 300
+      return await probe(AbortSignal.any([signal, AbortSignal.timeout(timeout)]))
     } catch {
       return false
     }

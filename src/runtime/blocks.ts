@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs'
-import type { AppChannel } from '../app/channel.ts'
+import type { App } from '../app/app.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
@@ -26,7 +26,7 @@ export interface BlocksOptions {
   log: Logger
   manager: ComponentManager
   configuration: Configuration
-  app: AppChannel | undefined
+  app: App | undefined
   /** NAMESPACE as it is. */
   namespace: string
   /** `component/property` → name of the secret it was read from. */
@@ -60,7 +60,8 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, app } = options
+  const { flags, log, manager, configuration } = options
+  const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })

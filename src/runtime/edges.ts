@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { metadataMethods } from '../api/grpc/metadata.ts'
+import { publishMethods } from '../api/grpc/publish.ts'
+import { stateMethods } from '../api/grpc/state.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
@@ -18,7 +21,7 @@ import { shutdownRoutes } from '../api/http/routes/shutdown.ts'
 import { stateRoutes } from '../api/http/routes/state.ts'
 import { unavailableRoutes } from '../api/http/routes/unavailable.ts'
 import { HttpApi } from '../api/http/server.ts'
-import type { AppChannel } from '../app/channel.ts'
+import type { App } from '../app/app.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
@@ -32,7 +35,7 @@ export interface EdgesOptions {
   flags: DaprdFlags
   log: Logger
   blocks: Blocks
-  app: AppChannel | undefined
+  app: App | undefined
   metadata: MetadataBlock
   health: Health
   metrics: Metrics
@@ -130,7 +133,7 @@ export function openEdges(options: EdgesOptions): Edges {
     const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
     const common = {
       host,
-      app: options.app,
+      app: options.app?.wire === 'http' ? options.app.channel : undefined,
       appId: flags.appId,
       namespace,
       maxMessageSize: maxBodySize,
@@ -156,9 +159,7 @@ export function openEdges(options: EdgesOptions): Edges {
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
       grpc = createGrpcApi({
-        state: blocks.state,
-        pubsub: blocks.pubsub,
-        metadata,
+        methods: [...stateMethods(blocks.state), ...publishMethods(blocks.pubsub), ...metadataMethods(metadata)],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
       })

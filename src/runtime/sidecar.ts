@@ -1,8 +1,9 @@
 import { flushCompileCache } from 'node:module'
 import { createConnection } from 'node:net'
-import type { AppChannel } from '../app/channel.ts'
+import type { App } from '../app/app.ts'
+import { createGrpcChannel } from '../app/grpc-channel.ts'
 import { AppHealth } from '../app/health.ts'
-import { createHttpChannel, type HttpChannel } from '../app/http-channel.ts'
+import { createHttpChannel } from '../app/http-channel.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { loadConfiguration } from '../resources/configuration.ts'
@@ -35,7 +36,7 @@ export class Sidecar {
   readonly #stop = new AbortController()
   readonly #notReady = new Set<string>(['runtime'])
   #outbound = false
-  #app: HttpChannel | undefined
+  #app: App | undefined
   #manager: ComponentManager | undefined
   #blocks: Blocks | undefined
   #edges: Edges | undefined
@@ -143,7 +144,7 @@ export class Sidecar {
     await this.#edges?.close(grace)
     await this.#blocks?.close()
     await this.#manager?.close()
-    await this.#app?.[Symbol.asyncDispose]()
+    await this.#app?.channel[Symbol.asyncDispose]()
   }
 
   /** Resolves when the time is over, or earlier when the watched app is unhealthy. */
@@ -167,54 +168,65 @@ export class Sidecar {
     })
   }
 
-  #openApp(): AppChannel | undefined {
-    const { appPort, appProtocol, appChannelAddress, appMaxConcurrency, environment } = this.#flags
+  #openApp(): App | undefined {
+    const { appPort, appProtocol, appChannelAddress, appMaxConcurrency, maxBodySize, environment } = this.#flags
     if (appPort === 0) return undefined
-    if (appProtocol === 'grpc' || appProtocol === 'grpcs') {
-      this.#log.warn(`--app-protocol ${appProtocol} is not served by this version: the app can call the sidecar, but is not called by it`)
-      return undefined
-    }
-    this.#app = createHttpChannel({
+    const common = {
       host: appChannelAddress,
       port: appPort,
-      protocol: appProtocol,
       token: environment.appApiToken,
       maxConcurrency: Number.isFinite(appMaxConcurrency) ? appMaxConcurrency : 0,
-    })
+    }
+    this.#app =
+      appProtocol === 'grpc' || appProtocol === 'grpcs'
+        ? {
+            wire: 'grpc',
+            channel: createGrpcChannel({
+              ...common,
+              protocol: appProtocol,
+              maxMessageSize: Number.isFinite(maxBodySize) ? maxBodySize : Number.MAX_SAFE_INTEGER,
+            }),
+          }
+        : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol }) }
     return this.#app
   }
 
-  async #awaitApp(app: AppChannel): Promise<void> {
+  async #awaitApp(app: App): Promise<void> {
     const { appPort, appProtocol, appChannelAddress } = this.#flags
     const log = this.#log
     if (!(await accepts(appChannelAddress, appPort))) {
       log.info(
         `application protocol: ${appProtocol}. waiting on port ${appPort}.  This will block until the app is listening on that port.`,
       )
-      await app.ready(this.#stop.signal).catch(() => {})
+      await app.channel.ready(this.#stop.signal).catch(() => {})
       if (this.#stop.signal.aborted) return
     }
     log.info(`application discovered on port ${appPort}`)
   }
 
   /** Asks the app for its configuration, once. Actors are not served yet, so what it answers has no effect. */
-  async #loadAppConfiguration(app: AppChannel): Promise<void> {
+  async #loadAppConfiguration(app: App): Promise<void> {
     const { disableInitEndpoints } = this.#flags
     const log = this.#log
-    if (this.#configured) return
+    if (this.#configured || app.wire !== 'http') return
     this.#configured = true
     if (disableInitEndpoints.includes('config')) {
       log.info('Skipping programmatic dapr configuration loading')
       return
     }
     try {
-      await app.call({ method: 'GET', path: '/dapr/config', headers: { 'dapr-app-id': this.#flags.appId }, signal: this.#stop.signal })
+      await app.channel.call({
+        method: 'GET',
+        path: '/dapr/config',
+        headers: { 'dapr-app-id': this.#flags.appId },
+        signal: this.#stop.signal,
+      })
     } catch (error) {
       log.debug(`could not load the application's configuration: ${messageOf(error)}`)
     }
   }
 
-  async #startIntake(app: AppChannel | undefined): Promise<void> {
+  async #startIntake(app: App | undefined): Promise<void> {
     const blocks = this.#blocks as Blocks
     if (app) await this.#loadAppConfiguration(app)
     if (app && this.#flags.disableInitEndpoints.includes('subscribe')) this.#log.info('Skipping programmatic subscription loading')
@@ -224,7 +236,7 @@ export class Sidecar {
   }
 
   /** Intake runs while the app is healthy, and rests while it is not. */
-  #watchApp(app: AppChannel): void {
+  #watchApp(app: App): void {
     const flags = this.#flags
     const blocks = this.#blocks as Blocks
     const change = async (healthy: boolean) => {
@@ -233,8 +245,7 @@ export class Sidecar {
       else await Promise.all([blocks.pubsub.stop(), blocks.bindings.stop()])
     }
     this.#health = new AppHealth({
-      app,
-      path: flags.appHealthCheckPath,
+      probe: healthProbe(app, flags.appHealthCheckPath),
       interval: flags.appHealthProbeIntervalMs,
       timeout: flags.appHealthProbeTimeoutMs,
       threshold: flags.appHealthThreshold,
@@ -252,6 +263,21 @@ export class Sidecar {
       if (kind === 'pubsub' || kind === 'state') await this.#blocks?.componentCame(name)
     }
     late().catch((error: unknown) => this.#log.error(`component ${name} is up, but its intake could not start: ${messageOf(error)}`))
+  }
+}
+
+/** Asks the app for its health, over its own wire; resolves whether it is well, rejects when it cannot be asked. */
+function healthProbe(app: App, path: string): (signal: AbortSignal) => Promise<boolean> {
+  if (app.wire === 'grpc') {
+    const none = Buffer.alloc(0)
+    return async (signal) => {
+      await app.channel.probe('/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck', none, { signal })
+      return true
+    }
+  }
+  return async (signal) => {
+    const { status } = await app.channel.call({ method: 'GET', path, headers: {}, signal })
+    return status >= 200 && status < 300
   }
 }
 

@@ -1,27 +1,31 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
-import { createGrpcClient } from '../../transport/grpc/client.ts'
 import type { GrpcStatus } from '../../transport/grpc/status.ts'
 import { ProtoReader, ProtoWriter } from '../../transport/grpc/wire.ts'
-import { createGrpcApi, type GrpcApiOptions } from './api.ts'
+import { serveGrpc } from './harness.ts'
+import { metadataMethods } from './metadata.ts'
+import { publishMethods } from './publish.ts'
+import { stateMethods } from './state.ts'
 
-const SERVICE = '/dapr.proto.runtime.v1.Dapr/'
 const unused = () => assert.fail('this block is not meant here')
 
-async function serve(given: Partial<GrpcApiOptions>) {
-  const api = createGrpcApi({ state: { get: unused, save: unused }, pubsub: { publish: unused }, metadata: { get: unused }, ...given })
-  const address = `127.0.0.1:${await api.listen({ host: '127.0.0.1', port: 0 })}`
-  const client = createGrpcClient()
-  return {
-    call: (method: string, message: Buffer, headers: Record<string, string> = {}) =>
-      client.unary(address, SERVICE + method, message, { headers }),
-    async [Symbol.asyncDispose]() {
-      await client[Symbol.asyncDispose]()
-      await api.close(0)
-    },
-  }
+interface Given {
+  state?: Parameters<typeof stateMethods>[0]
+  pubsub?: Parameters<typeof publishMethods>[0]
+  metadata?: Parameters<typeof metadataMethods>[0]
+  apiToken?: string
 }
+
+const serve = ({ state, pubsub, metadata, apiToken }: Given) =>
+  serveGrpc({
+    methods: [
+      ...stateMethods(state ?? { get: unused, save: unused }),
+      ...publishMethods(pubsub ?? { publish: unused }),
+      ...metadataMethods(metadata ?? { get: unused }),
+    ],
+    apiToken,
+  })
 
 function build(write: (writer: ProtoWriter) => void): Buffer {
   const writer = new ProtoWriter()

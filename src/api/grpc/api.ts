@@ -1,17 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { MetadataBlock } from '../../blocks/metadata.ts'
-import type { Publisher } from '../../blocks/pubsub/publish.ts'
-import type { StateBlock } from '../../blocks/state/state.ts'
-import { valueFromBytes } from '../../blocks/state/value.ts'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
-import { createGrpcServer, type GrpcMethod, type GrpcServer, unary } from '../../transport/grpc/server.ts'
-import { decodeGetState, decodePublishEvent, decodeSaveState, encodeEmpty, encodeGetState } from './messages.ts'
-import { encodeMetadata } from './metadata-message.ts'
+import { createGrpcServer, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
+import { DAPR, type GrpcMethods } from './method.ts'
 
 export interface GrpcApiOptions {
-  state: Pick<StateBlock, 'get' | 'save'>
-  pubsub: Pick<Publisher, 'publish'>
-  metadata: Pick<MetadataBlock, 'get'>
+  methods: GrpcMethods
+  /** Takes methods of other services, to pass them on. Undefined from it: unimplemented. */
+  proxy?: GrpcServerOptions['unknown']
   /** Bytes of one request. Default 4 MiB. */
   maxMessageSize?: number
   /** Required as metadata `dapr-api-token` when not empty. */
@@ -20,51 +15,9 @@ export interface GrpcApiOptions {
 
 export type GrpcApi = GrpcServer
 
-const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
-const SERVICE = '/dapr.proto.runtime.v1.Dapr/'
-
 /** The gRPC API that the app calls: decodes, calls a block, encodes. */
 export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
-  const { state, pubsub, metadata } = options
-  const methods = new Map<string, GrpcMethod>()
-  methods.set(
-    `${SERVICE}GetState`,
-    unary(decodeGetState, encodeGetState, async ({ storeName, key, consistency, metadata: own }, call) =>
-      state.get(storeName, { key, consistency, metadata: own }, call.signal),
-    ),
-  )
-  methods.set(
-    `${SERVICE}SaveState`,
-    unary(decodeSaveState, encodeEmpty, async ({ storeName, items }, call) => {
-      await state.save(
-        storeName,
-        items.map((item) => ({ ...item, ...valueFromBytes(item.value, item.metadata) })),
-        call.signal,
-      )
-    }),
-  )
-  methods.set(
-    `${SERVICE}PublishEvent`,
-    unary(decodePublishEvent, encodeEmpty, async ({ pubsubName, topic, data, contentType, metadata: own }, call) => {
-      const { traceparent, tracestate } = call.headers
-      const trace =
-        typeof traceparent === 'string' && TRACEPARENT.test(traceparent)
-          ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' }
-          : undefined
-      await pubsub.publish(
-        { pubsubName, topic, data, contentType: contentType || undefined, metadata: own, wire: 'grpc', ...(trace ? { trace } : {}) },
-        call.signal,
-      )
-    }),
-  )
-  methods.set(
-    `${SERVICE}GetMetadata`,
-    unary(
-      () => undefined,
-      encodeMetadata,
-      () => metadata.get(),
-    ),
-  )
+  const methods = new Map(options.methods)
   const token = options.apiToken ? digest(options.apiToken) : undefined
   return createGrpcServer({
     methods,
@@ -86,8 +39,10 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
           },
         }
       : {}),
-    unknown(path) {
-      const known = [...methods.keys()].map((method) => method.slice(SERVICE.length)).join(', ')
+    unknown(path, headers) {
+      const proxied = options.proxy?.(path, headers)
+      if (proxied) return proxied
+      const known = [...methods.keys()].map((method) => method.slice(DAPR.length)).join(', ')
       throw new OutriderError({
         code: 'ERR_API_UNIMPLEMENTED',
         http: 501,

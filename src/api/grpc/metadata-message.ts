@@ -60,14 +60,14 @@ export function encodeMetadata(metadata: Metadata): Buffer {
       writer.uint(1, app.port ?? 0)
       writer.string(2, app.protocol ?? '')
       writer.string(3, app.channelAddress ?? '')
-      writer.int32(4, app.maxConcurrency ?? 0)
+      writer.int64(4, app.maxConcurrency ?? 0)
       const { health } = app
       if (health) {
         nested(5, () => {
           writer.string(1, health.healthCheckPath ?? '')
           writer.string(2, health.healthProbeInterval ?? '')
           writer.string(3, health.healthProbeTimeout ?? '')
-          writer.int32(4, health.healthThreshold ?? 0)
+          writer.int64(4, health.healthThreshold ?? 0)
         })
       }
     })

@@ -6,6 +6,8 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from 'node:http2'
+import { createConnection } from 'node:net'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { Code } from '../../errors.ts'
 import { formatTimeout } from './deadline.ts'
 import { FrameReader, frame } from './frames.ts'
@@ -16,8 +18,10 @@ export interface GrpcClientOptions {
   maxMessageSize?: number
   /** Milliseconds for a connection to come up. Default 10,000. */
   connectTimeout?: number
-  /** Milliseconds without calls after which a connection is closed. Default 3 minutes. */
+  /** Milliseconds without calls after which a connection is closed. Default 3 minutes; 0: never. */
   idleTimeout?: number
+  /** Speak TLS, with ALPN h2. Default: cleartext with prior knowledge. */
+  tls?: ConnectionOptions | undefined
 }
 
 export interface GrpcCallOptions {
@@ -53,7 +57,7 @@ export interface GrpcClientStream {
 }
 
 export interface GrpcClient extends AsyncDisposable {
-  /** Calls `path` at `address` (`host:port`). Failures to connect come through the listener, with `sent` false. */
+  /** Calls `path` at `address` (`host:port`, or `unix:/path/of.socket`). Failures to connect come through the listener, with `sent` false. */
   stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
   /** Rejects with GrpcStatus. */
   unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
@@ -64,7 +68,7 @@ export interface GrpcClient extends AsyncDisposable {
 /** At this many calls under way a further connection is opened. */
 const CALLS_PER_CONNECTION = 1000
 
-/** A gRPC client without TLS that keeps connections per address, opens them on demand and closes idle ones. */
+/** A gRPC client that keeps connections per address, opens them on demand and closes idle ones. */
 export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
   const pool = new Map<string, Connection[]>()
   const limit = options.maxMessageSize || 4 * 1024 * 1024
@@ -122,6 +126,21 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
   }
 }
 
+/** How to reach an address that `connect` does not dial by itself. */
+function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
+  if (address.startsWith('unix:')) return { createConnection: () => createConnection(address.slice('unix:'.length)) }
+  if (!tls) return {}
+  return {
+    createConnection: (authority) =>
+      connectTls({
+        host: authority.hostname.replace(/^\[|\]$/g, ''),
+        port: Number(authority.port || 443),
+        ALPNProtocols: ['h2'],
+        ...tls,
+      }),
+  }
+}
+
 class Connection {
   readonly session: ClientHttp2Session
   readonly address: string
@@ -138,7 +157,11 @@ class Connection {
     this.address = address
     this.#onGone = onGone
     this.#idle = options.idleTimeout ?? 180_000
-    this.session = connect(`http://${address}`, { settings: { initialWindowSize: 1 << 20, enablePush: false }, maxSessionMemory: 64 })
+    this.session = connect(address.startsWith('unix:') ? 'http://localhost' : `${options.tls ? 'https' : 'http'}://${address}`, {
+      settings: { initialWindowSize: 1 << 20, enablePush: false },
+      maxSessionMemory: 64,
+      ...dialer(address, options.tls),
+    })
     const session = this.session
     const late = setTimeout(
       () => session.destroy(new Error(`no connection to ${address} within ${options.connectTimeout ?? 10_000} ms`)),
@@ -177,6 +200,7 @@ class Connection {
   leave(): void {
     if (--this.calls > 0) return
     if (!this.usable) return this.session.close()
+    if (this.#idle === 0) return
     this.#lastUse = performance.now()
     // The timer runs through while calls come and go: setting one for each would cost more than their bookkeeping.
     this.#idleTimer ??= setTimeout(() => this.#checkIdle(), this.#idle).unref()

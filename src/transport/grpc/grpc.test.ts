@@ -38,7 +38,7 @@ test('wire: fields written are read back, at every length that changes the numbe
     writer.string(3, text, true)
     writer.end(inner)
     writer.uint(4, 2 ** 53 - 1)
-    writer.int32(5, -7)
+    writer.int64(5, -7)
     writer.end(outer)
     const reader = new ProtoReader(writer.take())
     assert.ok(reader.next())

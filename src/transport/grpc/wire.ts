@@ -28,9 +28,9 @@ export class ProtoWriter {
     this.#buffer[this.#at++] = value
   }
 
-  /** Non-negative integers up to 2^53; zero is left out. */
-  uint(field: number, value: number): void {
-    if (value === 0) return
+  /** Non-negative integers up to 2^53; zero is left out unless `always`. */
+  uint(field: number, value: number, always = false): void {
+    if (value === 0 && !always) return
     this.#room(20)
     this.#varint(field * 8)
     this.#varint(value)
@@ -40,9 +40,9 @@ export class ProtoWriter {
     if (value) this.uint(field, 1)
   }
 
-  /** int32, negative values as ten bytes; zero is left out. */
-  int32(field: number, value: number): void {
-    if (value >= 0) return this.uint(field, value)
+  /** int32, int64 and enumerations, negative values as ten bytes; zero is left out unless `always`. */
+  int64(field: number, value: number, always = false): void {
+    if (value >= 0) return this.uint(field, value, always)
     this.#room(20)
     this.#varint(field * 8)
     let rest = BigInt.asUintN(64, BigInt(value))
@@ -51,6 +51,14 @@ export class ProtoWriter {
       rest >>= 7n
     }
     this.#buffer[this.#at++] = Number(rest)
+  }
+
+  /** Zero is left out unless `always`. */
+  double(field: number, value: number, always = false): void {
+    if (value === 0 && !always && !Object.is(value, -0)) return
+    this.#room(20)
+    this.#varint(field * 8 + 1)
+    this.#at = this.#buffer.writeDoubleLE(value, this.#at)
   }
 
   /** The empty string is left out unless `always` (elements of repeated fields). */
@@ -202,6 +210,38 @@ export class ProtoReader {
       if (byte < 128) return value
     }
     throw new WireError('proto: varint longer than ten bytes')
+  }
+
+  /** A signed 64-bit integer: exact up to 2^53. */
+  int64(): number {
+    let low = 0
+    let high = 0
+    for (let shift = 0; shift < 70; shift += 7) {
+      if (this.#at >= this.#end) throw new WireError('proto: unexpected EOF')
+      const byte = this.#buffer[this.#at++] as number
+      const bits = byte & 127
+      if (shift < 28) low += bits << shift
+      else if (shift === 28) {
+        low += (bits & 15) * 0x1000_0000
+        high = bits >> 4
+      } else high += bits * 2 ** (shift - 32)
+      if (byte < 128) return (high | 0) * 0x1_0000_0000 + low
+    }
+    throw new WireError('proto: varint longer than ten bytes')
+  }
+
+  double(): number {
+    if (this.type !== 1) throw new WireError(`proto: field ${this.field} is no double`)
+    if (this.#end - this.#at < 8) throw new WireError('proto: unexpected EOF')
+    const value = this.#buffer.readDoubleLE(this.#at)
+    this.#at += 8
+    return value
+  }
+
+  /** Inside a packed run: whether another number of this wire type follows. */
+  run(type: number): boolean {
+    this.type = type
+    return this.#at < this.#end
   }
 
   #span(): number {
