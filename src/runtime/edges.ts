@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { healthMethods } from '../api/grpc/health.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
+import { reflectionMethods } from '../api/grpc/reflection.ts'
 import { stateMethods } from '../api/grpc/state.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
@@ -158,8 +160,14 @@ export function openEdges(options: EdgesOptions): Edges {
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
+      const methods = [
+        ...stateMethods(blocks.state),
+        ...publishMethods(blocks.pubsub),
+        ...metadataMethods(metadata),
+        ...healthMethods(health),
+      ]
       grpc = createGrpcApi({
-        methods: [...stateMethods(blocks.state), ...publishMethods(blocks.pubsub), ...metadataMethods(metadata)],
+        methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
       })

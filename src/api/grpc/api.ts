@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
 import { createGrpcServer, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
+import { isHealth } from './health.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
 
 export interface GrpcApiOptions {
@@ -24,7 +25,8 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
     ...(token
       ? {
-          admit(_, headers) {
+          admit(path, headers) {
+            if (isHealth(path)) return
             const given = headers['dapr-api-token']
             if (typeof given !== 'string' || !timingSafeEqual(digest(given), token)) {
               throw new OutriderError({
@@ -42,7 +44,10 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     unknown(path, headers) {
       const proxied = options.proxy?.(path, headers)
       if (proxied) return proxied
-      const known = [...methods.keys()].map((method) => method.slice(DAPR.length)).join(', ')
+      const known = [...methods.keys()]
+        .filter((method) => method.startsWith(DAPR))
+        .map((method) => method.slice(DAPR.length))
+        .join(', ')
       throw new OutriderError({
         code: 'ERR_API_UNIMPLEMENTED',
         http: 501,

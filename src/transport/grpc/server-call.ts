@@ -17,6 +17,7 @@ export interface CallContext {
   readonly options: GrpcServerOptions
   /** Bytes of one message, both ways. */
   readonly limit: number
+  readonly draining: AbortSignal
 }
 
 /** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
@@ -123,6 +124,10 @@ export class GrpcServerCall implements GrpcStream {
     return this.#abort.signal
   }
 
+  get draining(): AbortSignal {
+    return this.#context.draining
+  }
+
   data(chunk: Buffer): void {
     if (this.#over || this.#started) return
     const method = this.#method as GrpcMethod
@@ -221,7 +226,6 @@ export class GrpcServerCall implements GrpcStream {
       this.setHeader('grpc-encoding', 'gzip')
       this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
     }
-    this.#session.answered = true
     stream.respond(this.#head(), WITH_TRAILERS)
     stream.on('wantTrailers', onWantTrailers)
   }
@@ -243,6 +247,7 @@ export class GrpcServerCall implements GrpcStream {
       return true
     }
     this.#respond()
+    this.#session.answered = true
     const room = this.#stream.write(this.#gzip ? compress(framed) : framed)
     if (!room) this.#stream.once('drain', () => this.onDrain?.())
     return room
@@ -262,6 +267,7 @@ export class GrpcServerCall implements GrpcStream {
   #finish(framed: Buffer | undefined, status: GrpcStatus | undefined): void {
     if (this.#over) return
     const stream = this.#stream
+    this.#session.answered = true
     this.#status = status
     if (!stream.destroyed && !stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
@@ -292,7 +298,6 @@ export class GrpcServerCall implements GrpcStream {
       ...this.#trailers,
       ...statusTrailers(status),
     }
-    this.#session.answered = true
     stream.respond(headers, ALONE)
     // Nothing more that the client sends would be read. A reset at once would overtake the status.
     setImmediate(() => {

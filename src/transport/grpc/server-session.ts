@@ -26,7 +26,7 @@ const GOAWAY_HEARD = 1000
 export class ServerSession {
   /** Calls under way. */
   calls = 0
-  /** Something was sent to the client: pings before it are forgiven. */
+  /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
   readonly #session: ServerHttp2Session
   readonly #options: Required<KeepaliveOptions>
