@@ -234,8 +234,7 @@ export class GrpcServerCall implements GrpcStream {
     const stream = this.#stream
     const trailers = statusTrailers(this.#status)
     stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-    // A client that is still sending would keep the stream open although we are done with it.
-    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+    if (!stream.readableEnded) closeSoon(stream)
   }
 
   write(framed: Buffer): boolean {
@@ -299,10 +298,7 @@ export class GrpcServerCall implements GrpcStream {
       ...statusTrailers(status),
     }
     stream.respond(headers, ALONE)
-    // Nothing more that the client sends would be read. A reset at once would overtake the status.
-    setImmediate(() => {
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-    })
+    closeSoon(stream)
   }
 
   streamClosed(): void {
@@ -318,6 +314,16 @@ export class GrpcServerCall implements GrpcStream {
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)
   }
+}
+
+/**
+ * Ends the stream of a client that is still sending: nothing more would be read, and it would stay open although we are done
+ * with it. A reset at once would overtake the status, which node:http2 sends in the next turn.
+ */
+function closeSoon(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+  })
 }
 
 function onStreamData(this: ServerHttp2Stream, chunk: Buffer): void {

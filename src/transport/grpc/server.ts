@@ -82,8 +82,8 @@ export interface GrpcServer {
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
-   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way, or sent before the client
-   * heard of it, finish within `grace` milliseconds, then they are cut.
+   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way finish within `grace`
+   * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
 }
