@@ -28,8 +28,7 @@ export function notFound(name: string, known: Iterable<string>): OutriderError {
   })
 }
 
-/** `field` is what BadRequest names: the key, or nothing inside transactions. */
-export function illegalKey(key: string, name: string, field = key): OutriderError {
+export function illegalKey(key: string, name: string): OutriderError {
   const message = `input key/keyPrefix '${key}' can't contain '||'`
   return new OutriderError({
     code: 'ERR_MALFORMED_REQUEST',
@@ -37,7 +36,7 @@ export function illegalKey(key: string, name: string, field = key): OutriderErro
     grpc: Code.InvalidArgument,
     message,
     hint: 'choose a key without ||, which separates the app from the key in the store',
-    details: [badRequest(field, message), store(name), errorInfo('DAPR_STATE_ILLEGAL_KEY')],
+    details: [badRequest(key, message), store(name), errorInfo('DAPR_STATE_ILLEGAL_KEY')],
   })
 }
 
@@ -202,9 +201,9 @@ function keyOf(cause: unknown): string {
 
 /**
  * The HTTP form of an error of this block: older errors go without details there, an unknown store names the app
- * (not in queries), and an illegal key is wrapped once more.
+ * (not in queries), and an illegal key is wrapped once more (in transactions BadRequest then names no field).
  */
-export function overHttp(thrown: unknown, appId: string, query = false): OutriderError {
+export function overHttp(thrown: unknown, appId: string, operation?: 'query' | 'transaction'): OutriderError {
   const error = OutriderError.from(thrown)
   const reason = error.details.at(-1)?.reason
   const change = (options: { message?: string; details: ErrorDetail[] }) =>
@@ -220,12 +219,15 @@ export function overHttp(thrown: unknown, appId: string, query = false): Outride
     })
   if (reason === undefined) return error
   if (reason === error.code) return change({ details: [] })
-  if (!query && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED'))
+  if (operation !== 'query' && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED'))
     return change({ details: [errorInfo(reason, { appID: appId })] })
   if (reason === 'DAPR_STATE_ILLEGAL_KEY') {
     const message = `api error: code = InvalidArgument desc = ${error.message}`
     const violations = error.details[0]?.field_violations as { field: string }[]
-    return change({ message, details: [badRequest(violations[0]?.field ?? '', message), ...error.details.slice(1)] })
+    return change({
+      message,
+      details: [badRequest(operation === 'transaction' ? '' : (violations[0]?.field ?? ''), message), ...error.details.slice(1)],
+    })
   }
   return error
 }

@@ -114,8 +114,8 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
     throw stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys())
   }
 
-  const storedKey = (store: Named<StateStore>, key: string, field = key): string => {
-    if (key.includes(SEPARATOR)) throw errors.illegalKey(key, store.name, field)
+  const storedKey = (store: Named<StateStore>, key: string): string => {
+    if (key.includes(SEPARATOR)) throw errors.illegalKey(key, store.name)
     return settingsOf(store).prefix + key
   }
 
@@ -134,18 +134,18 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
     }
   }
 
-  const toSet = (store: Named<StateStore>, item: SaveItem, field?: string): StateSet => ({
+  const toSet = (store: Named<StateStore>, item: SaveItem): StateSet => ({
     kind: 'upsert',
-    ...written(store, item, field),
+    ...written(store, item),
     value: item.value,
     json: item.json,
   })
-  const toDelete = (store: Named<StateStore>, item: DeleteItem, field?: string): StateDelete => ({
+  const toDelete = (store: Named<StateStore>, item: DeleteItem): StateDelete => ({
     kind: 'delete',
-    ...written(store, item, field),
+    ...written(store, item),
   })
-  const written = (store: Named<StateStore>, item: WriteOptions, field?: string) => ({
-    key: storedKey(store, item.key, field),
+  const written = (store: Named<StateStore>, item: WriteOptions) => ({
+    key: storedKey(store, item.key),
     etag: item.etag === '' ? undefined : item.etag,
     // Unknown words are refused by checkOptions before the store sees them.
     concurrency: (item.concurrency || undefined) as Concurrency | undefined,
@@ -266,8 +266,8 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const { transact } = store.component
       if (!transact) throw errors.notTransactional(name)
       let operations: readonly StateOperation[] = items.map((item): StateOperation => {
-        if (item.operation === 'upsert' && 'value' in item) return toSet(store, item, '')
-        if (item.operation === 'delete') return toDelete(store, item, '')
+        if (item.operation === 'upsert' && 'value' in item) return toSet(store, item)
+        if (item.operation === 'delete') return toDelete(store, item)
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
