@@ -116,6 +116,7 @@ export function metadataMessage(metadata: Metadata): InputOf<typeof GetMetadataR
       type: numberOf(SUBSCRIPTION_TYPE, type),
     })),
     appConnectionProperties: appConnectionProperties ?? {},
+    workflows: {},
     actorRuntime: { ...actorRuntime, runtimeStatus: numberOf(RUNTIME_STATUS, actorRuntime.runtimeStatus) },
   }
 }
