@@ -27,20 +27,25 @@ export function requireAppActorType(type: string): void {
   })
 }
 
-const JOB_CALLS = { SCHEDULE_JOB: 'schedule job', GET_JOB: 'get job', DELETE_JOB: 'delete job', LIST_JOBS: 'list jobs' } as const
+const JOB_CALLS = {
+  DAPR_SCHEDULER_SCHEDULE_JOB: 'schedule job',
+  DAPR_SCHEDULER_GET_JOB: 'get job',
+  DAPR_SCHEDULER_DELETE_JOB: 'delete job',
+  DAPR_SCHEDULER_LIST_JOBS: 'list jobs',
+} as const
 
 /** For one app's calls: what each is refused with. */
 export function jobErrors(appId: string, namespace: string) {
   const metadata = { appID: appId, namespace }
   return {
-    noScheduler(call: keyof typeof JOB_CALLS): OutriderError {
+    noScheduler(code: keyof typeof JOB_CALLS): OutriderError {
       return new OutriderError({
-        code: `DAPR_SCHEDULER_${call}`,
+        code,
         http: 500,
         grpc: Code.Internal,
-        message: `failed to ${JOB_CALLS[call]} due to: scheduler clients are disabled`,
+        message: `failed to ${JOB_CALLS[code]} due to: scheduler clients are disabled`,
         hint: 'Jobs are not served by this version of Outrider.',
-        details: [errorInfo(`DAPR_SCHEDULER_${call}`, metadata)],
+        details: [errorInfo(code, metadata)],
       })
     },
     /** A part of the request that must be there is not. */

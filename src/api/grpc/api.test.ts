@@ -169,6 +169,8 @@ test('methods that nobody serves are UNIMPLEMENTED unless the proxy takes them; 
     [unknown.code, unknown.message],
     [Code.Unimplemented, 'unknown method DoesNotExist for service dapr.proto.runtime.v1.Dapr'],
   )
+  const other = await statusOf(api.client.unary(api.address, '/own.Other/Echo', EMPTY))
+  assert.deepEqual([other.code, other.message], [Code.Unimplemented, 'unknown service own.Other'])
   const broken = await statusOf(api.call('GetState', Buffer.from([10, 200])))
   assert.deepEqual(
     [broken.code, broken.message],

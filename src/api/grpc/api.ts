@@ -5,7 +5,7 @@ import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type
 import { encodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ApiRule } from '../http/allow.ts'
 import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
-import type { GrpcMethods } from './method.ts'
+import { DAPR, type GrpcMethods } from './method.ts'
 
 /** One finished call, as API logging tells it. */
 export type GrpcCallRecord = {
@@ -98,12 +98,12 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     unknown(path, headers) {
       const method = proxy?.(path, headers)
       if (method) return timed(method)
-      const end = path.lastIndexOf('/')
+      const service = path.slice(1, path.lastIndexOf('/'))
       throw new OutriderError({
         code: 'ERR_API_UNIMPLEMENTED',
         http: 501,
         grpc: Code.Unimplemented,
-        message: `unknown method ${path.slice(end + 1)} for service ${path.slice(1, end)}`,
+        message: `unknown ${path.startsWith(DAPR) ? `method ${path.slice(DAPR.length)} for ` : ''}service ${service}`,
         hint: 'check the name of the method against dapr.proto.runtime.v1.Dapr; a call to another app needs its id as metadata dapr-app-id',
       })
     },

@@ -115,16 +115,22 @@ export function unavailableMethods({ appId, namespace, httpApp }: UnavailableOpt
         if (!job) return jobs.empty('Job')
         if (job.name === '') return jobs.empty('Name')
         if (job.schedule === undefined && job.dueTime === undefined) return jobs.empty('Schedule')
-        return jobs.noScheduler('SCHEDULE_JOB')
+        return jobs.noScheduler('DAPR_SCHEDULER_SCHEDULE_JOB')
       }),
-      refusing(`GetJob${version}`, GetJobRequest, ({ name }) => (name === '' ? jobs.empty('Name') : jobs.noScheduler('GET_JOB'))),
-      refusing(`DeleteJob${version}`, DeleteJobRequest, ({ name }) => (name === '' ? jobs.empty('Name') : jobs.noScheduler('DELETE_JOB'))),
+      refusing(`GetJob${version}`, GetJobRequest, ({ name }) =>
+        name === '' ? jobs.empty('Name') : jobs.noScheduler('DAPR_SCHEDULER_GET_JOB'),
+      ),
+      refusing(`DeleteJob${version}`, DeleteJobRequest, ({ name }) =>
+        name === '' ? jobs.empty('Name') : jobs.noScheduler('DAPR_SCHEDULER_DELETE_JOB'),
+      ),
       refusing(
         `DeleteJobsByPrefix${version}`,
         message(`${runtime}DeleteJobsByPrefixRequest${version}`, { namePrefix: optional(string(1)) }),
-        () => jobs.noScheduler('DELETE_JOB'),
+        () => jobs.noScheduler('DAPR_SCHEDULER_DELETE_JOB'),
       ),
-      refusing(`ListJobs${version}`, message(`${runtime}ListJobsRequest${version}`, {}), () => jobs.noScheduler('LIST_JOBS')),
+      refusing(`ListJobs${version}`, message(`${runtime}ListJobsRequest${version}`, {}), () =>
+        jobs.noScheduler('DAPR_SCHEDULER_LIST_JOBS'),
+      ),
     ]),
   ]
 }

@@ -44,9 +44,9 @@ export function unavailableRoutes(appId: string, namespace: string): Route[] {
   }
   for (const version of ['v1.0', 'v1.0-alpha1']) {
     const row = { path: `/${version}/jobs/:name`, group: 'jobs', version: version === 'v1.0' ? 'v1' : 'v1alpha1' }
-    routes.push({ ...row, methods: ['POST'], name: 'ScheduleJob', handler: refuse(() => jobs.noScheduler('SCHEDULE_JOB')) })
-    routes.push({ ...row, methods: ['GET'], name: 'GetJob', handler: refuse(() => jobs.noScheduler('GET_JOB')) })
-    routes.push({ ...row, methods: ['DELETE'], name: 'DeleteJob', handler: refuse(() => jobs.noScheduler('DELETE_JOB')) })
+    routes.push({ ...row, methods: ['POST'], name: 'ScheduleJob', handler: refuse(() => jobs.noScheduler('DAPR_SCHEDULER_SCHEDULE_JOB')) })
+    routes.push({ ...row, methods: ['GET'], name: 'GetJob', handler: refuse(() => jobs.noScheduler('DAPR_SCHEDULER_GET_JOB')) })
+    routes.push({ ...row, methods: ['DELETE'], name: 'DeleteJob', handler: refuse(() => jobs.noScheduler('DAPR_SCHEDULER_DELETE_JOB')) })
   }
   return routes
 }
