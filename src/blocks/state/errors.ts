@@ -1,5 +1,6 @@
 import { badRequest, Code, type ErrorDetail, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import { EtagError } from './driver.ts'
+import { originalKey } from './keys.ts'
 
 /** Both wires say all four fields of ResourceInfo, empty ones too. */
 function store(name: string): ErrorDetail {
@@ -109,16 +110,17 @@ export function getFailed(key: string, name: string, cause: unknown): OutriderEr
   return failure('ERR_STATE_GET', `fail to get ${key} from state store ${name}: `, [cause], false)
 }
 
-export function saveFailed(name: string, causes: readonly unknown[]): OutriderError {
-  return failure('ERR_STATE_SAVE', `failed saving state in state store ${name}: `, causes, true)
+/** `list`: the request had several items. */
+export function saveFailed(name: string, causes: readonly unknown[], list: boolean): OutriderError {
+  return failure('ERR_STATE_SAVE', `failed saving state in state store ${name}: `, causes, true, list)
 }
 
 export function deleteFailed(key: string, cause: unknown): OutriderError {
   return failure('ERR_STATE_DELETE', `failed deleting state with key ${key}: `, [cause], true)
 }
 
-export function bulkDeleteFailed(name: string, causes: readonly unknown[]): OutriderError {
-  return failure('ERR_STATE_BULK_DELETE', `failed deleting state in state store ${name}: `, causes, true)
+export function bulkDeleteFailed(name: string, causes: readonly unknown[], list: boolean): OutriderError {
+  return failure('ERR_STATE_BULK_DELETE', `failed deleting state in state store ${name}: `, causes, true, list)
 }
 
 export function encryptionFailed(name: string, cause: unknown): OutriderError {
@@ -160,17 +162,23 @@ export function transactionFailed(cause: unknown): OutriderError {
   })
 }
 
+const ETAG_WORDS = { mismatch: 'possible etag mismatch. error from state store', invalid: 'invalid etag value' }
+
 /** Dapr's words for an ETag error, or the message of anything else. */
 export function etagText(cause: unknown): string {
   if (!(cause instanceof EtagError)) return messageOf(cause)
-  const kind = cause.kind === 'mismatch' ? 'possible etag mismatch. error from state store' : 'invalid etag value'
-  return cause.message ? `${kind}: ${cause.message}` : kind
+  return cause.message ? `${ETAG_WORDS[cause.kind]}: ${cause.message}` : ETAG_WORDS[cause.kind]
 }
 
-/** One failing item speaks for itself; of several each names its key. An invalid ETag outweighs a mismatch. */
-function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean): OutriderError {
-  const message = causes.length === 1 ? etagText(causes[0]) : causes.map((cause) => `${keyOf(cause)}${etagText(cause)}`).join('\n')
+/**
+ * What went wrong with one item or with several. An invalid ETag outweighs a mismatch. When nothing but ETags is wrong with
+ * items of a list, Dapr says so once more in front; which keys it was stands in the hint.
+ */
+function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean, list = false): OutriderError {
+  const all = causes.map(etagText).join('\n')
   const kinds = etags ? causes.map((cause) => (cause instanceof EtagError ? cause.kind : undefined)) : []
+  const kind = kinds.includes('invalid') ? 'invalid' : 'mismatch'
+  const message = list && etags && !kinds.includes(undefined) ? `${ETAG_WORDS[kind]}: ${all}` : all
   const rich = causes.find((cause) => cause instanceof OutriderError)
   const [http, grpc] = kinds.includes('invalid')
     ? [400, Code.InvalidArgument]
@@ -188,15 +196,17 @@ function failure(code: string, prefix: string, causes: readonly unknown[], etags
     http,
     grpc,
     message: prefix + message,
-    hint,
+    hint: list ? hint + failedKeys(causes) : hint,
     details: [errorInfo(code)],
     retryable: rich?.retryable ?? false,
     cause: causes.length === 1 ? causes[0] : new AggregateError(causes),
   })
 }
 
-function keyOf(cause: unknown): string {
-  return cause instanceof Error && 'key' in cause && typeof cause.key === 'string' ? `${cause.key}: ` : ''
+/** At most twenty keys, as the app gave them. */
+function failedKeys(causes: readonly unknown[]): string {
+  const keys = causes.flatMap((cause) => (cause instanceof Error && 'key' in cause ? [originalKey(String(cause.key))] : []))
+  return keys.length === 0 ? '' : ` (failed: ${keys.slice(0, 20).join(', ')}${keys.length > 20 ? ', …' : ''})`
 }
 
 /**

@@ -192,7 +192,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
           items: sets,
           bulk: component.bulkSet?.bind(component),
           single: component.set.bind(component),
-          failed: (causes) => errors.saveFailed(name, causes),
+          failed: (causes, list) => errors.saveFailed(name, causes, list),
         },
         name,
         around,
@@ -221,7 +221,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
           items: deletes,
           bulk: component.bulkDelete?.bind(component),
           single: component.delete.bind(component),
-          failed: (causes) => errors.bulkDeleteFailed(name, causes),
+          failed: (causes, list) => errors.bulkDeleteFailed(name, causes, list),
         },
         name,
         around,
@@ -268,6 +268,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       let operations: readonly StateOperation[] = items.map((item): StateOperation => {
         if (item.operation === 'upsert' && 'value' in item) return toSet(store, item)
         if (item.operation === 'delete') return toDelete(store, item)
+        storedKey(store, item.key)
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
@@ -324,7 +325,7 @@ interface ListWrite<T extends StateOperation> {
   items: readonly T[]
   bulk: ((items: readonly T[], signal?: AbortSignal) => Promise<void>) | undefined
   single: (item: T, signal?: AbortSignal) => Promise<void>
-  failed: (causes: readonly unknown[]) => Error
+  failed: (causes: readonly unknown[], list: boolean) => Error
 }
 
 /** One by its own call, several by the store's list call or, where it has none, each alone and all at once. */
@@ -347,7 +348,7 @@ async function writeAll<T extends StateOperation>(
     for (const item of items) checkOptions(item)
     await around(name, write.operation, run, signal)
   } catch (error) {
-    throw write.failed(error instanceof AggregateError && error.errors.length && !error.message ? error.errors : [error])
+    throw write.failed(error instanceof AggregateError && error.errors.length && !error.message ? error.errors : [error], items.length > 1)
   }
 }
 
