@@ -1,11 +1,11 @@
 import type { Metadata, MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { Code, OutriderError } from '../errors.ts'
+import { formatGoDuration } from '../go-duration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentManager } from './component-manager.ts'
-import { formatGoDuration } from './go-duration.ts'
 
 const MAX_KEYS = 1024
 

@@ -54,6 +54,8 @@ export interface StateQueryResult {
 export class EtagError extends Error {
   override readonly name = 'EtagError'
   readonly kind: 'mismatch' | 'invalid'
+  /** Trying the same again cannot help: no retry policy does. */
+  readonly permanent = true
   constructor(kind: 'mismatch' | 'invalid', message: string) {
     super(message)
     this.kind = kind
