@@ -5,6 +5,7 @@ import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { stateMethods } from '../api/grpc/state.ts'
+import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
@@ -159,7 +160,12 @@ export function openEdges(options: EdgesOptions): Edges {
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
       grpc = createGrpcApi({
-        methods: [...stateMethods(blocks.state), ...publishMethods(blocks.pubsub), ...metadataMethods(metadata)],
+        methods: [
+          ...stateMethods(blocks.state),
+          ...publishMethods(blocks.pubsub),
+          ...subscribeMethods(blocks.pubsub, log),
+          ...metadataMethods(metadata),
+        ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
       })

@@ -12,7 +12,7 @@ const unused = () => assert.fail('this block is not meant here')
 
 interface Given {
   state?: Parameters<typeof stateMethods>[0]
-  pubsub?: Parameters<typeof publishMethods>[0]
+  pubsub?: Partial<Parameters<typeof publishMethods>[0]>
   metadata?: Parameters<typeof metadataMethods>[0]
   apiToken?: string
 }
@@ -21,7 +21,7 @@ const serve = ({ state, pubsub, metadata, apiToken }: Given) =>
   serveGrpc({
     methods: [
       ...stateMethods(state ?? { get: unused, save: unused }),
-      ...publishMethods(pubsub ?? { publish: unused }),
+      ...publishMethods({ bulkPublish: unused, publish: unused, ...pubsub }),
       ...metadataMethods(metadata ?? { get: unused }),
     ],
     apiToken,
