@@ -121,10 +121,11 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     const handler = bulk
       ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp)
       : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
-    // A broker that hands over one message at a time could never fill a batch.
-    const metadata = bulk ? { concurrency: String(bulk.maxMessagesCount), ...subscription.metadata } : subscription.metadata
     const handle = await keepSubscribed(
-      () => named.component.subscribe(brokerTopic(named.name, subscription.topic), metadata, handler),
+      () =>
+        named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
+          batch: bulk?.maxMessagesCount,
+        }),
       (error, wait) =>
         log.error(
           `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`,
