@@ -1,13 +1,13 @@
 /**
  * The binary trace context of gRPC (`grpc-trace-bin`, OpenCensus): version 0, then field 0 the trace id (16 bytes),
- * field 1 the span id (8 bytes), field 2 the options (1 byte). On the wire it is Base64.
+ * field 1 the span id (8 bytes), field 2 the options (1 byte). On the wire it is Base64 without padding.
  */
 const LENGTH = 29
 
 /** The header's value for a W3C traceparent, also for the one of all zeros; undefined for a malformed one. */
 export function toTraceBin(traceparent: string): string | undefined {
   const found = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(traceparent)
-  return found === null ? undefined : Buffer.from(`0000${found[1]}01${found[2]}02${found[3]}`, 'hex').toString('base64')
+  return found === null ? undefined : Buffer.from(`0000${found[1]}01${found[2]}02${found[3]}`, 'hex').toString('base64').replace(/=+$/, '')
 }
 
 /** The W3C traceparent that a header's value says; undefined when it says none. */

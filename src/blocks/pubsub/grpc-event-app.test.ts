@@ -156,6 +156,7 @@ test('an event arrives field by field, with its metadata and trace', async () =>
     pubsubname: 'ps',
     traceparent,
     'x-bin': Buffer.from('raw').toString('base64'),
+    tracestate: '',
   })
   assert.equal(
     Buffer.from(String(headers['grpc-trace-bin']), 'base64').toString('hex'),

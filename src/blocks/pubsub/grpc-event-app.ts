@@ -88,7 +88,7 @@ export function createGrpcEventApp(channel: GrpcChannel, log: Logger): EventApp 
       })
       if (entries.length === 0) return verdicts
       const request = encodeBulkRequest(delivery, entries)
-      const options = { headers: headersOf(delivery.metadata, undefined), ...(signal && { signal }) }
+      const options = { headers: headersOf(delivery.metadata, delivery.traceparent), ...(signal && { signal }) }
       const all = (verdict: BulkVerdict) => {
         for (const { entryId } of entries) verdicts.set(entryId, verdict)
         return verdicts
@@ -172,10 +172,8 @@ function headersOf(metadata: Readonly<Record<string, string>>, traceparent: stri
   for (const name in metadata) {
     const lower = name.toLowerCase()
     const value = metadata[name] as string
-    // A raw event published without a trace says so by an empty one.
-    if (lower === 'tracestate' && value === '') continue
     if (RESERVED.has(lower) || !NAME.test(lower)) continue
-    if (lower.endsWith('-bin')) headers[lower] = Buffer.from(value).toString('base64')
+    if (lower.endsWith('-bin')) headers[lower] = Buffer.from(value).toString('base64').replace(/=+$/, '')
     else if (VALUE.test(value)) headers[lower] = value
   }
   if (traceparent !== undefined) {
