@@ -192,7 +192,17 @@ class RedisPubSub implements PubSub {
       throw error
     }
     this.#consumers.add(consumer)
-    return consumer
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await consumer[Symbol.asyncDispose]()
+        // What it left is for the others of the topic, and not only at their next look.
+        for (const other of this.#consumers) if (other.topic === topic) await this.#recover(other)
+      },
+    }
+  }
+
+  async #recover(consumer: StreamConsumer): Promise<void> {
+    await consumer.recover().catch((error: unknown) => this.#context.log.warn(`${this.#context.name}: ${messageOf(error)}`))
   }
 
   async #beat(): Promise<void> {
