@@ -9,6 +9,7 @@ import { publishMethods } from '../api/grpc/publish.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
 import { shutdownMethods } from '../api/grpc/shutdown.ts'
 import { stateMethods } from '../api/grpc/state.ts'
+import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
@@ -175,6 +176,7 @@ export function openEdges(options: EdgesOptions): Edges {
           ...metadataMethods(metadata),
           ...shutdownMethods(options.shutdown),
           ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http' }),
+          ...subscribeMethods(blocks.pubsub, log),
         ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
