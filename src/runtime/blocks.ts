@@ -110,7 +110,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     secrets: createSecretsBlock({ stores: manager.set('secretstores'), scopes: configuration.secretScopes }),
     configuration: configurationBlock,
     lock: createLockBlock({ stores: manager.set('lock'), appId }),
-    conversation: createConversationBlock(manager.set('conversation')),
+    conversation: createConversationBlock({ components: manager.set('conversation') }),
     crypto: createCryptoBlock({ components: manager.set('crypto') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { conversationMethods } from '../api/grpc/conversation.ts'
 import { cryptoMethods } from '../api/grpc/crypto.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
@@ -164,6 +165,7 @@ export function openEdges(options: EdgesOptions): Edges {
           ...stateMethods(blocks.state),
           ...publishMethods(blocks.pubsub),
           ...metadataMethods(metadata),
+          ...conversationMethods(blocks.conversation),
           ...cryptoMethods(blocks.crypto),
         ],
         maxMessageSize: maxBodySize,
