@@ -137,7 +137,10 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     }),
     configuration: configurationBlock,
     lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
-    conversation: createConversationBlock(manager.set('conversation')),
+    conversation: createConversationBlock({
+      components: manager.set('conversation'),
+      around: around(resiliency, 'Conversation', 'outbound'),
+    }),
     crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),

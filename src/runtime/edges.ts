@@ -3,6 +3,8 @@ import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
+import { conversationMethods } from '../api/grpc/conversation.ts'
+import { cryptoMethods } from '../api/grpc/crypto.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
@@ -177,6 +179,8 @@ export function openEdges(options: EdgesOptions): Edges {
           ...shutdownMethods(options.shutdown),
           ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http' }),
           ...subscribeMethods(blocks.pubsub, log),
+          ...conversationMethods(blocks.conversation),
+          ...cryptoMethods(blocks.crypto),
         ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
