@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
+import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
@@ -94,7 +95,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     log,
     namespaceScoped: (name) => options.namespaced.has(name),
   })
-  const bindings = createBindingsBlock({ components: manager.set('bindings'), app, log, optionsTimeout: flags.appBindingOptionsTimeoutMs })
+  const bindings = createBindingsBlock({
+    components: manager.set('bindings'),
+    app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
+    log,
+    optionsTimeout: flags.appBindingOptionsTimeoutMs,
+  })
   const configurationBlock = createConfigurationBlock({ stores: manager.set('configuration'), app, log })
   return {
     state: createStateBlock({

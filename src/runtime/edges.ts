@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { bindingMethods } from '../api/grpc/bindings.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { stateMethods } from '../api/grpc/state.ts'
@@ -159,7 +160,12 @@ export function openEdges(options: EdgesOptions): Edges {
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
       grpc = createGrpcApi({
-        methods: [...stateMethods(blocks.state), ...publishMethods(blocks.pubsub), ...metadataMethods(metadata)],
+        methods: [
+          ...stateMethods(blocks.state),
+          ...publishMethods(blocks.pubsub),
+          ...bindingMethods(blocks.bindings),
+          ...metadataMethods(metadata),
+        ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
       })

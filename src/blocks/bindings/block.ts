@@ -104,6 +104,7 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
     startOne,
     async start() {
       if (!app) return
+      app.begin?.()
       for (const name of options.components.keys()) {
         try {
           await startOne(name)
