@@ -39,6 +39,8 @@ export interface ComponentManagerOptions {
   log: Logger
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
   retryUnreachable: boolean
+  /** Folder of the sockets of pluggable components; undefined: there are none. */
+  sockets?: string
   /** A component came up after the start, or one went. */
   onChange?: (kind: string, name: string) => void
 }
@@ -144,7 +146,8 @@ export class ComponentManager {
   }
 
   async #start(spec: ComponentSpec, status: ComponentStatus): Promise<void> {
-    const driver = await findDriver(spec.type, spec.version)
+    const { sockets, log } = this.#options
+    const driver = await findDriver(spec.type, spec.version, sockets === undefined ? undefined : { sockets, log })
     const context: ComponentContext = {
       name: spec.name,
       type: spec.type,

@@ -13,6 +13,7 @@ import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
+import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
@@ -70,6 +71,7 @@ export class Sidecar {
       namespace,
       log,
       retryUnreachable: !flags.outriderExitOnUnreachable,
+      sockets: socketsFolder(process.env),
       onChange: (kind, name) => this.#componentCame(kind, name),
     })
     this.#manager = manager

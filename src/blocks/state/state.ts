@@ -271,6 +271,8 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
+      const most = await store.component.maxTransactionSize?.()
+      if (most !== undefined && operations.length > most) throw errors.tooManyOperations(name, operations.length, most)
       if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic)
         operations = await options.publishOutbox(store, operations, signal)
       const sealed = operations.map((operation) => encrypt(store, operation))
