@@ -69,8 +69,13 @@ export class PluggableBinding implements Binding {
 
   async #read(handler: (event: BindingEvent) => Promise<Buffer | undefined>): Promise<AsyncDisposable> {
     const { log, name } = this.#context
+    const refuse = (bytes: Buffer) => {
+      const { messageId } = messages.ReadResponse.decode(bytes)
+      return messages.ReadRequest.encode({ messageId, responseError: { message: 'input binding is closed' } })
+    }
     const stream = new LastingStream({
       connection: this.#connection,
+      refuse,
       method: 'InputBinding/Read',
       title: `input binding ${name}`,
       concurrency: CONCURRENCY,

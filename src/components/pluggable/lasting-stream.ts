@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { GrpcClientStream } from '../../transport/grpc/client.ts'
@@ -12,7 +13,8 @@ const MOST = 30_000
 const GOOD = 10_000
 /** How long a component may take to end a stream that we have ended, before it is cut. */
 const CLOSE_GRACE = 500
-/** How long running handlers may take to finish at the end. */
+/** How long messages that crossed our end are still refused, when the component cannot know of it yet. */
+const LINGER = 400
 const DRAIN = 60_000
 
 export interface LastingStreamOptions {
@@ -24,11 +26,15 @@ export interface LastingStreamOptions {
   first?: Buffer | undefined
   /** Handlers at once; further messages are held back at the component. */
   concurrency: number
+  /** How long running handlers may take to finish at the end, milliseconds. Default a minute. */
+  drainTimeout?: number
   /**
    * Handles one message; what it resolves with is sent back on the stream it came by, while that stands. undefined: nothing
    * is sent, the message is left to the component.
    */
   handle: (message: Buffer, signal: AbortSignal, ending: () => boolean) => Promise<Buffer | undefined>
+  /** The answer to a message that comes while the stream ends. Without it such messages stay unanswered. */
+  refuse?: (message: Buffer) => Buffer
   log: Logger
 }
 
@@ -74,7 +80,7 @@ export class LastingStream implements AsyncDisposable {
   }
 
   #take(message: Buffer, from: GrpcClientStream): void {
-    if (this.#ending) return
+    if (this.#ending) return this.#refuse(message, from)
     // A view of the connection's buffer is not ours to keep.
     this.#waiting.push({ message: Buffer.from(message), from })
     this.#pump()
@@ -114,17 +120,23 @@ export class LastingStream implements AsyncDisposable {
     }, wait)
   }
 
+  #refuse(message: Buffer, from: GrpcClientStream): void {
+    if (this.#options.refuse) from.write(frame(this.#options.refuse(message)))
+  }
+
   /** Takes no more messages; those being handled go on. */
   rest(): void {
     this.#ending = true
-    this.#waiting = []
     clearTimeout(this.#timer)
+    for (const { message, from } of this.#waiting.splice(0)) this.#refuse(message, from)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.rest()
     this.#stream?.resume()
-    await this.#running.drain(DRAIN)
+    const busy = this.#running.size > 0
+    await this.#running.drain(this.#options.drainTimeout ?? DRAIN)
+    if (busy && this.#options.refuse) await pause(LINGER)
     const stream = this.#stream
     if (!stream) return
     await new Promise<void>((resolve) => {

@@ -1,6 +1,7 @@
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../blocks/pubsub/driver.ts'
 import { Code, messageOf } from '../../errors.ts'
 import type { ComponentContext } from '../component.ts'
+import { type MetadataField, parseMetadata } from '../metadata.ts'
 import { Nothing } from './common-messages.ts'
 import { ComponentCallError, Connection } from './connection.ts'
 import { LastingStream } from './lasting-stream.ts'
@@ -9,6 +10,16 @@ import * as messages from './pubsub-messages.ts'
 const SERVICE = 'PubSub'
 const PAUSE_TIMEOUT = 2000
 
+/** Read beside what the component itself reads. */
+export const pubsubMetadata: readonly MetadataField[] = [
+  {
+    name: 'drainTimeout',
+    kind: 'duration',
+    default: '60s',
+    description: 'How long running handlers may take to finish when a subscription ends.',
+  },
+]
+
 /** A broker behind a socket. Each subscription is a stream of its own, whose messages are handled one after the other. */
 export class PluggablePubSub implements PubSub {
   features: readonly PubSubFeature[] = []
@@ -16,10 +27,12 @@ export class PluggablePubSub implements PubSub {
   readonly #context: ComponentContext
   readonly #connection: Connection
   readonly #active = new Set<LastingStream>()
+  readonly #drain: number
   #paused: Promise<void> | undefined
 
   constructor(socket: string, context: ComponentContext) {
     this.#context = context
+    this.#drain = parseMetadata(pubsubMetadata, context.properties).drainTimeout as number
     this.#connection = new Connection({
       socket,
       instance: context.name,
@@ -76,6 +89,7 @@ export class PluggablePubSub implements PubSub {
       title: `topic ${topic} of pub/sub component ${name}`,
       first: messages.PullMessagesRequest.encode({ topic: { name: topic, metadata } }),
       concurrency: 1,
+      drainTimeout: this.#drain,
       log,
       async handle(bytes, signal, ending) {
         const { id, topicName, data, contentType, metadata } = messages.PullMessagesResponse.decode(bytes)

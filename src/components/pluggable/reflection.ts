@@ -5,11 +5,11 @@ import { int32, message, nested, optional, repeated, string } from '../../transp
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 
 /** gRPC server reflection, as far as it lists services; v1alpha and v1 differ in the package only. */
-const Request = message('grpc.reflection.v1alpha.ServerReflectionRequest', { listServices: optional(string(7)) })
+export const Request = message('grpc.reflection.v1alpha.ServerReflectionRequest', { listServices: optional(string(7)) })
 const Service = message('grpc.reflection.v1alpha.ServiceResponse', { name: string(1) })
 const List = message('grpc.reflection.v1alpha.ListServiceResponse', { service: repeated(nested(1, Service)) })
 const Failure = message('grpc.reflection.v1alpha.ErrorResponse', { errorCode: int32(1), errorMessage: string(2) })
-const Response = message('grpc.reflection.v1alpha.ServerReflectionResponse', {
+export const Response = message('grpc.reflection.v1alpha.ServerReflectionResponse', {
   listServicesResponse: nested(6, List),
   errorResponse: nested(7, Failure),
 })
