@@ -1,4 +1,4 @@
-import type { ComponentSet } from '../../components/sets.ts'
+import { type ComponentSet, explained } from '../../components/sets.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import type { ConversationComponent, ConversationRequest, ConversationResult } from './driver.ts'
 
@@ -13,13 +13,14 @@ export function createConversationBlock(components: ComponentSet<ConversationCom
     async converse(name, requests, signal) {
       const found = components.get(name)
       if (!found) {
-        throw new OutriderError({
+        const error = new OutriderError({
           code: 'ERR_CONVERSATION_NOT_FOUND',
           http: 400,
           grpc: Code.NotFound,
           message: `failed finding conversation component ${name}`,
           hint: `Add a component of a conversation.* type; loaded: ${[...components.keys()].join(', ') || 'none'}.`,
         })
+        throw explained(error, components, name)
       }
       if (requests.length === 0) {
         throw new OutriderError({

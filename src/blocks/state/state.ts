@@ -1,4 +1,4 @@
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import type {
@@ -111,7 +111,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
   const find = (name: string): Named<StateStore> => {
     const store = stores.get(name)
     if (store) return store
-    throw stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys())
+    throw explained(stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys()), stores, name)
   }
 
   const storedKey = (store: Named<StateStore>, key: string, field = key): string => {
