@@ -52,11 +52,13 @@ function driverOf(block: string, socket: string, has: (service: string) => boole
 
 async function probe(socket: string): Promise<string[]> {
   await using client = createGrpcClient({ idleTimeout: 0 })
+  const late = AbortSignal.timeout(PROBE_TIMEOUT)
   try {
-    return await listServices(client, `unix:${socket}`, AbortSignal.timeout(PROBE_TIMEOUT))
+    return await listServices(client, `unix:${socket}`, late)
   } catch (error) {
+    const reason = late.aborted ? `timed out after ${PROBE_TIMEOUT / 1000} s` : messageOf(error)
     throw new Error(
-      `the pluggable component behind ${socket} cannot be asked what it serves: ${messageOf(error)}; start it with gRPC server reflection on, or remove the socket file if it has gone`,
+      `the pluggable component behind ${socket} cannot be asked what it serves: ${reason}; start it with gRPC server reflection on, or remove the socket file if it has gone`,
       { cause: error },
     )
   }
