@@ -3,12 +3,14 @@ import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature }
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
-import { type Connection, connectionFields, createConnection, open } from './connection.ts'
+import type { Argument, RedisClient } from '../../redis/client.ts'
+import { redisFields } from '../../redis/fields.ts'
+import { openRedis } from '../../redis/open.ts'
 import { consumerName, Leases } from './leases.ts'
 import { StreamConsumer } from './stream-consumer.ts'
 
 const metadata: readonly MetadataField[] = [
-  ...connectionFields,
+  ...redisFields,
   {
     name: 'consumerID',
     kind: 'string',
@@ -64,7 +66,7 @@ class RedisPubSub implements PubSub {
   readonly #consumers = new Set<StreamConsumer>()
   readonly #group: string
   readonly #name: string
-  #commands: Connection | undefined
+  #commands: RedisClient | undefined
   #leases: Leases | undefined
   #timer: NodeJS.Timeout | undefined
   #held = false
@@ -77,21 +79,34 @@ class RedisPubSub implements PubSub {
     this.#name = consumerName(this.#group, randomUUID())
   }
 
-  async init(): Promise<void> {
+  async init(signal: AbortSignal): Promise<void> {
     if (this.#commands !== undefined) return
-    const commands = createConnection(this.#settings, { name: this.#context.name, blocking: false })
-    await open(commands, this.#settings.redisHost as string)
+    const commands = await this.#open({ signal })
     this.#commands = commands
     this.#leases = new Leases(commands, this.#name)
   }
 
+  #open(options: { blocking?: boolean; signal?: AbortSignal }): Promise<RedisClient> {
+    const { name, log } = this.#context
+    return openRedis(this.#settings, { name, onError: (error) => log.debug(`${name}: ${error.message}`), ...options })
+  }
+
   async ping(): Promise<void> {
-    await this.#opened().ping()
+    await this.#opened().call('PING')
   }
 
   async publish(request: PublishRequest, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
-    await this.#opened().xadd(request.topic, ...this.#trim(), '*', 'data', request.data, 'metadata', JSON.stringify(request.metadata))
+    await this.#opened().callBuffer(
+      'XADD',
+      request.topic,
+      ...this.#trim(),
+      '*',
+      'data',
+      request.data,
+      'metadata',
+      JSON.stringify(request.metadata),
+    )
   }
 
   async bulkPublish(
@@ -118,7 +133,7 @@ class RedisPubSub implements PubSub {
     )
   }
 
-  #trim(): (string | number)[] {
+  #trim(): Argument[] {
     if (this.#settings.maxLenApprox) return ['MAXLEN', '~', this.#settings.maxLenApprox as number]
     if (this.#settings.streamTTL) return ['MINID', '~', `${Math.floor(Date.now() - (this.#settings.streamTTL as number))}-1`]
     return []
@@ -134,8 +149,7 @@ class RedisPubSub implements PubSub {
       this.#timer = setInterval(() => void this.#beat(), Math.max(100, Math.min(interval, Leases.interval)))
       this.#timer.unref()
     }
-    const reader = createConnection(this.#settings, { name: this.#context.name, blocking: true })
-    await open(reader, this.#settings.redisHost as string)
+    const reader = await this.#open({ blocking: true })
     const consumer = new StreamConsumer(
       {
         topic,
@@ -169,7 +183,7 @@ class RedisPubSub implements PubSub {
     }
   }
 
-  #opened(): Connection {
+  #opened(): RedisClient {
     if (this.#commands === undefined) throw new Error(`pub/sub component ${this.#context.name} is not open`)
     return this.#commands
   }
@@ -181,8 +195,7 @@ class RedisPubSub implements PubSub {
     await Promise.all([...this.#consumers].map((consumer) => consumer[Symbol.asyncDispose]()))
     if (this.#held) await this.#leases?.release().catch(() => undefined)
     this.#commands = undefined
-    await commands.quit().catch(() => undefined)
-    commands.disconnect()
+    await commands.close()
   }
 }
 
