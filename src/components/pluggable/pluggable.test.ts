@@ -12,6 +12,7 @@ import { createLogger } from '../../telemetry/log.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import type { Component, DriverModule } from '../component.ts'
 import { stateDrivers } from '../state/registry.ts'
+import type { PluggablePubSub } from './pubsub.ts'
 import { pluggableDriver } from './registry.ts'
 import { MultiMaxSizeResponse } from './state-messages.ts'
 import { ErrorInfo, serveComponent } from './testing/server.ts'
@@ -99,6 +100,36 @@ test('a subscription outlives its component, which gives again what was not ackn
   await using _second = await serveComponent({ socket, pubsub: broker })
   await both.promise
   assert.deepEqual(seen, ['a', 'b', 'b'])
+})
+
+test('a handler that gathers gets as many messages at once as it asks for', limit, async () => {
+  const socket = newSocket()
+  const answered: string[] = []
+  const subscribe: PubSub['subscribe'] = async (topic, _metadata, handler) => {
+    for (const text of ['a', 'b', 'c', 'd'])
+      void handler({ topic, data: Buffer.from(text), metadata: {} }, AbortSignal.timeout(10_000)).then(
+        () => answered.push(text),
+        () => {},
+      )
+    return { [Symbol.asyncDispose]: async () => {} }
+  }
+  await using _server = await serveComponent({ socket, pubsub: module<PubSub>({ features: [], publish: async () => {}, subscribe }) })
+  await using pubsub = await open<PluggablePubSub>('pubsub', socket)
+  const seen: string[] = []
+  const [three, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const handler: MessageHandler = async (message) => {
+    seen.push(message.data.toString())
+    if (seen.length === 3) three.resolve()
+    await gate.promise
+  }
+  const subscription = await pubsub.subscribe('t', {}, handler, { batch: 3 })
+  await three.promise
+  assert.deepEqual([seen, answered], [['a', 'b', 'c'], []])
+  // The end waits for the three, and leaves the fourth to the component.
+  const ended = subscription[Symbol.asyncDispose]()
+  gate.resolve()
+  await ended
+  assert.deepEqual([seen.length, answered], [3, ['a', 'b', 'c']])
 })
 
 test('an input binding outlives its component; what comes after the end is refused', limit, async () => {

@@ -80,7 +80,13 @@ export class PluggablePubSub implements PubSub {
     return reply.failedEntries.map(({ entryId, error }) => ({ entryId, error: new Error(error) }))
   }
 
-  async subscribe(topic: string, metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
+  /** `batch`: how many messages the handler gathers before it settles one; without it they are handled one after the other. */
+  async subscribe(
+    topic: string,
+    metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    { batch }: { batch?: number | undefined } = {},
+  ): Promise<AsyncDisposable> {
     if (this.#paused) await this.#resume()
     const { log, name } = this.#context
     const stream = new LastingStream({
@@ -88,7 +94,7 @@ export class PluggablePubSub implements PubSub {
       method: `${SERVICE}/PullMessages`,
       title: `topic ${topic} of pub/sub component ${name}`,
       first: messages.PullMessagesRequest.encode({ topic: { name: topic, metadata } }),
-      concurrency: 1,
+      concurrency: Math.max(1, batch ?? 1),
       drainTimeout: this.#drain,
       log,
       async handle(bytes, signal, ending) {
