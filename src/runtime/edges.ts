@@ -170,7 +170,7 @@ export function openEdges(options: EdgesOptions): Edges {
           ...stateMethods(blocks.state),
           ...publishMethods(blocks.pubsub),
           ...secretsMethods(blocks.secrets),
-          ...configurationMethods(blocks.configuration),
+          ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
           ...lockMethods(blocks.lock),
           ...metadataMethods(metadata),
           ...shutdownMethods(options.shutdown),

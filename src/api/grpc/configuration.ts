@@ -1,5 +1,5 @@
 import { type ConfigurationBlock, type ConfigurationItems, shownItem } from '../../blocks/configuration/block.ts'
-import { Code } from '../../errors.ts'
+import { Code, OutriderError } from '../../errors.ts'
 import { frame } from '../../transport/grpc/frames.ts'
 import { bool, type MessageOf, map, mapOf, message, repeated, string } from '../../transport/grpc/message.ts'
 import { type GrpcStream, undecodable } from '../../transport/grpc/server.ts'
@@ -19,19 +19,29 @@ const SubscribeConfigurationResponse = message(`${runtime}SubscribeConfiguration
 const UnsubscribeConfigurationRequest = message(`${runtime}UnsubscribeConfigurationRequest`, { storeName: string(1), id: string(2) })
 const UnsubscribeConfigurationResponse = message(`${runtime}UnsubscribeConfigurationResponse`, { ok: bool(1), message: string(2) })
 
-/** The methods of the configuration building block, in both their versions. */
-export function configurationMethods(block: ConfigurationBlock): GrpcMethods {
+/**
+ * The methods of the configuration building block, in both their versions.
+ * @param onMissing hears of each unsubscription from what is no subscription: that is an answer, but counts as an error
+ */
+export function configurationMethods(block: ConfigurationBlock, onMissing?: (error: OutriderError) => void): GrpcMethods {
   return ['', 'Alpha1'].flatMap(
     (version): GrpcMethods => [
       daprUnary(`GetConfiguration${version}`, GetConfigurationRequest, GetConfigurationResponse, async (given, call) => ({
         items: shown(await block.get(given.storeName, given.keys, given.metadata, call.signal)),
       })),
       [`${DAPR}SubscribeConfiguration${version}`, { kind: 'stream', handle: (stream) => subscribe(block, stream) }],
-      daprUnary(`UnsubscribeConfiguration${version}`, UnsubscribeConfigurationRequest, UnsubscribeConfigurationResponse, async ({ id }) =>
-        (await block.end(id))
-          ? { ok: true }
-          : { message: `failed to unsubscribe to configuration request ${id}: subscription does not exist` },
-      ),
+      daprUnary(`UnsubscribeConfiguration${version}`, UnsubscribeConfigurationRequest, UnsubscribeConfigurationResponse, async ({ id }) => {
+        if (await block.end(id)) return { ok: true }
+        const error = new OutriderError({
+          code: 'ERR_CONFIGURATION_UNSUBSCRIBE',
+          http: 500,
+          grpc: Code.Internal,
+          message: `failed to unsubscribe to configuration request ${id}: subscription does not exist`,
+          hint: 'send the id of the first message of SubscribeConfiguration; it ends with its stream',
+        })
+        onMissing?.(error)
+        return { message: error.message }
+      }),
     ],
   )
 }
