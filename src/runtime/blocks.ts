@@ -9,6 +9,7 @@ import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
+import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
 import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
@@ -85,6 +86,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespace: options.namespace,
     log,
     app,
+    eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
     policies: {
       outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
@@ -135,7 +137,10 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     }),
     configuration: configurationBlock,
     lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
-    conversation: createConversationBlock(manager.set('conversation')),
+    conversation: createConversationBlock({
+      components: manager.set('conversation'),
+      around: around(resiliency, 'Conversation', 'outbound'),
+    }),
     crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),

@@ -3,12 +3,15 @@ import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
+import { conversationMethods } from '../api/grpc/conversation.ts'
+import { cryptoMethods } from '../api/grpc/crypto.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
 import { shutdownMethods } from '../api/grpc/shutdown.ts'
 import { stateMethods } from '../api/grpc/state.ts'
+import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
@@ -175,6 +178,9 @@ export function openEdges(options: EdgesOptions): Edges {
           ...metadataMethods(metadata),
           ...shutdownMethods(options.shutdown),
           ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http' }),
+          ...subscribeMethods(blocks.pubsub, log),
+          ...conversationMethods(blocks.conversation),
+          ...cryptoMethods(blocks.crypto),
         ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,

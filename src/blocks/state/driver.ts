@@ -30,6 +30,8 @@ export interface StateSet {
   etag?: string | undefined
   concurrency?: Concurrency | undefined
   consistency?: Consistency | undefined
+  /** Of the value, where a request names it beside the metadata; outbox events carry it. */
+  contentType?: string | undefined
   metadata: Readonly<Record<string, string>>
 }
 

@@ -1,6 +1,7 @@
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
+import type { Trace } from '../pubsub/cloud-event.ts'
 import type {
   Concurrency,
   Consistency,
@@ -28,6 +29,7 @@ interface WriteOptions {
 export interface SaveItem extends WriteOptions {
   value: Buffer
   json: boolean
+  contentType?: string | undefined
 }
 export type DeleteItem = WriteOptions
 export type TransactionItem = ({ operation: string } & SaveItem) | ({ operation: string } & DeleteItem)
@@ -43,6 +45,7 @@ export type PublishOutbox = (
   store: Named<StateStore>,
   operations: readonly StateOperation[],
   signal?: AbortSignal,
+  trace?: Trace,
 ) => Promise<readonly StateOperation[]>
 
 export interface StateBlockOptions {
@@ -75,12 +78,13 @@ export interface StateBlock {
     request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> },
     signal?: AbortSignal,
   ): Promise<BulkGetItem[]>
-  /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. */
+  /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. `trace`: for outbox events. */
   transact(
     store: string,
     operations: readonly TransactionItem[],
     metadata: Readonly<Record<string, string>>,
     signal?: AbortSignal,
+    trace?: Trace,
   ): Promise<void>
   /** `query` is the JSON text; keys come back as the apps gave them. */
   query(store: string, query: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
@@ -139,6 +143,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
     ...written(store, item),
     value: item.value,
     json: item.json,
+    ...(item.contentType !== undefined && { contentType: item.contentType }),
   })
   const toDelete = (store: Named<StateStore>, item: DeleteItem): StateDelete => ({
     kind: 'delete',
@@ -261,7 +266,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         : items
     },
 
-    async transact(name, items, metadata, signal) {
+    async transact(name, items, metadata, signal, trace) {
       const store = find(name)
       const { transact } = store.component
       if (!transact) throw errors.notTransactional(name)
@@ -273,7 +278,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       })
       if (operations.length === 0) return
       if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic)
-        operations = await options.publishOutbox(store, operations, signal)
+        operations = await options.publishOutbox(store, operations, signal, trace)
       const sealed = operations.map((operation) => encrypt(store, operation))
       try {
         for (const operation of sealed) checkOptions(operation)

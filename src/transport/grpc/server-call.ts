@@ -158,8 +158,9 @@ export class GrpcServerCall implements GrpcStream {
     stream.once('wantTrailers', () => {
       const trailers = statusTrailers(this.#status)
       stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-      // A client that is still sending would keep the stream open although we are done with it.
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+      // A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
+      // overtakes the trailers that are not written yet.
+      if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.close(constants.NGHTTP2_NO_ERROR))
     })
   }
 

@@ -2,6 +2,7 @@ import { overHttp } from '../../../blocks/state/errors.ts'
 import type { BulkGetItem, SaveItem, StateBlock } from '../../../blocks/state/state.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
 import { type Call, type Handler, noContent, type Reply, type Route } from '../route.ts'
+import { traceOf } from './publish.ts'
 import { readBulkGet, readSaves, readTransaction } from './state-body.ts'
 
 const WRITE = ['POST', 'PUT'] as const
@@ -112,7 +113,7 @@ async function transact(block: StateBlock, call: Call, store: string): Promise<R
   const request = refusing('failed deserializing HTTP body: ', readTransaction, await text(call))
   const own = call.metadata()
   for (const operation of request.operations) operation.metadata = { ...operation.metadata, ...own }
-  await block.transact(store, request.operations, { ...request.metadata, ...own }, call.signal)
+  await block.transact(store, request.operations, { ...request.metadata, ...own }, call.signal, traceOf(call))
   return noContent
 }
 
