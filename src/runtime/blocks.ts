@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
 import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
+import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
@@ -105,7 +106,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   })
   const bindings = createBindingsBlock({
     components: manager.set('bindings'),
-    app,
+    app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
     around: around(resiliency, 'Binding', 'outbound'),

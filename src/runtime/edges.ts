@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { bindingMethods } from '../api/grpc/bindings.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
 import { conversationMethods } from '../api/grpc/conversation.ts'
 import { cryptoMethods } from '../api/grpc/crypto.ts'
@@ -182,6 +183,7 @@ export function openEdges(options: EdgesOptions): Edges {
           ...subscribeMethods(blocks.pubsub, log),
           ...conversationMethods(blocks.conversation),
           ...cryptoMethods(blocks.crypto),
+          ...bindingMethods(blocks.bindings),
         ],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,

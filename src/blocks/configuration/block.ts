@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AppChannel } from '../../app/channel.ts'
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explaining, type Named } from '../../components/sets.ts'
 import { Code, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { type Around, once } from '../around.ts'
@@ -49,7 +49,7 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
   const active = new Map<string, { store: string; end: () => Promise<void> }>()
   let opening = 0
 
-  const find = (store: string): Named<ConfigurationStore> => {
+  const find = explaining(options.stores, (store: string): Named<ConfigurationStore> => {
     if (options.stores.size === 0) {
       throw refusal(
         'ERR_CONFIGURATION_STORE_NOT_CONFIGURED',
@@ -68,7 +68,7 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       `configuration store ${store} not found`,
       `configuration stores loaded: ${[...options.stores.keys()].join(', ')}`,
     )
-  }
+  })
 
   const toApp =
     (app: AppChannel, store: string): UpdateHandler =>

@@ -1,5 +1,7 @@
 import type { Component } from '../../components/component.ts'
 
+export type { Filter, StateQuery } from './query.ts'
+
 export type StateFeature = 'ETAG' | 'TRANSACTIONAL' | 'QUERY_API' | 'TTL' | 'DELETE_WITH_PREFIX' | 'PARTITION_KEY' | 'KEYS_LIKE'
 export type Concurrency = 'first-write' | 'last-write'
 export type Consistency = 'strong' | 'eventual'
@@ -77,5 +79,7 @@ export interface StateStore extends Component {
   bulkDelete?(items: readonly StateDelete[], signal?: AbortSignal): Promise<void>
   /** All or nothing (feature TRANSACTIONAL). */
   transact?(operations: readonly StateOperation[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<void>
+  /** Operations that one transaction may have; undefined: any number. */
+  maxTransactionSize?(): Promise<number | undefined>
   query?(query: unknown, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
 }

@@ -83,7 +83,23 @@ export function notQueryable(name: string): OutriderError {
   })
 }
 
+/** The store takes fewer operations at once. */
+export function tooManyOperations(name: string, count: number, most: number): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_TOO_MANY_TRANSACTIONS',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: `the transaction contains ${count} operations, which is more than what the state store supports: ${most}`,
+    hint: `send at most ${most} operations in one transaction to this store`,
+    details: [
+      store(name),
+      errorInfo('DAPR_STATE_TOO_MANY_TRANSACTIONS', { currentOpsTransaction: String(count), maxOpsPerTransaction: String(most) }),
+    ],
+  })
+}
+
 export function queryFailed(name: string, cause: unknown): OutriderError {
+  if (cause instanceof OutriderError) return cause
   return new OutriderError({
     code: 'ERR_STATE_QUERY',
     http: 500,
@@ -170,11 +186,24 @@ export function etagText(cause: unknown): string {
   return cause.message ? `${ETAG_WORDS[cause.kind]}: ${cause.message}` : ETAG_WORDS[cause.kind]
 }
 
+/** An error that a store made for the app: over gRPC it goes as it is, over HTTP in the words of the operation. */
+class StoreAnswer extends OutriderError {
+  readonly overHttp: OutriderError
+  constructor(answer: OutriderError, code: string, prefix: string) {
+    const { http, grpc, message, hint, details, retryable } = answer
+    const common = { http, grpc, retryable, cause: answer, ...(hint === undefined ? {} : { hint }) }
+    super({ ...common, code: answer.code, message, details: [...details] })
+    const name = Object.entries(Code).find(([, value]) => value === grpc)?.[0]
+    this.overHttp = new OutriderError({ ...common, code, message: `${prefix}api error: code = ${name} desc = ${message}` })
+  }
+}
+
 /**
  * What went wrong with one item or with several. An invalid ETag outweighs a mismatch. When nothing but ETags is wrong with
  * items of a list, Dapr says so once more in front; which keys it was stands in the hint.
  */
 function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean, list = false): OutriderError {
+  if (causes.length === 1 && causes[0] instanceof OutriderError) return new StoreAnswer(causes[0], code, prefix)
   const all = causes.map(etagText).join('\n')
   const kinds = etags ? causes.map((cause) => (cause instanceof EtagError ? cause.kind : undefined)) : []
   const kind = kinds.includes('invalid') ? 'invalid' : 'mismatch'
@@ -215,6 +244,7 @@ function failedKeys(causes: readonly unknown[]): string {
  */
 export function overHttp(thrown: unknown, appId: string, operation?: 'query' | 'transaction'): OutriderError {
   const error = OutriderError.from(thrown)
+  if (error instanceof StoreAnswer) return error.overHttp
   const reason = error.details.at(-1)?.reason
   const change = (options: { message?: string; details: ErrorDetail[] }) =>
     new OutriderError({

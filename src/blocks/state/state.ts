@@ -1,4 +1,4 @@
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import type { Trace } from '../pubsub/cloud-event.ts'
@@ -116,7 +116,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
   const find = (name: string): Named<StateStore> => {
     const store = stores.get(name)
     if (store) return store
-    throw stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys())
+    throw explained(stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys()), stores, name)
   }
 
   const storedKey = (store: Named<StateStore>, key: string): string => {
@@ -278,6 +278,8 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
+      const most = await store.component.maxTransactionSize?.()
+      if (most !== undefined && operations.length > most) throw errors.tooManyOperations(name, operations.length, most)
       if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic)
         operations = await options.publishOutbox(store, operations, signal, trace)
       const sealed = operations.map((operation) => encrypt(store, operation))

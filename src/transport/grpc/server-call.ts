@@ -186,8 +186,9 @@ export class GrpcServerCall implements GrpcStream {
     this.#status = status
     this.#ended?.(this, status)
     if (!stream.destroyed) {
-      if (!stream.headersSent && status) {
-        stream.respond({ ...RESPONSE, ...this.#extra, ...this.#trailers, ...statusTrailers(status) }, { endStream: true })
+      // In a reply of trailers only, clients take headers for trailers.
+      if (!stream.headersSent && status && !this.#extra) {
+        stream.respond({ ...RESPONSE, ...this.#trailers, ...statusTrailers(status) }, { endStream: true })
         if (!stream.readableEnded) stream.resume()
       } else {
         this.#respond()
