@@ -1,8 +1,8 @@
 import { type ConfigurationBlock, type ConfigurationItems, shownItem } from '../../blocks/configuration/block.ts'
 import { Code, OutriderError } from '../../errors.ts'
 import { frame } from '../../transport/grpc/frames.ts'
-import { bool, type MessageOf, map, mapOf, message, repeated, string } from '../../transport/grpc/message.ts'
-import { type GrpcStream, undecodable } from '../../transport/grpc/server.ts'
+import { bool, map, mapOf, message, repeated, string } from '../../transport/grpc/message.ts'
+import { decodeRequest, type GrpcStream } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { DAPR, daprUnary, type GrpcMethods } from './method.ts'
 
@@ -59,20 +59,15 @@ function subscribe(block: ConfigurationBlock, stream: GrpcStream): void {
   stream.onMessage = (bytes) => {
     if (asked) return stream.fail(new GrpcStatus(Code.Internal, 'grpc: received more than one message for a request without a stream'))
     asked = true
-    let given: MessageOf<typeof SubscribeConfigurationRequest>
-    try {
-      given = SubscribeConfigurationRequest.decode(bytes)
-    } catch (error) {
-      return stream.fail(undecodable(error))
-    }
-    serve(block, stream, given).catch((error: unknown) => stream.fail(error))
+    serve(block, stream, bytes).catch((error: unknown) => stream.fail(error))
   }
   stream.onEnd = () => {
     if (!asked) stream.fail(new GrpcStatus(Code.Internal, 'grpc: no message received'))
   }
 }
 
-async function serve(block: ConfigurationBlock, stream: GrpcStream, given: MessageOf<typeof SubscribeConfigurationRequest>): Promise<void> {
+async function serve(block: ConfigurationBlock, stream: GrpcStream, request: Buffer): Promise<void> {
+  const given = decodeRequest(SubscribeConfigurationRequest.decode, request)
   const told = Promise.withResolvers<void>()
   const over = Promise.withResolvers<void>()
   let id: string | undefined

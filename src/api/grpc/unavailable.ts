@@ -6,6 +6,7 @@ import {
   bytes,
   int32,
   int64,
+  type MessageOf,
   type MessageType,
   map,
   message,
@@ -15,7 +16,7 @@ import {
   string,
   uint32,
 } from '../../transport/grpc/message.ts'
-import { type GrpcMethod, type GrpcStream, unary, undecodable } from '../../transport/grpc/server.ts'
+import { decodeRequest, type GrpcMethod, type GrpcStream, unary } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
 
@@ -157,14 +158,13 @@ function subscribeActorEvents(stream: GrpcStream, httpApp: boolean, stopping: Ab
   stream.onMessage = (bytes) => {
     if (registered) return
     registered = true
+    let given: MessageOf<typeof SubscribeActorEventsRequest>
     try {
-      if (SubscribeActorEventsRequest.decode(bytes).initialRequest) {
-        stream.write(frame(SubscribeActorEventsResponse.encode({ initialResponse: {} })))
-        return
-      }
+      given = decodeRequest(SubscribeActorEventsRequest.decode, bytes)
     } catch (error) {
-      return stream.fail(undecodable(error))
+      return stream.fail(error)
     }
+    if (given.initialRequest) return void stream.write(frame(SubscribeActorEventsResponse.encode({ initialResponse: {} })))
     stream.fail(
       new OutriderError({
         code: 'ERROR',

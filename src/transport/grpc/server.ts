@@ -81,22 +81,21 @@ export function unary<Request, Response>(
   return {
     kind: 'unary',
     handle(message, call) {
-      let request: Request
-      try {
-        request = decode(message)
-      } catch (error) {
-        throw undecodable(error)
-      }
-      const response = handle(request, call)
+      const response = handle(decodeRequest(decode, message), call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
   }
 }
 
-/** What a request that is no such message is refused with: Go's words for whatever is wrong in it. */
-export function undecodable(cause: unknown): GrpcStatus {
-  // The space after `proto:` is a no-break one: Go's protobuf picks either by build, and daprd 1.18.3 has this.
-  return new GrpcStatus(Code.Internal, 'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data', { cause })
+/** A request's message, or GrpcStatus in Go's words for whatever is wrong in it. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (cause) {
+    // The space after `proto:` is a no-break one: Go's protobuf picks either by build, and daprd 1.18.3 has this.
+    const text = 'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data'
+    throw new GrpcStatus(Code.Internal, text, { cause })
+  }
 }
 
 /** A gRPC server on node:http2 without TLS: our own thin codec, because it must pass on methods it does not know. */
