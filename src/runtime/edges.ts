@@ -122,6 +122,7 @@ export function openEdges(options: EdgesOptions): Edges {
         }
       : undefined,
   })
+  const stopping = new AbortController()
   let grpc: GrpcApi | undefined
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
@@ -174,11 +175,11 @@ export function openEdges(options: EdgesOptions): Edges {
           ...stateMethods(blocks.state),
           ...publishMethods(blocks.pubsub),
           ...secretsMethods(blocks.secrets),
-          ...configurationMethods(blocks.configuration),
+          ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
           ...lockMethods(blocks.lock),
           ...metadataMethods(metadata),
           ...shutdownMethods(options.shutdown),
-          ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http' }),
+          ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http', stopping: stopping.signal }),
           ...subscribeMethods(blocks.pubsub, log),
           ...conversationMethods(blocks.conversation),
           ...cryptoMethods(blocks.crypto),
@@ -227,6 +228,7 @@ export function openEdges(options: EdgesOptions): Edges {
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
     async close(grace) {
+      stopping.abort()
       await registration?.[Symbol.asyncDispose]()
       await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
       metricsServer.closeAllConnections()

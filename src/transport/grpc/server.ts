@@ -89,25 +89,20 @@ export function unary<Request, Response>(
   return {
     kind: 'unary',
     handle(message, call) {
-      let request: Request
-      try {
-        request = decode(message)
-      } catch (error) {
-        throw undecodable(error)
-      }
-      const response = handle(request, call)
+      const response = handle(decodeRequest(decode, message), call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
   }
 }
 
-/** What a request that is no such message is refused with: Go's words for what is wrong in it. */
-export function undecodable(cause: unknown): GrpcStatus {
-  return new GrpcStatus(
-    Code.Internal,
-    `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`,
-    { cause },
-  )
+/** A request's message, or GrpcStatus in Go's words for what is wrong in it. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (cause) {
+    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
+    throw new GrpcStatus(Code.Internal, text, { cause })
+  }
 }
 
 /**
