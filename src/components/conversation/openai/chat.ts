@@ -30,7 +30,7 @@ export function chatBody(model: string, request: ConversationRequest, dialect: D
     messages: request.messages.map((message) => messageBody(message, dialect)),
     ...(temperature > 0 && { temperature }),
     ...(dialect.maxTokens && { max_tokens: dialect.maxTokens }),
-    ...(tools.length > 0 && { tools: tools.map(toolBody), tool_choice: choiceBody(toolChoice) }),
+    ...(tools.length > 0 && { tools: tools.map(toolBody), ...(toolChoice !== '' && { tool_choice: choiceBody(toolChoice) }) }),
     ...(typeof responseFormat?.type === 'string' && { response_format: formatBody(responseFormat, dialect) }),
     // The protocol knows one time besides its default of minutes; less than that is never rounded up to it.
     ...(dialect.extensions && (promptCacheRetention ?? 0) >= DAY && { prompt_cache_retention: '24h' }),

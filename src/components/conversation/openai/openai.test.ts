@@ -271,7 +271,7 @@ test('a caller who leaves ends the request', async () => {
     const asked = once(silent, 'request')
     const answer = llm.converse(question(), caller.signal)
     const [request] = await asked
-    const gone = once(request, 'close')
+    const gone = new Promise((resolve) => request.once('error', resolve))
     caller.abort(new Error('left'))
     await assert.rejects(answer, /left/)
     await gone

@@ -1,4 +1,4 @@
-import Pool from 'undici/lib/dispatcher/pool.js'
+import { Pool } from 'undici'
 import { readError } from './chat.ts'
 
 export interface ServiceOptions {
