@@ -20,6 +20,8 @@ export interface Dialect {
   maxTokens: number | undefined
 }
 
+/** Models that refuse any temperature but their own; Dapr leaves it out for them too. */
+const OWN_TEMPERATURE = /^(?:o\d(?:-|$)|gpt-5)/
 const DAY = 24 * 60 * 60 * 1000
 
 /** A request's body. Throws an Error for a message that the protocol cannot carry. */
@@ -28,7 +30,7 @@ export function chatBody(model: string, request: ConversationRequest, dialect: D
   return {
     model,
     messages: request.messages.map((message) => messageBody(message, dialect)),
-    ...(temperature > 0 && { temperature }),
+    ...(temperature > 0 && !OWN_TEMPERATURE.test(model) && { temperature }),
     ...(dialect.maxTokens && { max_tokens: dialect.maxTokens }),
     ...(tools.length > 0 && { tools: tools.map(toolBody), ...(toolChoice !== '' && { tool_choice: choiceBody(toolChoice) }) }),
     ...(typeof responseFormat?.type === 'string' && { response_format: formatBody(responseFormat, dialect) }),

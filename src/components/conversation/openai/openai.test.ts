@@ -117,6 +117,20 @@ test('all settings of a request are sent in the words of the protocol', async ()
   assert.equal(server.requests[1]?.body.prompt_cache_retention, undefined, 'an hour is not stretched to a day')
 })
 
+test('models that have their own temperature are not sent another', async () => {
+  for (const [model, temperature] of [
+    ['gpt-5-nano', undefined],
+    ['o3', undefined],
+    ['o1-mini', undefined],
+    ['gpt-4.1', 0.5],
+    ['o3x', 0.5],
+  ] as const) {
+    await using llm = open(openai, { model })
+    await llm.converse(question({ temperature: 0.5 }))
+    assert.equal(server.requests.at(-1)?.body.temperature, temperature, model)
+  }
+})
+
 test('choices, parts, counts and refusals are read', async () => {
   await using llm = open(openai)
   const usage = {
@@ -180,7 +194,7 @@ test('an answer without what was required is an error', async () => {
 })
 
 test('the same question is asked once while its answer lasts', async () => {
-  await using llm = open(openai, { cacheTTL: '1h' })
+  await using llm = open(openai, { cacheTTL: '1h', model: 'm' })
   const first = await llm.converse(question())
   assert.deepEqual(await llm.converse(question()), first)
   assert.equal(server.requests.length, 1)
