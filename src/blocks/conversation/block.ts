@@ -1,4 +1,4 @@
-import type { ComponentSet } from '../../components/sets.ts'
+import { type ComponentSet, explained } from '../../components/sets.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import type { ConversationComponent, ConversationMessage, ConversationRequest, ConversationResult, ConversationTool } from './driver.ts'
@@ -39,13 +39,14 @@ export function createConversationBlock(options: ConversationOptions): Conversat
     async converse(name, request, signal) {
       const found = options.components.get(name)
       if (!found) {
-        throw new OutriderError({
+        const error = new OutriderError({
           code: 'ERR_CONVERSATION_NOT_FOUND',
           http: 400,
           grpc: Code.InvalidArgument,
           message: `failed finding conversation component ${name}`,
           hint: `Add a component of a conversation.* type; loaded: ${[...options.components.keys()].join(', ') || 'none'}.`,
         })
+        throw explained(error, options.components, name)
       }
       if (request.inputs.length === 0) {
         throw new OutriderError({

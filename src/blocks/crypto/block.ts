@@ -1,4 +1,4 @@
-import type { ComponentSet } from '../../components/sets.ts'
+import { type ComponentSet, explaining } from '../../components/sets.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import { decryptDocument, encryptDocument, SegmentError } from './document.ts'
@@ -41,7 +41,7 @@ const ALIASES: Readonly<Record<string, WrapAlgorithm>> = { AES: 'A256KW', RSA: '
 export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
   const around = options.around ?? once
 
-  const find = (provider: string): CryptoProvider => {
+  const find = explaining(options.components, (provider: string): CryptoProvider => {
     if (options.components.size === 0) {
       throw new OutriderError({
         code: 'ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED',
@@ -61,7 +61,7 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
       message: `crypto provider ${provider} not found`,
       hint: `crypto providers loaded: ${[...options.components.keys()].join(', ')}`,
     })
-  }
+  })
 
   return {
     require: (provider) => void find(provider),
