@@ -8,6 +8,7 @@ import type { StateStore } from '../blocks/state/driver.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
+import { Resiliency } from '../policy/resiliency.ts'
 import { loadConfiguration } from '../resources/configuration.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
@@ -91,7 +92,18 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const blocks = await createBlocks({ flags, log, manager, configuration, app, namespace, secretProperties, namespaced })
+    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log })
+    const blocks = await createBlocks({
+      flags,
+      log,
+      manager,
+      configuration,
+      app,
+      namespace,
+      secretProperties,
+      namespaced,
+      resiliency,
+    })
     this.#blocks = blocks
     const metrics = new Metrics()
     const health = {

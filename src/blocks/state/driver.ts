@@ -32,6 +32,8 @@ export interface StateSet {
   etag?: string | undefined
   concurrency?: Concurrency | undefined
   consistency?: Consistency | undefined
+  /** Of the value, where a request names it beside the metadata; outbox events carry it. */
+  contentType?: string | undefined
   metadata: Readonly<Record<string, string>>
 }
 
@@ -56,6 +58,8 @@ export interface StateQueryResult {
 export class EtagError extends Error {
   override readonly name = 'EtagError'
   readonly kind: 'mismatch' | 'invalid'
+  /** Trying the same again cannot help: no retry policy does. */
+  readonly permanent = true
   constructor(kind: 'mismatch' | 'invalid', message: string) {
     super(message)
     this.kind = kind

@@ -285,6 +285,10 @@ class Call implements GrpcClientStream {
           this.cancel(GrpcStatus.from(error))
         }
       })
+      // The server has said all and does not read on; without this our open half would keep the call.
+      stream.once('end', () => {
+        if (this.#trailers && !stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+      })
       stream.on('error', (error) => {
         if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)
       })
