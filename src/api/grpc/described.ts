@@ -1,4 +1,5 @@
 import { bool, bytes, enumeration, int32, map, message, nested, repeated, string } from '../../transport/grpc/message.ts'
+import { StateItem } from './state-messages.ts'
 
 /**
  * Tables of the messages whose codecs are written by hand (messages.ts, metadata-message.ts): server reflection describes
@@ -12,10 +13,6 @@ const Consistency = {
   fullName: common('StateOptions.StateConsistency'),
   values: { 0: 'CONSISTENCY_UNSPECIFIED', 1: 'CONSISTENCY_EVENTUAL', 2: 'CONSISTENCY_STRONG' },
 }
-const Concurrency = {
-  fullName: common('StateOptions.StateConcurrency'),
-  values: { 0: 'CONCURRENCY_UNSPECIFIED', 1: 'CONCURRENCY_FIRST_WRITE', 2: 'CONCURRENCY_LAST_WRITE' },
-}
 const ActorRuntimeStatus = {
   fullName: runtime('ActorRuntime.ActorRuntimeStatus'),
   values: { 0: 'INITIALIZING', 1: 'DISABLED', 2: 'RUNNING' },
@@ -24,17 +21,6 @@ const SubscriptionType = {
   fullName: runtime('PubsubSubscriptionType'),
   values: { 0: 'UNKNOWN', 1: 'DECLARATIVE', 2: 'PROGRAMMATIC', 3: 'STREAMING' },
 }
-
-const StateItem = message(common('StateItem'), {
-  key: string(1),
-  value: bytes(2),
-  etag: nested(3, message(common('Etag'), { value: string(1) })),
-  metadata: map(4),
-  options: nested(
-    5,
-    message(common('StateOptions'), { concurrency: enumeration(1, Concurrency), consistency: enumeration(2, Consistency) }),
-  ),
-})
 
 message(runtime('GetStateRequest'), {
   storeName: string(1),

@@ -163,7 +163,7 @@ const ANSWERS: [name: string, headers: OutgoingHttpHeaders, body: Buffer | undef
     frame(Buffer.from([0x0a, 0x50, 1])),
     200,
     Code.Internal,
-    'grpc: error unmarshalling request: proto: cannot parse invalid wire-format data',
+    'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data',
   ],
   [
     'field number 0',
@@ -171,7 +171,7 @@ const ANSWERS: [name: string, headers: OutgoingHttpHeaders, body: Buffer | undef
     frame(Buffer.from([0, 1])),
     200,
     Code.Internal,
-    'grpc: error unmarshalling request: proto: cannot parse invalid wire-format data',
+    'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data',
   ],
   [
     'bytes that are no UTF-8',

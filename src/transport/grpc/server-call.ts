@@ -268,6 +268,7 @@ export class GrpcServerCall implements GrpcStream {
     const stream = this.#stream
     this.#session.answered = true
     this.#status = status
+    this.#context.options.ended?.(this, status)
     if (!stream.destroyed && !stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
@@ -304,7 +305,10 @@ export class GrpcServerCall implements GrpcStream {
   streamClosed(): void {
     this.#session.left()
     // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
-    if (!this.#over) this.#close(new GrpcStatus(Code.Canceled, 'context canceled'))
+    if (this.#over) return
+    const left = new GrpcStatus(Code.Canceled, 'context canceled')
+    this.#context.options.ended?.(this, left)
+    this.#close(left)
   }
 
   #close(reason: GrpcStatus | undefined): void {

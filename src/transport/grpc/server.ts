@@ -64,6 +64,8 @@ export interface GrpcServerOptions {
   unknown?: (path: string, headers: IncomingHttpHeaders) => GrpcMethod | undefined
   /** Looks at a call before its method runs; throws to refuse it. */
   admit?: (path: string, headers: IncomingHttpHeaders) => void
+  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. */
+  ended?: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
   /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
   /** Bytes of metadata. Default 64 KiB. */
@@ -88,19 +90,6 @@ export interface GrpcServer {
   close(grace: number): Promise<void>
 }
 
-/** Decodes a request; throws what grpc-go answers when it cannot. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (error) {
-    throw new GrpcStatus(
-      Code.Internal,
-      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
-      { cause: error },
-    )
-  }
-}
-
 /** A method whose messages are decoded and encoded by functions. */
 export function unary<Request, Response>(
   decode: (message: Buffer) => Request,
@@ -113,6 +102,16 @@ export function unary<Request, Response>(
       const response = handle(decodeRequest(decode, message), call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
+  }
+}
+
+/** A request's message, or GrpcStatus in Go's words for what is wrong in it. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (cause) {
+    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
+    throw new GrpcStatus(Code.Internal, text, { cause })
   }
 }
 

@@ -136,6 +136,13 @@ export function resetToGrpc(error: number): Code {
   }
 }
 
+const HTTP: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
+
+/** The HTTP status that says the same as a gRPC code, as grpc-gateway and Dapr have it. */
+export function grpcToHttp(code: Code): number {
+  return HTTP[code] ?? 500
+}
+
 export function writeAny(writer: ProtoWriter, field: number, any: Any): void {
   const mark = writer.begin(field)
   writer.string(1, any.typeUrl)
@@ -186,6 +193,14 @@ function encodeDetail(detail: ErrorDetail): Any[] {
         const mark = writer.begin(1)
         writer.string(1, violation.field ?? '')
         writer.string(2, violation.description ?? '')
+        writer.end(mark)
+      }
+      break
+    case `${TYPES}Help`:
+      for (const link of (detail.links ?? []) as { description?: string; url?: string }[]) {
+        const mark = writer.begin(1)
+        writer.string(1, link.description ?? '')
+        writer.string(2, link.url ?? '')
         writer.end(mark)
       }
       break

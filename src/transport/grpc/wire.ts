@@ -139,7 +139,7 @@ export class WireError extends Error {
   override readonly name: string = 'WireError'
   /** What Go's protobuf says of it, as clients of daprd read it. */
   get goText(): string {
-    return 'proto: cannot parse invalid wire-format data'
+    return 'proto:\u00a0cannot parse invalid wire-format data'
   }
 }
 

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../../blocks/pubsub/driver.ts'
+import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import type { Argument, RedisClient } from '../../redis/client.ts'
 import { redisFields } from '../../redis/fields.ts'
 import { openRedis } from '../../redis/open.ts'
+import { handlersFor } from '../running.ts'
 import { consumerName, Leases } from './leases.ts'
 import { StreamConsumer } from './stream-consumer.ts'
 
@@ -33,8 +34,22 @@ const metadata: readonly MetadataField[] = [
     description:
       'Time between two looks for such messages, and the longest wait before a rejected message comes again; 0 never looks. A bare number is milliseconds.',
   },
-  { name: 'queueDepth', kind: 'int', default: '100', min: 1, description: 'Messages that one topic may hold in memory.' },
-  { name: 'concurrency', kind: 'int', default: '10', min: 1, max: 10_000, description: 'Handlers that may run at once per topic.' },
+  {
+    name: 'queueDepth',
+    kind: 'int',
+    default: '100',
+    min: 1,
+    description: 'Messages that one topic may hold in memory; at least as many as it has handlers.',
+  },
+  {
+    name: 'concurrency',
+    kind: 'int',
+    default: '10',
+    min: 1,
+    max: 10_000,
+    description:
+      'Handlers that may run at once per topic; those of a bulk subscription are at least twice its maxMessagesCount, unless this is 1.',
+  },
   {
     name: 'maxLenApprox',
     kind: 'int',
@@ -139,7 +154,13 @@ class RedisPubSub implements PubSub {
     return []
   }
 
-  async subscribe(topic: string, _metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
+  async subscribe(
+    topic: string,
+    _metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    { batch }: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
+    const handlers = handlersFor(this.#settings.concurrency as number, batch)
     const commands = this.#opened()
     const leases = this.#leases as Leases
     if (!this.#held) {
@@ -155,8 +176,8 @@ class RedisPubSub implements PubSub {
         topic,
         group: this.#group,
         name: `${this.#name}#${++this.#subscriptions}`,
-        concurrency: this.#settings.concurrency as number,
-        queueDepth: this.#settings.queueDepth as number,
+        concurrency: handlers,
+        queueDepth: Math.max(this.#settings.queueDepth as number, handlers),
         processingTimeout: this.#settings.processingTimeout as number,
         redeliverInterval: this.#settings.redeliverInterval as number,
         drainTimeout: this.#settings.drainTimeout as number,
@@ -171,7 +192,17 @@ class RedisPubSub implements PubSub {
       throw error
     }
     this.#consumers.add(consumer)
-    return consumer
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await consumer[Symbol.asyncDispose]()
+        // What it left is for the others of the topic, and not only at their next look.
+        for (const other of this.#consumers) if (other.topic === topic) await this.#recover(other)
+      },
+    }
+  }
+
+  async #recover(consumer: StreamConsumer): Promise<void> {
+    await consumer.recover().catch((error: unknown) => this.#context.log.warn(`${this.#context.name}: ${messageOf(error)}`))
   }
 
   async #beat(): Promise<void> {

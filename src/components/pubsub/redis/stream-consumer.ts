@@ -73,6 +73,10 @@ export class StreamConsumer implements AsyncDisposable {
     this.#acknowledger = new Acknowledger(parts.commands, settings.topic, settings.group, parts.log)
   }
 
+  get topic(): string {
+    return this.#settings.topic
+  }
+
   /** Makes the group, takes over from consumers that are gone, starts reading. */
   async start(): Promise<void> {
     await this.#createGroup()
