@@ -117,16 +117,19 @@ class Catalogue {
       const list = services.get(service) ?? []
       services.set(service, list)
       const { types } = method
+      // What answers "unimplemented" or "unavailable" needs no message, and nobody has made a table: it is not described.
       const guess = (what: 'Request' | 'Response') => {
         const [, base = name, stage = ''] = /^(.*?)((?:Alpha|Beta)\d+)?$/.exec(name) ?? []
         const names = [`${name}${what}`, `${base}${what}${stage}`, `${base}${what}`].map((one) => `${packageOf(service)}.${one}`)
-        return names.find((one) => knownMessages().has(one)) ?? EMPTY
+        return names.find((one) => knownMessages().has(one))
       }
       const streams = method.kind === 'stream'
+      const request = types?.request.fullName ?? guess('Request')
+      if (request === undefined) continue
       list.push({
         name,
-        request: types?.request.fullName ?? guess('Request'),
-        response: types?.response.fullName ?? guess('Response'),
+        request,
+        response: types?.response.fullName ?? guess('Response') ?? EMPTY,
         clientStreams: types ? types.clientStreams === true : streams && !name.startsWith('SubscribeConfiguration'),
         serverStreams: types ? types.serverStreams === true : streams,
       })
