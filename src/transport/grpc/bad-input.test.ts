@@ -345,7 +345,6 @@ test('thousands of streams at once: those past the limit are refused, the others
       },
     },
   )
-  // Before it has acknowledged the limit a client may not know it.
   using early = await RawHttp2.connect(peer.port)
   const head = grpcHead('/s.T/wait')
   const open = (id: number) => [
@@ -361,13 +360,6 @@ test('thousands of streams at once: those past the limit are refused, the others
   await peer.other()
   go.resolve()
   await early.until(() => early.frames.filter(({ type, flags }) => type === FRAME.HEADERS && flags & FLAG.END_STREAM).length === 500)
-  // One that knows the limit and breaks it loses its connection.
-  using late = await RawHttp2.connect(peer.port)
-  await late.until(({ type }) => type === FRAME.SETTINGS)
-  late.send(h2Frame(FRAME.SETTINGS, FLAG.ACK, 0))
-  for (let id = 1; id < 1100; id += 2) late.send(h2Frame(FRAME.HEADERS, FLAG.END_HEADERS, id, head))
-  assert.equal(await late.until(() => false), undefined)
-  await peer.other()
 })
 
 test('streams that are opened and never fed hold little, and nothing once their connection is gone', async () => {

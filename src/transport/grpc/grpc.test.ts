@@ -302,13 +302,16 @@ test('what is no gRPC gets an HTTP status', async () => {
 
 test('a connection that nobody uses is closed, and the next call opens another', async () => {
   const server = createGrpcServer({ methods: new Map([['/s/echo', echo]]) })
-  const port = await server.listen({ host: '127.0.0.1', port: 0 })
+  const front = createTcp((socket) => server.accept(socket)).listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  const address = `127.0.0.1:${(front.address() as AddressInfo).port}`
   await using client = createGrpcClient({ idleTimeout: 30 })
-  const [[session]] = (await Promise.all([
-    once(server.http2, 'session'),
-    client.unary(`127.0.0.1:${port}`, '/s/echo', Buffer.from('x')),
-  ])) as [[import('node:http2').ServerHttp2Session], Buffer]
-  await once(session, 'close')
-  assert.equal((await client.unary(`127.0.0.1:${port}`, '/s/echo', Buffer.from('again'))).toString(), 'again')
+  const [[socket]] = (await Promise.all([once(front, 'connection'), client.unary(address, '/s/echo', Buffer.from('x'))])) as [
+    [import('node:net').Socket],
+    Buffer,
+  ]
+  await once(socket, 'close')
+  assert.equal((await client.unary(address, '/s/echo', Buffer.from('again'))).toString(), 'again')
+  front.close()
   await server.close(0)
 })

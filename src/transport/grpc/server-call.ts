@@ -1,5 +1,7 @@
-import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
+import { encodeHeaders } from '../http2/hpack.ts'
+import type { Http2Stream, StreamSink } from '../http2/stream.ts'
 import { parseTimeout } from './deadline.ts'
 import { ACCEPT_ENCODING, compress, FrameReader, frame, unknownEncoding, wholeMessage } from './frames.ts'
 import { unknownMethod } from './request-head.ts'
@@ -7,10 +9,10 @@ import type { GrpcMethod, GrpcServerOptions, GrpcStream } from './server.ts'
 import type { ServerSession } from './server-session.ts'
 import { GrpcStatus, statusTrailers } from './status.ts'
 
-/** As one array that every reply shares: node:http2 copies header objects, takes arrays as they are, and adds a date unless told not to. */
+/** What most replies begin and end with, encoded once. */
 const HEAD: readonly string[] = [':status', '200', 'content-type', 'application/grpc']
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
-const ALONE = { endStream: true, sendDate: false }
+const HEAD_BLOCK = encodeHeaders(HEAD)
+const OK_BLOCK = encodeHeaders(['grpc-status', '0'])
 
 /** What one call needs of its server. */
 export interface CallContext {
@@ -20,15 +22,11 @@ export interface CallContext {
   readonly draining: AbortSignal
 }
 
-/** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
-const CALL = Symbol('call')
-type CallStream = ServerHttp2Stream & { [CALL]: GrpcServerCall }
-
 /**
  * One call at the server. States: open → (half closed by the client) → ended by us, or closed by the other side;
  * `#over` marks the end, after which nothing is written and no handler function runs.
  */
-export class GrpcServerCall implements GrpcStream {
+export class GrpcServerCall implements GrpcStream, StreamSink {
   readonly path: string
   readonly headers: IncomingHttpHeaders
   readonly rawHeaders: readonly string[]
@@ -36,7 +34,7 @@ export class GrpcServerCall implements GrpcStream {
   onEnd: (() => void) | undefined
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
   onDrain: (() => void) | undefined
-  readonly #stream: ServerHttp2Stream
+  readonly #stream: Http2Stream
   readonly #context: CallContext
   readonly #session: ServerSession
   readonly deadline: number | undefined
@@ -53,23 +51,16 @@ export class GrpcServerCall implements GrpcStream {
   #abort: AbortController | undefined
   #over = false
 
-  constructor(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    rawHeaders: readonly string[],
-    session: ServerSession,
-    context: CallContext,
-  ) {
+  constructor(stream: Http2Stream, session: ServerSession, context: CallContext) {
+    const { headers } = stream
     this.#stream = stream
     this.headers = headers
-    this.rawHeaders = rawHeaders
+    this.rawHeaders = stream.rawHeaders
     this.path = headers[':path'] as string
     this.#context = context
     this.#session = session
     session.calls++
-    ;(stream as CallStream)[CALL] = this
-    stream.on('error', ignore)
-    stream.on('close', onStreamClose)
+    stream.sink = this
     const timeout = headers['grpc-timeout']
     const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
     if (milliseconds !== undefined) this.deadline = Date.now() + milliseconds
@@ -86,9 +77,6 @@ export class GrpcServerCall implements GrpcStream {
       this.#checkEncoding()
       this.#method = method
       if (method.kind === 'stream') method.handle(this)
-      if (this.#over) return
-      this.#stream.on('data', onStreamData)
-      this.#stream.on('end', onStreamEnd)
     } catch (error) {
       this.fail(error)
     }
@@ -210,13 +198,10 @@ export class GrpcServerCall implements GrpcStream {
     this.#trailers[name] = value
   }
 
-  #head(): string[] {
+  #head(): readonly string[] {
     const contentType = this.headers['content-type'] as string
-    // node:http2 does not change an array that has what it would add.
-    let head = HEAD as string[]
-    if (contentType !== 'application/grpc') head = [':status', '200', 'content-type', contentType.replace(';', '+')]
-    if (this.#extra) head = [...head, ...this.#extra]
-    return head
+    const head = contentType === 'application/grpc' ? HEAD : [':status', '200', 'content-type', contentType.replace(';', '+')]
+    return this.#extra ? [...head, ...this.#extra] : head
   }
 
   #respond(): void {
@@ -226,19 +211,17 @@ export class GrpcServerCall implements GrpcStream {
       this.setHeader('grpc-encoding', 'gzip')
       this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
     }
-    stream.respond(this.#head(), WITH_TRAILERS)
-    stream.on('wantTrailers', onWantTrailers)
+    const head = this.#head()
+    stream.respond(head === HEAD ? HEAD_BLOCK : encodeHeaders(head))
   }
 
-  sendTrailers(): void {
-    const stream = this.#stream
-    const trailers = statusTrailers(this.#status)
-    stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-    if (!stream.readableEnded) closeSoon(stream)
+  #trailerBlock(): Buffer {
+    if (!this.#status && !this.#trailers) return OK_BLOCK
+    return encodeHeaders(flatten({ ...this.#trailers, ...statusTrailers(this.#status) }))
   }
 
   write(framed: Buffer): boolean {
-    if (this.#over || this.#stream.destroyed) return true
+    if (this.#over || this.#stream.closed) return true
     const size = framed.length - 5
     const { limit } = this.#context
     if (size > limit) {
@@ -247,9 +230,11 @@ export class GrpcServerCall implements GrpcStream {
     }
     this.#respond()
     this.#session.answered = true
-    const room = this.#stream.write(this.#gzip ? compress(framed) : framed)
-    if (!room) this.#stream.once('drain', () => this.onDrain?.())
-    return room
+    return this.#stream.write(this.#gzip ? compress(framed) : framed)
+  }
+
+  drained(): void {
+    if (!this.#over) this.onDrain?.()
   }
 
   end(framed?: Buffer): void {
@@ -269,14 +254,13 @@ export class GrpcServerCall implements GrpcStream {
     this.#session.answered = true
     this.#status = status
     this.#context.options.ended?.(this, status)
-    if (!stream.destroyed && !stream.closed) {
+    if (!stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
         this.#respond()
-        if (framed) stream.end(this.#gzip ? compress(framed) : framed)
-        else stream.end()
+        stream.end(framed && this.#gzip ? compress(framed) : framed, this.#trailerBlock())
       }
-      if (!stream.readableEnded) stream.resume()
+      stream.resume()
     }
     this.#close(undefined)
   }
@@ -291,15 +275,9 @@ export class GrpcServerCall implements GrpcStream {
 
   /** A status alone, in one header block that ends the stream. */
   #respondAlone(http: number, status: GrpcStatus): void {
-    const stream = this.#stream
-    const headers: OutgoingHttpHeaders = {
-      ':status': http,
-      'content-type': http === 200 ? this.#head()[3] : 'application/grpc',
-      ...this.#trailers,
-      ...statusTrailers(status),
-    }
-    stream.respond(headers, ALONE)
-    closeSoon(stream)
+    const contentType = http === 200 ? (this.#head()[3] as string) : 'application/grpc'
+    const fields = flatten({ ...this.#trailers, ...statusTrailers(status) })
+    this.#stream.respond(encodeHeaders([':status', String(http), 'content-type', contentType, ...fields]), true)
   }
 
   streamClosed(): void {
@@ -320,30 +298,9 @@ export class GrpcServerCall implements GrpcStream {
   }
 }
 
-/**
- * Ends the stream of a client that is still sending: nothing more would be read, and it would stay open although we are done
- * with it. A reset at once would overtake the status, which node:http2 sends in the next turn.
- */
-function closeSoon(stream: ServerHttp2Stream): void {
-  setImmediate(() => {
-    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-  })
+/** Names and values in turn. */
+function flatten(headers: Readonly<Record<string, unknown>>): string[] {
+  const out: string[] = []
+  for (const name in headers) for (const value of [headers[name]].flat()) if (value !== undefined) out.push(name, String(value))
+  return out
 }
-
-function onStreamData(this: ServerHttp2Stream, chunk: Buffer): void {
-  ;(this as CallStream)[CALL].data(chunk)
-}
-
-function onStreamEnd(this: ServerHttp2Stream): void {
-  ;(this as CallStream)[CALL].requestEnd()
-}
-
-function onStreamClose(this: ServerHttp2Stream): void {
-  ;(this as CallStream)[CALL].streamClosed()
-}
-
-function onWantTrailers(this: ServerHttp2Stream): void {
-  ;(this as CallStream)[CALL].sendTrailers()
-}
-
-function ignore(): void {}

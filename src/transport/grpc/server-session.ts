@@ -1,4 +1,5 @@
-import { constants, type ServerHttp2Session } from 'node:http2'
+import type { Http2Connection } from '../http2/connection.ts'
+import { H2 } from '../http2/protocol.ts'
 
 /** Milliseconds each; the defaults are daprd's. */
 export interface KeepaliveOptions {
@@ -24,19 +25,18 @@ export class ServerSession {
   calls = 0
   /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
-  readonly #session: ServerHttp2Session
+  readonly #session: Http2Connection
   readonly #options: Required<KeepaliveOptions>
   readonly #timer: NodeJS.Timeout
+  #late: NodeJS.Timeout | undefined
   #strikes = 0
   #lastPing = Number.NEGATIVE_INFINITY
   #lastUse = performance.now()
   #read = 0
 
-  constructor(session: ServerHttp2Session, options: KeepaliveOptions = {}) {
+  constructor(session: Http2Connection, options: KeepaliveOptions = {}) {
     this.#session = session
     this.#options = { idle: 180_000, ping: 10_000, pingTimeout: 5000, minPingInterval: 8000, ...options }
-    session.on('error', () => {})
-    session.on('ping', () => this.#pinged())
     this.#timer = setInterval(() => this.#check(), Math.min(this.#options.ping, this.#options.idle)).unref()
   }
 
@@ -46,33 +46,31 @@ export class ServerSession {
     this.#lastUse = performance.now()
   }
 
-  #pinged(): void {
+  /** The client pinged. */
+  pinged(): void {
     const now = performance.now()
     if (this.answered) {
       this.answered = false
       this.#strikes = 0
     } else if (now - this.#lastPing < this.#options.minPingInterval) this.#strikes++
     this.#lastPing = now
-    if (this.#strikes > PING_STRIKES) {
-      this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'))
-      // Destroyed at once the GOAWAY would not leave.
-      setImmediate(() => this.#session.destroy())
-    }
+    if (this.#strikes > PING_STRIKES) this.#session.close(H2.CALM, 'too_many_pings')
   }
 
   #check(): void {
     const session = this.#session
-    if (session.destroyed) return
+    if (session.closed) return
     if (this.calls === 0 && performance.now() - this.#lastUse >= this.#options.idle) return this.drain()
-    const read = session.socket?.bytesRead ?? 0
+    const read = session.bytesRead
     if (read !== this.#read) {
       this.#read = read
       return
     }
-    const late = setTimeout(() => session.destroy(), this.#options.pingTimeout).unref()
-    session.ping(() => {
-      clearTimeout(late)
-    })
+    session.ping()
+    this.#late ??= setTimeout(() => {
+      this.#late = undefined
+      if (session.bytesRead === read) session.destroy()
+    }, this.#options.pingTimeout).unref()
   }
 
   /**
@@ -81,11 +79,12 @@ export class ServerSession {
    * nghttp2 takes no stream any more once a GOAWAY is out.)
    */
   drain(): void {
-    if (!this.#session.destroyed && !this.#session.closed) this.#session.close()
+    this.#session.close()
   }
 
   /** The connection is gone. */
   end(): void {
     clearInterval(this.#timer)
+    clearTimeout(this.#late)
   }
 }

@@ -1,7 +1,8 @@
-import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import { createServer as createTcp, type Server } from 'node:net'
+import type { IncomingHttpHeaders } from 'node:http2'
+import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
+import { Http2Connection } from '../http2/connection.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
@@ -79,8 +80,8 @@ export interface GrpcServerOptions {
 export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & { tls?: TlsOptions }
 
 export interface GrpcServer {
-  /** For handing it sockets: `http2.emit('connection', socket)`. */
-  readonly http2: Http2Server
+  /** Serves a socket that was accepted elsewhere. */
+  accept(socket: Socket): void
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
@@ -123,58 +124,48 @@ const STREAM_WINDOW = 256 << 10
 
 /** A gRPC server on node:http2: our own thin codec, because it must pass on methods it does not know. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const sessions = new Map<ServerHttp2Session, ServerSession>()
+  const sessions = new Map<Http2Connection, ServerSession>()
   const stop = new AbortController()
   const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024, draining: stop.signal }
   const maxHeaderSize = options.maxHeaderSize ?? 65_536
-  const http2 = createServer({
-    settings: {
-      maxConcurrentStreams: options.maxStreams ?? 2048,
-      initialWindowSize: STREAM_WINDOW,
-      maxHeaderListSize: maxHeaderSize,
-      enablePush: false,
-    },
-    // MiB of one connection, replies that its client does not read included; past it new streams are refused.
-    maxSessionMemory: 64,
-    // Metadata is bounded by its bytes.
-    maxHeaderListPairs: 4096,
+  const limits = {
+    maxStreams: options.maxStreams ?? 2048,
+    streamWindow: STREAM_WINDOW,
+    maxHeaderSize,
+    // Beyond the limit there is a status to tell; far beyond it there is none.
+    maxHeaderBlock: maxHeaderSize * 2 + 65_536,
+    maxQueued: 64 << 20,
     // A client whose calls time out resets streams for good reason; one that does nothing else is cut off.
-    streamResetBurst: 5000,
-    streamResetRate: 500,
-    // A name may come several times, and checking that costs.
-    strictSingleValueFields: false,
-  })
+    resetBurst: 5000,
+    resetRate: 500,
+  }
+  const gone = new Set<() => void>()
+  const accept = (socket: Socket) => {
+    const connection = new Http2Connection(socket, limits, {
+      onStream(stream) {
+        const call = new GrpcServerCall(stream, session, context)
+        const refusal = refuse(stream.headers, stream.rawHeaders, maxHeaderSize)
+        if (refusal) call.refuse(refusal.http, refusal.status)
+        else call.run()
+      },
+      onPing: () => session.pinged(),
+      onClose() {
+        session.end()
+        sessions.delete(connection)
+        if (sessions.size === 0) for (const resolve of gone) resolve()
+      },
+    })
+    const session = new ServerSession(connection, options.keepalive)
+    sessions.set(connection, session)
+    if (stop.signal.aborted) session.drain()
+  }
   const listeners: Server[] = []
 
-  http2.on('session', (session) => {
-    session.setLocalWindowSize(4 << 20)
-    const watched = new ServerSession(session, options.keepalive)
-    sessions.set(session, watched)
-    session.once('close', () => {
-      watched.end()
-      sessions.delete(session)
-    })
-    if (stop.signal.aborted) watched.drain()
-  })
-  http2.on('sessionError', () => {})
-  http2.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw) => {
-    const session = stream.session && sessions.get(stream.session as ServerHttp2Session)
-    if (!session) return stream.destroy()
-    const rawHeaders = raw as unknown as string[]
-    const call = new GrpcServerCall(stream, headers, rawHeaders, session, context)
-    const refusal = refuse(headers, rawHeaders, maxHeaderSize)
-    if (refusal) call.refuse(refusal.http, refusal.status)
-    else call.run()
-  })
-
   return {
-    http2,
+    accept,
     listen: ({ tls, ...at }) =>
       new Promise((resolve, reject) => {
-        // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.
-        const listener: Server = tls
-          ? createTls({ ...tls, ALPNProtocols: ['h2'] }, (socket) => http2.emit('connection', socket))
-          : createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
+        const listener: Server = tls ? createTls({ ...tls, ALPNProtocols: ['h2'] }, accept) : createTcp({ noDelay: true }, accept)
         listener.once('error', reject)
         // A client that breaks off its handshake is no event.
         if (tls) listener.on('tlsClientError', () => {})
@@ -189,12 +180,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     async close(grace) {
       stop.abort()
       const closed = listeners.splice(0).map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())))
-      const left = [...sessions.keys()].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
+      const left = sessions.size === 0 ? undefined : new Promise<void>((resolve) => gone.add(resolve))
       for (const session of sessions.values()) session.drain()
       const timer = setTimeout(() => {
-        for (const session of sessions.keys()) session.destroy()
+        for (const connection of sessions.keys()) connection.destroy()
       }, grace)
-      await Promise.all([...closed, ...left])
+      await Promise.all([...closed, left])
       clearTimeout(timer)
     },
   }

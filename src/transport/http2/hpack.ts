@@ -1,0 +1,196 @@
+import { HUFFMAN_LENGTHS, STATIC_TABLE } from './hpack-tables.ts'
+
+/** Header compression of HTTP/2: https://www.rfc-editor.org/rfc/rfc7541 */
+
+/** A header block that cannot be read: the connection is lost, for its tables are. */
+export class HpackError extends Error {
+  override readonly name = 'HpackError'
+}
+
+/** What we let the other side keep in our table. */
+export const TABLE_SIZE = 4096
+const OVERHEAD = 32
+const STATIC_ENTRIES = STATIC_TABLE.length / 2
+
+/** The Huffman code as a binary tree: two entries a node, the next node or, negative, a byte; 0: no such code. */
+const TREE = huffmanTree()
+const END = 256
+
+function huffmanTree(): Int16Array {
+  const tree = new Int16Array(1024)
+  let next = 1
+  let code = 0
+  let bits = 0
+  const symbols = HUFFMAN_LENGTHS.map((length, symbol) => ({ length, symbol })).sort((a, b) => a.length - b.length || a.symbol - b.symbol)
+  for (const { length, symbol } of symbols) {
+    code *= 2 ** (length - bits)
+    bits = length
+    let node = 0
+    for (let bit = length - 1; bit >= 0; bit--) {
+      const at = node * 2 + ((code >>> bit) & 1)
+      if (bit === 0) tree[at] = -symbol - 1
+      else {
+        if (tree[at] === 0) tree[at] = next++
+        node = tree[at] as number
+      }
+    }
+    code++
+  }
+  return tree
+}
+
+function huffman(bytes: Buffer, start: number, end: number): string {
+  const out: number[] = []
+  let node = 0
+  let pending = 0
+  let ones = true
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number
+    for (let bit = 7; bit >= 0; bit--) {
+      const one = (byte >> bit) & 1
+      const step = TREE[node * 2 + one] as number
+      if (step > 0) {
+        node = step
+        pending++
+        if (one === 0) ones = false
+      } else {
+        const symbol = -step - 1
+        if (step === 0 || symbol === END) throw new HpackError('no such Huffman code')
+        out.push(symbol)
+        node = 0
+        pending = 0
+        ones = true
+      }
+    }
+  }
+  // What is left over is padding: the first bits of the longest code, all ones.
+  if (pending > 7 || !ones) throw new HpackError('wrong Huffman padding')
+  return String.fromCharCode(...out)
+}
+
+/** Reads the header blocks of one connection, in their order. */
+export class HpackDecoder {
+  /** Names and values in turn, newest first. */
+  #table: string[] = []
+  #size = 0
+  #capacity = TABLE_SIZE
+  #bytes: Buffer = Buffer.alloc(0)
+  #at = 0
+  #end = 0
+
+  /** Names and values in turn. The block is read to its end whatever its size, or the tables would differ from then on. */
+  decode(bytes: Buffer): string[] {
+    this.#bytes = bytes
+    this.#at = 0
+    this.#end = bytes.length
+    const out: string[] = []
+    while (this.#at < this.#end) {
+      const first = bytes[this.#at] as number
+      if (first & 0x80) this.#entry(this.#integer(7), out)
+      else if (first & 0x40) {
+        const name = this.#name(6)
+        const value = this.#string()
+        this.#add(name, value)
+        out.push(name, value)
+      } else if (first & 0x20) {
+        const size = this.#integer(5)
+        if (size > TABLE_SIZE || out.length > 0) throw new HpackError('wrong table size')
+        this.#capacity = size
+        this.#evict(0)
+      } else {
+        const name = this.#name(4)
+        out.push(name, this.#string())
+      }
+    }
+    return out
+  }
+
+  #entry(index: number, out: string[]): void {
+    if (index === 0) throw new HpackError('entry 0')
+    if (index <= STATIC_ENTRIES) return void out.push(STATIC_TABLE[index * 2 - 2] as string, STATIC_TABLE[index * 2 - 1] as string)
+    const at = (index - STATIC_ENTRIES - 1) * 2
+    if (at >= this.#table.length) throw new HpackError(`no entry ${index}`)
+    out.push(this.#table[at] as string, this.#table[at + 1] as string)
+  }
+
+  #name(bits: number): string {
+    const index = this.#integer(bits)
+    if (index === 0) return this.#string()
+    const out: string[] = []
+    this.#entry(index, out)
+    return out[0] as string
+  }
+
+  #add(name: string, value: string): void {
+    const size = name.length + value.length + OVERHEAD
+    this.#evict(size)
+    if (size > this.#capacity) return
+    this.#table.unshift(name, value)
+    this.#size += size
+  }
+
+  #evict(coming: number): void {
+    while (this.#table.length > 0 && this.#size + coming > this.#capacity) {
+      const value = this.#table.pop() as string
+      const name = this.#table.pop() as string
+      this.#size -= name.length + value.length + OVERHEAD
+    }
+  }
+
+  #integer(bits: number): number {
+    const most = 2 ** bits - 1
+    let value = (this.#bytes[this.#at++] as number) & most
+    if (value < most) return value
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (this.#at >= this.#end) break
+      const byte = this.#bytes[this.#at++] as number
+      value += (byte & 127) << shift
+      if (byte < 128) return value
+    }
+    throw new HpackError('an integer without an end')
+  }
+
+  #string(): string {
+    if (this.#at >= this.#end) throw new HpackError('a string without a length')
+    const packed = ((this.#bytes[this.#at] as number) & 0x80) !== 0
+    const length = this.#integer(7)
+    const start = this.#at
+    this.#at += length
+    if (this.#at > this.#end) throw new HpackError('a string without an end')
+    return packed ? huffman(this.#bytes, start, this.#at) : this.#bytes.toString('latin1', start, this.#at)
+  }
+}
+
+const NAMES = new Map<string, number>()
+for (let entry = STATIC_ENTRIES; entry > 0; entry--) NAMES.set(STATIC_TABLE[entry * 2 - 2] as string, entry)
+
+/** Names and values in turn as a header block that touches no table, so that it may be kept and sent again anywhere. */
+export function encodeHeaders(fields: readonly string[]): Buffer {
+  const parts: Buffer[] = []
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index] as string
+    const value = fields[index + 1] as string
+    if (name === ':status' && value === '200') {
+      parts.push(Buffer.from([0x88]))
+      continue
+    }
+    const entry = NAMES.get(name)
+    if (entry === undefined) parts.push(Buffer.from([0]), literal(name))
+    else parts.push(integer(entry, 4))
+    parts.push(literal(value))
+  }
+  return Buffer.concat(parts)
+}
+
+function integer(value: number, bits: number): Buffer {
+  const most = 2 ** bits - 1
+  if (value < most) return Buffer.from([value])
+  const out = [most]
+  for (value -= most; value > 127; value >>= 7) out.push((value & 127) | 128)
+  return Buffer.from([...out, value])
+}
+
+function literal(text: string): Buffer {
+  const bytes = Buffer.from(text, 'latin1')
+  return Buffer.concat([integer(bytes.length, 7), bytes])
+}
