@@ -471,3 +471,36 @@ test('a client that asks for large replies and reads none holds a bounded amount
   assert.ok(held < 130 * MIB, `${(held / MIB).toFixed(0)} MiB held, ${made} replies made`)
   await peer.other()
 })
+
+test('so does one that opens its windows as wide as it can', async () => {
+  let made = 0
+  await using peer = await serve(
+    {},
+    {
+      '/s.T/mib': {
+        kind: 'unary',
+        handle() {
+          made++
+          return Buffer.alloc(MIB, 1)
+        },
+      },
+    },
+  )
+  await peer.other()
+  using raw = await RawHttp2.connect(peer.port, [[4, 0x7fffffff]])
+  raw.send(h2Frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(0x7fff0000)))
+  raw.socket.pause()
+  const before = memory()
+  const head = grpcHead('/s.T/mib')
+  // In turns, so that the server sees what it holds already before it takes more.
+  for (let index = 0; index < 400 && !raw.closed; index++) {
+    const id = index * 2 + 1
+    raw.send(h2Frame(FRAME.HEADERS, FLAG.END_HEADERS, id, head), h2Frame(FRAME.DATA, FLAG.END_STREAM, id, frame(Buffer.alloc(0))))
+    if (index % 10 === 0) await peer.other()
+  }
+  await peer.other()
+  const held = memory() - before
+  assert.ok(made > 10, `only ${made} replies`)
+  assert.ok(held < 130 * MIB, `${(held / MIB).toFixed(0)} MiB held, ${made} replies made`)
+  await peer.other()
+})

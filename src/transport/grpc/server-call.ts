@@ -165,8 +165,16 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (this.#over) return
     if (this.#method?.kind === 'stream') {
       if (this.#reader?.partial) this.fail(new GrpcStatus(Code.Internal, 'unexpected EOF'))
-      else this.onEnd?.()
+      else this.#requestEnded()
     } else if (!this.#started) this.fail(new GrpcStatus(Code.Unknown, this.#reader?.insideMessage ? 'unexpected EOF' : 'EOF'))
+  }
+
+  #requestEnded(): void {
+    try {
+      this.onEnd?.()
+    } catch (error) {
+      this.fail(error)
+    }
   }
 
   pause(): void {
@@ -250,6 +258,8 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
 
   #finish(framed: Buffer | undefined, status: GrpcStatus | undefined): void {
     if (this.#over) return
+    // From here on nothing that the stream tells is news: it may be over before the last of this is written.
+    this.#over = true
     const stream = this.#stream
     this.#session.answered = true
     this.#status = status
@@ -262,15 +272,15 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       }
       stream.resume()
     }
-    this.#close(undefined)
+    this.#leave(undefined)
   }
 
   /** Refuses the call with an HTTP status of its own. */
   refuse(http: number, status: GrpcStatus): void {
     if (this.#over) return
+    this.#over = true
     this.#respondAlone(http, status)
-    this.#stream.resume()
-    this.#close(undefined)
+    this.#leave(undefined)
   }
 
   /** A status alone, in one header block that ends the stream. */
@@ -285,13 +295,12 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
     if (this.#over) return
     const left = new GrpcStatus(Code.Canceled, 'context canceled')
+    this.#over = true
     this.#context.options.ended?.(this, left)
-    this.#close(left)
+    this.#leave(left)
   }
 
-  #close(reason: GrpcStatus | undefined): void {
-    if (this.#over) return
-    this.#over = true
+  #leave(reason: GrpcStatus | undefined): void {
     clearTimeout(this.#timer)
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)

@@ -365,3 +365,28 @@ test('flow control: a client that does not read holds the handler back', async (
   assert.ok(await raw.until(({ type, flags }) => type === FRAME.HEADERS && (flags & FLAG.END_STREAM) > 0))
   assert.equal(written, 400)
 })
+
+test('flow control: a handler that writes as long as it may is stopped even by a client without limits', async () => {
+  let written = 0
+  const stopped = Promise.withResolvers<void>()
+  await using peer = await serve({
+    '/s.T/flood': {
+      kind: 'stream',
+      handle(stream) {
+        const message = frame(Buffer.alloc(64 << 10))
+        stream.onMessage = () => {
+          while (written < 10_000 && stream.write(message)) written++
+          stopped.resolve()
+        }
+      },
+    },
+  })
+  using raw = await RawHttp2.connect(peer.port, [[4, 0x7fffffff]])
+  raw.send(
+    h2Frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(0x7fff0000)),
+    h2Frame(FRAME.HEADERS, FLAG.END_HEADERS, 1, grpcHead('/s.T/flood')),
+    h2Frame(FRAME.DATA, 0, 1, frame(Buffer.alloc(0))),
+  )
+  await stopped.promise
+  assert.ok(written < 20, `${written} messages of 64 KiB were taken in one turn`)
+})

@@ -7,6 +7,8 @@ const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const MAX_FRAME = 16_384
 const CONNECTION_WINDOW = 4 << 20
 const MAX_WINDOW = 0x7fffffff
+/** Bytes of replies that are written in one turn of the loop; the rest waits for the socket to take them. */
+const MAX_TURN = 256 << 10
 /** Answers (PING, SETTINGS) that a client may leave unread. */
 const MAX_ANSWERS = 1000
 
@@ -70,6 +72,7 @@ export class Http2Connection {
   #answers = 0
   #block: HeaderBlock | undefined
   #out: Buffer[] = []
+  #outBytes = 0
   #scheduled = false
   #full = false
   readonly #waiting = new Set<Http2Stream>()
@@ -115,6 +118,7 @@ export class Http2Connection {
     head.writeUInt32BE(stream, 5)
     this.#out.push(head)
     if (payload && length > 0) this.#out.push(payload)
+    this.#outBytes += length + 9
     if (this.#scheduled) return
     this.#scheduled = true
     process.nextTick(flush, this)
@@ -125,13 +129,18 @@ export class Http2Connection {
     const out = this.#out
     if (out.length === 0 || this.closed) return
     this.#out = []
-    if (!this.#socket.write(out.length === 1 ? (out[0] as Buffer) : Buffer.concat(out))) this.#full = true
-    else this.#answers = 0
+    const bytes = out.length === 1 ? (out[0] as Buffer) : Buffer.concat(out, this.#outBytes)
+    this.#outBytes = 0
+    if (!this.#socket.write(bytes)) this.#full = true
+    else {
+      this.#answers = 0
+      if (this.#waiting.size > 0) this.#wake()
+    }
   }
 
   /** Whether replies may be written now. */
   get room(): boolean {
-    return !this.#full && this.sendWindow > 0
+    return !this.#full && this.sendWindow > 0 && this.#outBytes < MAX_TURN
   }
 
   /** Lets a stream know when there is room again. */
