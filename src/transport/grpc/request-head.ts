@@ -23,7 +23,7 @@ function isGrpc(contentType: string): boolean {
 
 /** What is wrong with the headers of a call, status and text as grpc-go 1.82; undefined: nothing. `raw`: names and values in turn. */
 export function refuse(headers: IncomingHttpHeaders, raw: readonly string[], maxSize: number): Refusal | undefined {
-  // node:http2 announces the limit to the client, but does not hold it.
+  // SETTINGS announce the limit to the client, but do not hold it.
   let size = raw.length * FIELD_OVERHEAD
   for (const text of raw) size += text.length
   if (size > maxSize) return refusal(431, Code.ResourceExhausted, `received metadata larger than max (${size} vs. ${maxSize})`)

@@ -75,8 +75,7 @@ export class ServerSession {
 
   /**
    * Asks the client to take new calls elsewhere; the connection ends with its last call. The GOAWAY names the last call that was
-   * looked at, so that a client sends those after it again on another connection. (grpc-go first says goodbye without that limit;
-   * nghttp2 takes no stream any more once a GOAWAY is out.)
+   * looked at, so that a client sends those after it again on another connection.
    */
   drain(): void {
     this.#session.close()

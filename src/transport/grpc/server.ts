@@ -118,11 +118,14 @@ export function decodeRequest<Request>(decode: (message: Buffer) => Request, mes
 
 /**
  * Bytes that a client may send ahead on one stream whose handler reads slowly. Each stream may hold so much, so it is small;
- * a connection's window is no bound, node:http2 gives its bytes back as they come.
+ * a connection's window is no bound, its bytes are given back as they come.
  */
 const STREAM_WINDOW = 256 << 10
 
-/** A gRPC server on node:http2: our own thin codec, because it must pass on methods it does not know. */
+/**
+ * A gRPC server: our own thin codec, because it must pass on methods it does not know, on our own HTTP/2 (transport/http2):
+ * of a unary echo on node:http2 nine tenths of the CPU go to node:http2 (bench/codec.ts).
+ */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sessions = new Map<Http2Connection, ServerSession>()
   const stop = new AbortController()

@@ -315,7 +315,8 @@ export class Http2Connection {
     if (block.size > this.options.maxHeaderBlock || block.parts.length > 64) throw new ConnectionError(H2.CALM, 'a flood of headers')
     if (!(flags & 4)) return
     this.#block = undefined
-    const raw = this.#decoder.decode(block.parts.length === 1 ? (block.parts[0] as Buffer) : Buffer.concat(block.parts))
+    const bytes = block.parts.length === 1 ? (block.parts[0] as Buffer) : Buffer.concat(block.parts)
+    const raw = this.#decoder.decode(bytes, this.options.maxHeaderBlock)
     const { stream: id } = block
     const ended = (block.flags & 1) !== 0
     const known = this.streams.get(id)
@@ -323,8 +324,8 @@ export class Http2Connection {
     if (id <= this.#lastStream) return
     if (this.#closing) return
     this.#lastStream = id
-    if (this.streams.size >= this.options.maxStreams || this.queued > this.options.maxQueued) {
-      this.frame(T.RST, 0, id, code(H2.REFUSED))
+    if (!raw || this.streams.size >= this.options.maxStreams || this.queued > this.options.maxQueued) {
+      this.frame(T.RST, 0, id, code(raw ? H2.REFUSED : H2.CALM))
       return
     }
     const stream = new Http2Stream(this, id, raw)
@@ -337,14 +338,13 @@ export class Http2Connection {
   #settings(flags: number, id: number, payload: Buffer): void {
     if (id !== 0 || payload.length % 6 !== 0) throw new ConnectionError(H2.FRAME_SIZE, 'SETTINGS')
     if (flags & 1) return
+    const before = this.initialWindow
     for (let at = 0; at < payload.length; at += 6) {
       const value = payload.readUInt32BE(at + 2)
       switch (payload.readUInt16BE(at)) {
         case 4: {
           if (value > MAX_WINDOW) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
-          const change = value - this.initialWindow
           this.initialWindow = value
-          for (const stream of this.streams.values()) stream.more(change)
           break
         }
         case 5:
@@ -352,6 +352,8 @@ export class Http2Connection {
           this.maxFrame = Math.min(value, 65_536)
       }
     }
+    const change = this.initialWindow - before
+    if (change !== 0) for (const stream of this.streams.values()) stream.more(change)
     this.#answer()
     this.frame(T.SETTINGS, 1, 0)
   }

@@ -40,7 +40,9 @@ function huffmanTree(): Int16Array {
 }
 
 function huffman(bytes: Buffer, start: number, end: number): string {
-  const out: number[] = []
+  // The shortest codes have five bits.
+  const out = Buffer.allocUnsafe(Math.ceil(((end - start) * 8) / 5))
+  let length = 0
   let node = 0
   let pending = 0
   let ones = true
@@ -56,7 +58,7 @@ function huffman(bytes: Buffer, start: number, end: number): string {
       } else {
         const symbol = -step - 1
         if (step === 0 || symbol === END) throw new HpackError('no such Huffman code')
-        out.push(symbol)
+        out[length++] = symbol
         node = 0
         pending = 0
         ones = true
@@ -65,7 +67,7 @@ function huffman(bytes: Buffer, start: number, end: number): string {
   }
   // What is left over is padding: the first bits of the longest code, all ones.
   if (pending > 7 || !ones) throw new HpackError('wrong Huffman padding')
-  return String.fromCharCode(...out)
+  return out.toString('latin1', 0, length)
 }
 
 /** Reads the header blocks of one connection, in their order. */
@@ -78,12 +80,17 @@ export class HpackDecoder {
   #at = 0
   #end = 0
 
-  /** Names and values in turn. The block is read to its end whatever its size, or the tables would differ from then on. */
-  decode(bytes: Buffer): string[] {
+  /**
+   * Names and values in turn; undefined when they are more than `limit` characters together: few bytes can name a long entry of
+   * the table many times. The block is read to its end nevertheless, or the tables would differ from then on.
+   */
+  decode(bytes: Buffer, limit: number): string[] | undefined {
     this.#bytes = bytes
     this.#at = 0
     this.#end = bytes.length
     const out: string[] = []
+    let size = 0
+    let fields = 0
     while (this.#at < this.#end) {
       const first = bytes[this.#at] as number
       if (first & 0x80) this.#entry(this.#integer(7), out)
@@ -93,16 +100,21 @@ export class HpackDecoder {
         this.#add(name, value)
         out.push(name, value)
       } else if (first & 0x20) {
-        const size = this.#integer(5)
-        if (size > TABLE_SIZE || out.length > 0) throw new HpackError('wrong table size')
-        this.#capacity = size
+        const capacity = this.#integer(5)
+        if (capacity > TABLE_SIZE || fields > 0) throw new HpackError('wrong table size')
+        this.#capacity = capacity
         this.#evict(0)
       } else {
         const name = this.#name(4)
         out.push(name, this.#string())
       }
+      for (; fields < out.length; fields++) size += (out[fields] as string).length + OVERHEAD / 2
+      if (size > limit) {
+        out.length = 0
+        fields = 0
+      }
     }
-    return out
+    return size > limit ? undefined : out
   }
 
   #entry(index: number, out: string[]): void {
