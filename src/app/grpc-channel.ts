@@ -74,12 +74,15 @@ function entered(gate: ConcurrencyGate, signal: AbortSignal | undefined, full: (
       giveUp?.()
       reject(new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal?.reason }))
     }
+    let entered = false
     const giveUp = gate.enter(() => {
+      entered = true
       signal?.removeEventListener('abort', onAbort)
       resolve()
     })
     if (!giveUp) reject(full())
-    else signal?.addEventListener('abort', onAbort, { once: true })
+    // The place may be free at once; then no listener may stay behind at a signal that outlives this call.
+    else if (!entered) signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
 
