@@ -19,6 +19,8 @@ export interface GrpcCall {
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
   readonly signal: AbortSignal
+  /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
+  readonly draining: AbortSignal
   /** Sets response metadata; before the first message only. */
   setHeader(name: string, value: string): void
   /** Adds one more value of a name. */
@@ -43,10 +45,18 @@ export interface GrpcStream extends GrpcCall {
   fail(error: unknown): void
 }
 
+/** What server reflection tells of a method's messages, by their full names. */
+export interface MethodTypes {
+  readonly request: { readonly fullName: string }
+  readonly response: { readonly fullName: string }
+  readonly clientStreams?: boolean
+  readonly serverStreams?: boolean
+}
+
 export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
-  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer> }
-  | { readonly kind: 'stream'; handle(stream: GrpcStream): void }
+  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer>; readonly types?: MethodTypes }
+  | { readonly kind: 'stream'; handle(stream: GrpcStream): void; readonly types?: MethodTypes }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -74,10 +84,23 @@ export interface GrpcServer {
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
-   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way, or sent before the client
-   * heard of it, finish within `grace` milliseconds, then they are cut.
+   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way finish within `grace`
+   * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
+}
+
+/** Decodes a request; throws what grpc-go answers when it cannot. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (error) {
+    throw new GrpcStatus(
+      Code.Internal,
+      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
+      { cause: error },
+    )
+  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
@@ -95,16 +118,6 @@ export function unary<Request, Response>(
   }
 }
 
-/** A request's message, or GrpcStatus in Go's words for what is wrong in it. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (cause) {
-    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
-    throw new GrpcStatus(Code.Internal, text, { cause })
-  }
-}
-
 /**
  * Bytes that a client may send ahead on one stream whose handler reads slowly. Each stream may hold so much, so it is small;
  * a connection's window is no bound, node:http2 gives its bytes back as they come.
@@ -114,7 +127,8 @@ const STREAM_WINDOW = 256 << 10
 /** A gRPC server on node:http2: our own thin codec, because it must pass on methods it does not know. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sessions = new Map<ServerHttp2Session, ServerSession>()
-  const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024 }
+  const stop = new AbortController()
+  const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024, draining: stop.signal }
   const maxHeaderSize = options.maxHeaderSize ?? 65_536
   const http2 = createServer({
     settings: {
@@ -134,7 +148,6 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     strictSingleValueFields: false,
   })
   const listeners: Server[] = []
-  let draining = false
 
   http2.on('session', (session) => {
     session.setLocalWindowSize(4 << 20)
@@ -144,7 +157,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       watched.end()
       sessions.delete(session)
     })
-    if (draining) watched.drain()
+    if (stop.signal.aborted) watched.drain()
   })
   http2.on('sessionError', () => {})
   http2.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw) => {
@@ -177,7 +190,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         })
       }),
     async close(grace) {
-      draining = true
+      stop.abort()
       const closed = listeners.splice(0).map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())))
       const left = [...sessions.keys()].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
       for (const session of sessions.values()) session.drain()
