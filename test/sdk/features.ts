@@ -56,6 +56,7 @@ const CHECKS = {
   'bindings: out': 'to be kept',
   'bindings: in': true,
   'conversation: echo': ['hello'],
+  'conversation: echo over Alpha1': ['hello'],
   'metadata: get and set': { flavour: 'sweet', statestore: 'state.redis' },
   shutdown: async (bench: Bench) => {
     await bench.ask('shutdown')

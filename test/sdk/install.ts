@@ -15,6 +15,14 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
     installed: 'node_modules/@dapr/dapr/package.json',
     steps: [['npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund']],
   },
+  python: {
+    installed: '.venv/complete',
+    steps: [
+      ['python3', '-m', 'venv', '--clear', '.venv'],
+      ['.venv/bin/pip', 'install', '--disable-pip-version-check', '--quiet', '--only-binary=:all:', '-r', 'requirements.txt'],
+      ['touch', '.venv/complete'],
+    ],
+  },
 }
 
 /** What is missing for a language's tests, with the command that brings it; undefined when nothing is. */
