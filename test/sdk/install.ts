@@ -23,6 +23,10 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
       ['touch', '.venv/complete'],
     ],
   },
+  go: {
+    installed: 'build/program',
+    steps: [['go', 'build', '-o', 'build/program', '.']],
+  },
 }
 
 /** What is missing for a language's tests, with the command that brings it; undefined when nothing is. */

@@ -132,10 +132,9 @@ def features(client: DaprClient, inbox):
 
     def streaming():
         subscription = client.subscribe('pubsub', 'streamed')
-        publish('streamed', {'id': 5})
-        publish('streamed', 'second', 'text/plain')
         seen = []
-        while len(seen) < 2:
+        for data, content_type in (({'id': 5}, JSON), ('second', 'text/plain')):
+            publish('streamed', data, content_type)
             message = next(subscription)
             seen.append(message.data())
             subscription.respond_success(message)
