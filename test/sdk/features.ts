@@ -57,6 +57,7 @@ const CHECKS = {
   'bindings: in': true,
   'conversation: echo': ['hello'],
   'conversation: echo over Alpha1': ['hello'],
+  'metadata: get': ['state.redis'],
   'metadata: get and set': { flavour: 'sweet', statestore: 'state.redis' },
   shutdown: async (bench: Bench) => {
     await bench.ask('shutdown')

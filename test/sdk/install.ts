@@ -27,6 +27,13 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
     installed: 'build/program',
     steps: [['go', 'build', '-o', 'build/program', '.']],
   },
+  java: {
+    installed: 'target/complete',
+    steps: [
+      ['mvn', '--quiet', '--batch-mode', 'compile', 'dependency:copy-dependencies', '-DoutputDirectory=target/lib'],
+      ['touch', 'target/complete'],
+    ],
+  },
 }
 
 /** What is missing for a language's tests, with the command that brings it; undefined when nothing is. */
