@@ -9,6 +9,7 @@ interface Waiting {
   message: DeliveredMessage
   signal: AbortSignal
   entry?: BulkDeliveryEntry
+  traceparent?: string | undefined
   resolve(): void
   reject(error: unknown): void
 }
@@ -63,6 +64,7 @@ async function deliverBatch(context: DeliveryContext, batch: readonly Waiting[],
     else if (prepared === 'DROP') dropped.push(waiting)
     else {
       const { message } = waiting
+      if (!context.raw) waiting.traceparent = prepared.traceparent
       waiting.entry = {
         entryId: randomUUID(),
         data: message.data,
@@ -103,7 +105,8 @@ async function deliverGroup(
     await (policy ?? once)(async (attempt) => {
       if (ending.aborted) throw endedError(subscription)
       const entries = [...left.values()].map(({ entry }) => entry as BulkDeliveryEntry)
-      const delivery = { id: randomUUID(), pubsubName, topic, path, metadata: { pubsubName }, entries }
+      const traceparent = [...left.values()].find((waiting) => waiting.traceparent !== undefined)?.traceparent
+      const delivery = { id: randomUUID(), pubsubName, topic, path, metadata: { pubsubName }, traceparent, entries }
       const verdicts = await app.deliverBulk(delivery, bothOf(attempt, signal))
       const failed = new Map<string, Waiting>()
       let first: Error | undefined

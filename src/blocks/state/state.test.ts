@@ -70,6 +70,31 @@ describe('state block', () => {
     }
   })
 
+  it('refuses an illegal key before an unknown operation; over HTTP a transaction names no field', async () => {
+    const { block } = setup()
+    const given = { ...item('a||b', 1), operation: 'rename' }
+    const error = await failure(block.transact('Store', [given], {}))
+    const field = ({ details }: OutriderError) => (details[0]?.field_violations as { field: string }[] | undefined)?.[0]?.field
+    assert.deepEqual([field(error), field(overHttp(error, 'app')), field(overHttp(error, 'app', 'transaction'))], ['a||b', 'a||b', ''])
+    assert.equal((await failure(block.transact('Store', [{ ...given, key: 'a' }], {}))).code, 'ERR_NOT_SUPPORTED_STATE_OPERATION')
+  })
+
+  it('says of a list whose ETags alone are wrong so in front, and names the keys in the hint', async () => {
+    const { block } = setup()
+    const prefix = 'failed saving state in state store Store: '
+    const etag = 'possible etag mismatch. error from state store'
+    const gone = (key: string) => `${etag}: state not exist or expired for key=app||${key}`
+    const one = await failure(block.save('Store', [item('a', 1, { etag: '9' })]))
+    assert.equal(one.message, `${prefix}${gone('a')}`)
+    assert.doesNotMatch(one.hint ?? '', /failed:/)
+    const list = await failure(block.save('Store', [item('a', 1, { etag: '9' }), item('b', 1), item('c', 1, { etag: '8' })]))
+    assert.deepEqual([list.code, list.http, list.grpc], ['ERR_STATE_SAVE', 409, Code.Aborted])
+    assert.equal(list.message, `${prefix}${etag}: ${gone('a')}\n${gone('c')}`)
+    assert.match(list.hint ?? '', / \(failed: a, c\)$/)
+    const mixed = await failure(block.save('Store', [item('a', 1, { etag: '9' }), item('b', 1, { metadata: { ttlInSeconds: 'soon' } })]))
+    assert.equal(mixed.message, `${prefix}${gone('a')}\nstrconv.Atoi: parsing "soon": invalid syntax`)
+  })
+
   it('tells an unknown store from no store', async () => {
     const unknown = await failure(setup().block.get('other', { key: 'k', metadata: {} }))
     assert.deepEqual(

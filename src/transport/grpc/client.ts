@@ -20,6 +20,8 @@ export interface GrpcClientOptions {
   connectTimeout?: number
   /** Milliseconds without calls after which a connection is closed. Default 3 minutes; 0: never. */
   idleTimeout?: number
+  /** A connection to an address takes no more calls: it is lost, idle or told to go away. */
+  onGone?: (address: string) => void
   /** Speak TLS, with ALPN h2. Default: cleartext with prior knowledge. */
   tls?: ConnectionOptions | undefined
 }
@@ -87,6 +89,7 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
       const index = list?.indexOf(opened) ?? -1
       if (index >= 0) list?.splice(index, 1)
       if (list?.length === 0) pool.delete(address)
+      options.onGone?.(address)
     })
     connections.push(opened)
     return opened
@@ -281,6 +284,10 @@ class Call implements GrpcClientStream {
         } catch (error) {
           this.cancel(GrpcStatus.from(error))
         }
+      })
+      // The server has said all and does not read on; without this our open half would keep the call.
+      stream.once('end', () => {
+        if (this.#trailers && !stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
       })
       stream.on('error', (error) => {
         if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)

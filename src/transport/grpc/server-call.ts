@@ -2,7 +2,7 @@ import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type Ser
 import { Code } from '../../errors.ts'
 import { parseTimeout } from './deadline.ts'
 import { FrameReader, frame } from './frames.ts'
-import type { GrpcMethod, GrpcStream } from './server.ts'
+import type { GrpcCall, GrpcMethod, GrpcStream } from './server.ts'
 import { GrpcStatus, statusTrailers } from './status.ts'
 
 const RESPONSE: OutgoingHttpHeaders = { ':status': 200, 'content-type': 'application/grpc' }
@@ -27,16 +27,27 @@ export class GrpcServerCall implements GrpcStream {
   #status: GrpcStatus | undefined
   #abort: AbortController | undefined
   #over = false
+  readonly #ended: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, path: string, limit: number) {
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    path: string,
+    limit: number,
+    ended?: (call: GrpcCall, status: GrpcStatus | undefined) => void,
+  ) {
     this.#stream = stream
     this.headers = headers
     this.path = path
     this.#limit = limit
+    this.#ended = ended
     stream.on('error', noop)
     stream.once('close', () => {
       // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
-      if (!this.#over) this.#close(new GrpcStatus(Code.Canceled, 'context canceled'))
+      if (this.#over) return
+      const left = new GrpcStatus(Code.Canceled, 'context canceled')
+      this.#ended?.(this, left)
+      this.#close(left)
     })
     const timeout = headers['grpc-timeout']
     if (typeof timeout === 'string') {
@@ -147,8 +158,9 @@ export class GrpcServerCall implements GrpcStream {
     stream.once('wantTrailers', () => {
       const trailers = statusTrailers(this.#status)
       stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-      // A client that is still sending would keep the stream open although we are done with it.
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+      // A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
+      // overtakes the trailers that are not written yet.
+      if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.close(constants.NGHTTP2_NO_ERROR))
     })
   }
 
@@ -172,9 +184,11 @@ export class GrpcServerCall implements GrpcStream {
     if (this.#over) return
     const stream = this.#stream
     this.#status = status
+    this.#ended?.(this, status)
     if (!stream.destroyed) {
-      if (!stream.headersSent && status) {
-        stream.respond({ ...RESPONSE, ...this.#extra, ...this.#trailers, ...statusTrailers(status) }, { endStream: true })
+      // In a reply of trailers only, clients take headers for trailers.
+      if (!stream.headersSent && status && !this.#extra) {
+        stream.respond({ ...RESPONSE, ...this.#trailers, ...statusTrailers(status) }, { endStream: true })
         if (!stream.readableEnded) stream.resume()
       } else {
         this.#respond()

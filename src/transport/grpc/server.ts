@@ -53,6 +53,8 @@ export interface GrpcServerOptions {
   unknown?: (path: string, headers: IncomingHttpHeaders) => GrpcMethod | undefined
   /** Looks at a call before its method runs; throws to refuse it. */
   admit?: (path: string, headers: IncomingHttpHeaders) => void
+  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. */
+  ended?: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
   /** Bytes of one message. Default 4 MiB. */
   maxMessageSize?: number
   /** Bytes of metadata. Default 64 KiB. */
@@ -83,16 +85,18 @@ export function unary<Request, Response>(
       try {
         request = decode(message)
       } catch (error) {
-        throw new GrpcStatus(
-          Code.Internal,
-          `grpc: error unmarshalling request: ${error instanceof Error ? error.message : String(error)}`,
-          { cause: error },
-        )
+        throw undecodable(error)
       }
       const response = handle(request, call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
   }
+}
+
+/** What a request that is no such message is refused with: Go's words for whatever is wrong in it. */
+export function undecodable(cause: unknown): GrpcStatus {
+  // The space after `proto:` is a no-break one: Go's protobuf picks either by build, and daprd 1.18.3 has this.
+  return new GrpcStatus(Code.Internal, 'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data', { cause })
 }
 
 /** A gRPC server on node:http2 without TLS: our own thin codec, because it must pass on methods it does not know. */
@@ -128,7 +132,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       return
     }
     const path = headers[':path'] as string
-    const call = new GrpcServerCall(stream, headers, path, limit)
+    const call = new GrpcServerCall(stream, headers, path, limit, options.ended)
     try {
       options.admit?.(path, headers)
       const method = options.methods.get(path) ?? options.unknown?.(path, headers)

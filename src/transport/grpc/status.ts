@@ -172,6 +172,14 @@ function encodeDetail(detail: ErrorDetail): Any[] {
         writer.end(mark)
       }
       break
+    case `${TYPES}Help`:
+      for (const link of (detail.links ?? []) as { description?: string; url?: string }[]) {
+        const mark = writer.begin(1)
+        writer.string(1, link.description ?? '')
+        writer.string(2, link.url ?? '')
+        writer.end(mark)
+      }
+      break
     default:
       return []
   }
