@@ -48,5 +48,5 @@ const FEATURES: readonly Feature[] = [
   'shutdown',
 ]
 sdkTest('Java SDK', 'java', program, FEATURES, {
-  ours: { shutdown: 'daprd waits for ever for the answer to an event whose stream the SDK has closed' },
+  ours: { shutdown: 'daprd waits for ever for a streaming subscription that the app leaves open' },
 })

@@ -211,7 +211,7 @@ final class Features {
     return heard;
   }
 
-  private Object streamWithHandler() throws Exception {
+  private Object streamWithHandler() throws InterruptedException {
     SubscriptionListener<byte[]> listener = new SubscriptionListener<>() {
       @Override
       public Mono<Status> onEvent(CloudEvent<byte[]> event) {
@@ -224,9 +224,9 @@ final class Features {
         error.printStackTrace();
       }
     };
-    try (var subscription = preview.subscribeToEvents("pubsub", "handled", listener, TypeRef.BYTE_ARRAY)) {
-      return publishAndHear("handled", Map.of("id", 6), "handled");
-    }
+    // Left open: close() of this SDK can lose the answer to the last event and leave the stream as it is.
+    preview.subscribeToEvents("pubsub", "handled", listener, TypeRef.BYTE_ARRAY);
+    return publishAndHear("handled", Map.of("id", 6), "handled");
   }
 
   private Object subscribeConfiguration() {
