@@ -68,6 +68,8 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
         'dapr-caller-namespace',
         options.namespace,
       ]
+      // A gRPC app gets these as metadata; what came over gRPC has its own.
+      if (!invocation.internal && invocation.contentType) metadata.push('Content-Type', invocation.contentType)
       if (invocation.length !== undefined && invocation.body !== undefined) metadata.push('Content-Length', String(invocation.length))
       const call = new PeerCall(grpc, address, invocation, metadata, sink)
       return (reason) => call.abort(reason)
@@ -160,21 +162,7 @@ class PeerCall implements GrpcListener, ResponseSource {
 
   #answer(head: IncomingResponse): void {
     this.#answered = true
-    if (head.status >= 100) return this.#sink.head(head.status, head.headers, this)
-    if (head.status === 0) return this.#sink.head(200, head.headers, this)
-    const body = Buffer.from(
-      JSON.stringify({
-        code: head.status,
-        message: head.message,
-        details: head.details.map((detail) => ({ '@type': detail.typeUrl, value: detail.value.toString('base64') })),
-      }),
-    )
-    this.#sink.head(
-      GRPC_TO_HTTP[head.status] ?? 500,
-      { ...head.headers, 'content-type': 'application/json', 'content-length': String(body.length) },
-      this,
-    )
-    this.#sink.data(body)
+    this.#sink.head(head.status, head.headers, this, head.answer)
   }
 
   onClose(status: GrpcStatus | undefined): void {
@@ -195,7 +183,7 @@ class PeerCall implements GrpcListener, ResponseSource {
         if (this.#over) return
         const response = decodeResponse(new ProtoReader(bytes))
         this.#answer(response)
-        if (response.status >= 100 || response.status === 0) this.#sink.data(response.data)
+        if (response.data.length > 0) this.#sink.data(response.data)
         this.#over = true
         this.#sink.end()
       })
@@ -219,23 +207,4 @@ class PeerCall implements GrpcListener, ResponseSource {
     this.#over = true
     this.#stream.cancel(new GrpcStatus(Code.Canceled, reason?.message ?? 'context canceled'))
   }
-}
-
-const GRPC_TO_HTTP: Record<number, number> = {
-  1: 408,
-  2: 500,
-  3: 400,
-  4: 504,
-  5: 404,
-  6: 409,
-  7: 403,
-  8: 429,
-  9: 400,
-  10: 409,
-  11: 400,
-  12: 501,
-  13: 500,
-  14: 503,
-  15: 500,
-  16: 401,
 }

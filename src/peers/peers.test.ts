@@ -29,12 +29,25 @@ async function pair(listener: RequestListener) {
   const path = join(folder, 'shared.db')
   const calleeRegistry = createSqliteRegistry({ path })
   const callerRegistry = createSqliteRegistry({ path })
-  const callee = await createPeerServer({ host: '127.0.0.1', port: 0, app: channel, appId: 'callee', namespace: 'default' })
+  const callee = await createPeerServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: { wire: 'http', channel },
+    appId: 'callee',
+    namespace: 'default',
+  })
   const registration = await calleeRegistry.register({ appId: 'callee', namespace: 'default', host: '127.0.0.1', port: callee.port })
   const peers = createPeerClient({ appId: 'caller', namespace: 'default', hostAddress: '127.0.0.1' })
   const edge = async (appId: string, own: typeof channel | undefined) => {
     const handler = invokeHandler(
-      createInvokeBlock({ appId, namespace: 'default', app: own, peers, resolver: callerRegistry, retryDelay: 10 }),
+      createInvokeBlock({
+        appId,
+        namespace: 'default',
+        app: own && { wire: 'http', channel: own },
+        peers,
+        resolver: callerRegistry,
+        retryDelay: 10,
+      }),
       { maxBodySize: LIMIT },
     )
     const api = new HttpApi({ routes: [], fallback: handler, maxBodySize: LIMIT, readBufferSize: 8192, h2c: true })
@@ -312,7 +325,13 @@ test('a call is repeated at the address an app has moved to', async () => {
   await both.callee.close(0)
   const registry = createSqliteRegistry({ path: both.path })
   const channel = createHttpChannel({ port: (both.app.address() as AddressInfo).port })
-  const moved = await createPeerServer({ host: '127.0.0.1', port: 0, app: channel, appId: 'callee', namespace: 'default' })
+  const moved = await createPeerServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: { wire: 'http', channel },
+    appId: 'callee',
+    namespace: 'default',
+  })
   await registry.register({ appId: 'callee', namespace: 'default', host: '127.0.0.1', port: moved.port })
   const reply = await send(both.caller, 'POST', '/v1.0/invoke/callee/method/x', {}, 'two')
   assert.equal(JSON.parse(reply.text).body, 'two')

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { invokeMethods } from '../api/grpc/invoke.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { stateMethods } from '../api/grpc/state.ts'
@@ -133,10 +134,11 @@ export function openEdges(options: EdgesOptions): Edges {
     const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
     const common = {
       host,
-      app: options.app?.wire === 'http' ? options.app.channel : undefined,
+      app: options.app,
       appId: flags.appId,
       namespace,
       maxMessageSize: maxBodySize,
+      unknown: () => blocks.proxy.fromPeer,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {
@@ -159,8 +161,14 @@ export function openEdges(options: EdgesOptions): Edges {
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
       grpc = createGrpcApi({
-        methods: [...stateMethods(blocks.state), ...publishMethods(blocks.pubsub), ...metadataMethods(metadata)],
+        methods: [
+          ...stateMethods(blocks.state),
+          ...publishMethods(blocks.pubsub),
+          ...metadataMethods(metadata),
+          ...invokeMethods(blocks.invoke, { maxMessageSize: maxBodySize }),
+        ],
         maxMessageSize: maxBodySize,
+        proxy: () => blocks.proxy.fromApp,
         apiToken: flags.environment.apiToken,
       })
       if (flags.unixDomainSocket) {

@@ -188,6 +188,7 @@ export class Sidecar {
             }),
           }
         : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol }) }
+    if (this.#flags.enableAppHealthCheck) this.#app.healthy = () => this.#health?.healthy === true
     return this.#app
   }
 

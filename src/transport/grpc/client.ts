@@ -34,10 +34,10 @@ export interface GrpcCallOptions {
 
 /** Hears what a call brings, in this order: `onHeaders`?, `onMessage`*, then `onClose` exactly once. */
 export interface GrpcListener {
-  onHeaders?(headers: IncomingHttpHeaders): void
+  onHeaders?(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
   onMessage(message: Buffer): void
   /** undefined: the status is OK. */
-  onClose(status: GrpcStatus | undefined, trailers: IncomingHttpHeaders): void
+  onClose(status: GrpcStatus | undefined, trailers: IncomingHttpHeaders, rawTrailers?: readonly string[]): void
   /** After `write` returned false: there is room again. */
   onDrain?(): void
   /** The connection is up: what is written from now on goes out. */
@@ -56,11 +56,20 @@ export interface GrpcClientStream {
   cancel(reason?: GrpcStatus): void
 }
 
+/** An HTTP/2 stream of the pool. */
+export interface RawStream {
+  readonly stream: ClientHttp2Stream
+  /** What it means that the stream broke off; `sent` tells whether the other side can have seen it. */
+  lost(error: Error): GrpcStatus
+}
+
 export interface GrpcClient extends AsyncDisposable {
   /** Calls `path` at `address` (`host:port`, or `unix:/path/of.socket`). Failures to connect come through the listener, with `sent` false. */
   stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
   /** Rejects with GrpcStatus. */
   unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
+  /** Opens a stream for passing bytes on. Throws GrpcStatus when there is no connection and none can be begun. */
+  raw(address: string, headers: readonly string[]): RawStream
   /** Sends no more calls over the connections to an address; those under way finish. */
   forget(address: string): void
 }
@@ -115,6 +124,19 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
         )
         stream.end(frame(message))
       }),
+    raw(address, headers) {
+      const connection = acquire(address)
+      let stream: ClientHttp2Stream | undefined
+      try {
+        // The typings do not know the flat form yet.
+        stream = connection.session.request(headers as unknown as OutgoingHttpHeaders, { endStream: false })
+      } catch (error) {
+        throw lostStatus(connection, undefined, error as Error)
+      }
+      connection.enter()
+      stream.once('close', () => connection.leave())
+      return { stream, lost: (error) => lostStatus(connection, stream, error) }
+    },
     forget(address) {
       for (const connection of [...(pool.get(address) ?? [])]) connection.retire()
     },
@@ -152,6 +174,7 @@ class Connection {
   readonly #onGone: () => void
   #idleTimer: NodeJS.Timeout | undefined
   #lastUse = 0
+  #settled = false
 
   constructor(address: string, options: GrpcClientOptions, onGone: () => void) {
     this.address = address
@@ -172,6 +195,9 @@ class Connection {
       this.connected = true
       session.setLocalWindowSize(4 << 20)
     })
+    session.once('remoteSettings', () => {
+      this.#settled = true
+    })
     session.on('error', (error) => {
       this.failure = error
     })
@@ -184,7 +210,8 @@ class Connection {
   }
 
   get capacity(): number {
-    return Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION)
+    // Until the other side has said how many it takes, calls past the usual limit might wait for ever behind the first ones.
+    return this.#settled ? Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION) : 100
   }
 
   #gone(): void {
@@ -237,6 +264,7 @@ class Call implements GrpcClientStream {
   #stream: ClientHttp2Stream | undefined
   #reason: GrpcStatus | undefined
   #trailers: IncomingHttpHeaders | undefined
+  #rawTrailers: readonly string[] | undefined
   #status = 0
   #over = false
 
@@ -266,13 +294,17 @@ class Call implements GrpcClientStream {
       const reader = new FrameReader(limit, (message) => {
         if (!this.#over) listener.onMessage(message)
       })
-      stream.on('response', (head) => {
+      stream.on('response', (head: IncomingHttpHeaders & { ':status'?: number }, _: number, raw: string[]) => {
         this.#status = head[':status'] ?? 0
-        if (head['grpc-status'] !== undefined) this.#trailers = head
-        listener.onHeaders?.(head)
+        if (head['grpc-status'] !== undefined) {
+          this.#trailers = head
+          this.#rawTrailers = raw
+        }
+        listener.onHeaders?.(head, raw)
       })
-      stream.on('trailers', (trailers) => {
+      stream.on('trailers', (trailers: IncomingHttpHeaders, _: number, raw: string[]) => {
         this.#trailers = trailers
+        this.#rawTrailers = raw
       })
       stream.on('data', (chunk: Buffer) => {
         if (this.#over) return
@@ -303,14 +335,7 @@ class Call implements GrpcClientStream {
   readonly #onAbort = () => this.cancel(canceled(this.#signal as AbortSignal))
 
   #lost(error: Error): GrpcStatus {
-    const connection = this.#connection
-    const cause = connection.failure ?? error
-    const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
-    if (!connection.connected)
-      return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
-    const code = this.#stream?.rstCode
-    const refused = code === constants.NGHTTP2_REFUSED_STREAM || this.#stream === undefined || this.#stream.id === undefined
-    return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !refused, cause })
+    return lostStatus(this.#connection, this.#stream, error)
   }
 
   #close(): void {
@@ -327,7 +352,7 @@ class Call implements GrpcClientStream {
         status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
       else status = this.#lost(new Error('closed without a status'))
     }
-    this.#listener.onClose(status, trailers)
+    this.#listener.onClose(status, trailers, this.#rawTrailers)
   }
 
   write(framed: Buffer): boolean {
@@ -361,4 +386,13 @@ class Call implements GrpcClientStream {
 
 function canceled(signal: AbortSignal): GrpcStatus {
   return signal.reason instanceof GrpcStatus ? signal.reason : new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal.reason })
+}
+
+function lostStatus(connection: Connection, stream: ClientHttp2Stream | undefined, error: Error): GrpcStatus {
+  const cause = connection.failure ?? error
+  const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
+  if (!connection.connected)
+    return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
+  const refused = stream?.rstCode === constants.NGHTTP2_REFUSED_STREAM || stream?.id === undefined
+  return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !refused, cause })
 }

@@ -14,6 +14,7 @@ const RESPONSE: OutgoingHttpHeaders = { ':status': 200, 'content-type': 'applica
 export class GrpcServerCall implements GrpcStream {
   readonly path: string
   readonly headers: IncomingHttpHeaders
+  readonly rawHeaders: readonly string[]
   onMessage: ((message: Buffer) => void) | undefined
   onEnd: (() => void) | undefined
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
@@ -28,9 +29,10 @@ export class GrpcServerCall implements GrpcStream {
   #abort: AbortController | undefined
   #over = false
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, path: string, limit: number) {
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[], path: string, limit: number) {
     this.#stream = stream
     this.headers = headers
+    this.rawHeaders = rawHeaders
     this.path = path
     this.#limit = limit
     stream.on('error', noop)
@@ -63,7 +65,7 @@ export class GrpcServerCall implements GrpcStream {
     return this.#abort.signal
   }
 
-  run(method: GrpcMethod): void {
+  run(method: Exclude<GrpcMethod, { kind: 'raw' }>): void {
     if (method.kind === 'unary') {
       let request: Buffer | undefined
       let several = false
@@ -130,12 +132,12 @@ export class GrpcServerCall implements GrpcStream {
     if (!this.#over) this.#stream.resume()
   }
 
-  setHeader(name: string, value: string): void {
+  setHeader(name: string, value: string | string[]): void {
     this.#extra ??= {}
     this.#extra[name] = value
   }
 
-  setTrailer(name: string, value: string): void {
+  setTrailer(name: string, value: string | string[]): void {
     this.#trailers ??= {}
     this.#trailers[name] = value
   }

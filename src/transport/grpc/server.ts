@@ -16,13 +16,15 @@ export interface GrpcCall {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
+  /** The same as they came, pseudo headers first: `[name, value, …]`. */
+  readonly rawHeaders: readonly string[]
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
   readonly signal: AbortSignal
   /** Adds response metadata; before the first message only. */
-  setHeader(name: string, value: string): void
-  setTrailer(name: string, value: string): void
+  setHeader(name: string, value: string | string[]): void
+  setTrailer(name: string, value: string | string[]): void
 }
 
 /** A call whose messages the handler reads and writes itself. Without `onMessage` the request is held back at the sender. */
@@ -46,6 +48,8 @@ export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
   | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer> }
   | { readonly kind: 'stream'; handle(stream: GrpcStream): void }
+  /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
+  | { readonly kind: 'raw'; handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -119,7 +123,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     if (draining) session.close()
   })
   http2.on('sessionError', () => {})
-  http2.on('stream', (stream: ServerHttp2Stream, headers) => {
+  http2.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _: number, rawHeaders: string[]) => {
     const contentType = headers['content-type']
     if (headers[':method'] !== 'POST' || typeof contentType !== 'string' || !contentType.startsWith('application/grpc')) {
       stream.on('error', () => {})
@@ -128,7 +132,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       return
     }
     const path = headers[':path'] as string
-    const call = new GrpcServerCall(stream, headers, path, limit)
+    let call: GrpcServerCall | undefined
     try {
       options.admit?.(path, headers)
       const method = options.methods.get(path) ?? options.unknown?.(path, headers)
@@ -137,8 +141,11 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
           Code.Unimplemented,
           `unknown method ${path.slice(path.lastIndexOf('/') + 1)} for service ${path.slice(1, path.lastIndexOf('/'))}`,
         )
+      if (method.kind === 'raw') return method.handle(stream, headers, rawHeaders)
+      call = new GrpcServerCall(stream, headers, rawHeaders, path, limit)
       call.run(method)
     } catch (error) {
+      call ??= new GrpcServerCall(stream, headers, rawHeaders, path, limit)
       call.fail(error)
     }
   })

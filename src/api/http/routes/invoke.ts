@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { type Readable, Transform } from 'node:stream'
-import type { ResponseSink, ResponseSource } from '../../../app/response-sink.ts'
+import type { GrpcAnswer, ResponseSink, ResponseSource } from '../../../app/response-sink.ts'
 import { type InvokeBlock, invokeError } from '../../../blocks/invoke/block.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import { forwardableHeaders, headerOf, responseHeaders } from '../../../peers/headers.ts'
 import { normalizeMethod } from '../../../peers/invocation.ts'
+import { NO_TRACE } from '../../../peers/trace.ts'
 import type { Call, Handler } from '../route.ts'
+import { httpReply } from './grpc-reply.ts'
 
 export interface InvokeHandlerOptions {
   /** Bytes of a request body; 0: no limit. Default 4 MiB. */
@@ -15,8 +17,6 @@ export interface InvokeHandlerOptions {
 /** Bodies up to this size are read first and can be sent again; larger ones stream. */
 const BUFFERED = 256 * 1024
 const PREFIX = '/v1.0/invoke/'
-/** What an app sees when nobody traces, as with Dapr. */
-const NO_TRACE = '00-00000000000000000000000000000000-0000000000000000-00'
 
 /**
  * Serves `/v1.0/invoke/*` and, as the fallback of every other path, the forms that name the app in a header.
@@ -165,9 +165,12 @@ class HttpReply implements ResponseSink {
     this.#reject = reject
   }
 
-  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource): void {
+  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     this.#source = source
-    this.#response.writeHead(status, responseHeaders(headers, true))
+    if (status >= 100 || !answer) return void this.#response.writeHead(status, responseHeaders(headers, true))
+    const reply = httpReply(status, headers, answer)
+    this.#response.writeHead(reply.status, reply.headers)
+    if (reply.body) this.data(reply.body)
   }
 
   data(chunk: Buffer): void {
