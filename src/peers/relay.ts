@@ -45,6 +45,11 @@ export class Relay {
     this.#replies = new FrameGauge(options.limit)
     stream.on('error', noop)
     stream.once('close', () => this.#left())
+    // A request without a body ends before anybody reads it.
+    stream.once('end', () => {
+      this.#ended = true
+      if (this.#reading) this.#out?.end()
+    })
     const timeout = headers['grpc-timeout']
     const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
     if (milliseconds !== undefined)
@@ -113,10 +118,6 @@ export class Relay {
       if (excess !== undefined) return this.fail(tooLarge(excess, this.#options.limit))
       if (!this.#answered) this.#keep(chunk)
       if (this.#out?.write(chunk) === false) this.#in.pause()
-    })
-    this.#in.on('end', () => {
-      this.#ended = true
-      this.#out?.end()
     })
   }
 
