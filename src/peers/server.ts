@@ -42,6 +42,8 @@ export interface PeerServerOptions {
 
 export interface PeerServer {
   readonly port: number
+  /** Calls that came so far. */
+  readonly calls: number
   /** Takes no new calls and lets those under way finish, at most `grace` milliseconds. */
   close(grace: number): Promise<void>
 }
@@ -81,7 +83,13 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
   const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port })
-  return { port, close: (grace) => server.close(grace) }
+  return {
+    port,
+    get calls() {
+      return server.calls
+    },
+    close: (grace) => server.close(grace),
+  }
 }
 
 function parse<T>(read: () => T): T {
@@ -149,6 +157,7 @@ class StreamedCall implements ResponseSink {
   #first: Buffer | undefined
   #body: Readable | undefined
   #started = false
+  #sse = false
   #ended = false
   #nextSeq = 0
   #source: ResponseSource | undefined
@@ -175,6 +184,7 @@ class StreamedCall implements ResponseSink {
       if (!this.#call) {
         if (!head) throw new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the leading message carries no request')
         this.#call = admit(this.#options, head, this.#stream.headers)
+        this.#sse = headerOf(head.metadata, 'accept') === 'text/event-stream'
         if (payload) this.#take(payload)
         const known = this.#call.invocation.length
         if (known !== undefined) this.#start(known <= (this.#first?.length ?? 0))
@@ -234,6 +244,11 @@ class StreamedCall implements ResponseSink {
 
   head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     this.#source = source
+    if (this.#sse && status >= 300) {
+      // As daprd: who asks for events gets events, or an error of the call.
+      source.abort()
+      return this.failed(new Error('no response received from stream'))
+    }
     this.#head = { status, headers: answer ? headers : responseHeaders(headers, true), answer }
     process.nextTick(() => this.#flush())
   }

@@ -46,7 +46,7 @@ export interface EdgesOptions {
 
 /** All ports of one sidecar. */
 export interface Edges {
-  /** Requests on the HTTP API so far. */
+  /** Requests on all ports so far. */
   readonly requests: number
   /** Opens every port; rejects when none of the API's addresses can be bound. */
   listen(): Promise<void>
@@ -156,7 +156,7 @@ export function openEdges(options: EdgesOptions): Edges {
 
   return {
     get requests() {
-      return http.requests
+      return http.requests + (grpc?.calls ?? 0) + (peers?.calls ?? 0)
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK

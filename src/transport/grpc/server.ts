@@ -68,6 +68,8 @@ export interface GrpcServerOptions {
 export interface GrpcServer {
   /** For handing it sockets: `http2.emit('connection', socket)`. */
   readonly http2: Http2Server
+  /** Calls that came so far. */
+  readonly calls: number
   /** Opens one more address; resolves with its port. */
   listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number>
   /** Takes no new calls, lets those under way finish for at most `grace` milliseconds, then cuts them. */
@@ -114,6 +116,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   })
   const listeners: Server[] = []
   let draining = false
+  let calls = 0
 
   http2.on('session', (session) => {
     session.setLocalWindowSize(4 << 20)
@@ -124,6 +127,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   })
   http2.on('sessionError', () => {})
   http2.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _: number, rawHeaders: string[]) => {
+    calls++
     const contentType = headers['content-type']
     if (headers[':method'] !== 'POST' || typeof contentType !== 'string' || !contentType.startsWith('application/grpc')) {
       stream.on('error', () => {})
@@ -152,6 +156,9 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 
   return {
     http2,
+    get calls() {
+      return calls
+    },
     listen: (at) =>
       new Promise((resolve, reject) => {
         // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.

@@ -167,6 +167,8 @@ class HttpReply implements ResponseSink {
 
   head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     this.#source = source
+    // HTTP/1.1 connections stay open without being told; what Node would say of it is none of the app's headers.
+    if (this.#response.req.httpVersion === '1.1') this.#response.removeHeader('connection')
     if (status >= 100 || !answer) return void this.#response.writeHead(status, responseHeaders(headers, true))
     const reply = httpReply(status, headers, answer)
     this.#response.writeHead(reply.status, reply.headers)
