@@ -26,16 +26,27 @@ const HIDDEN = new Set([
   'proxy-authenticate',
 ])
 
+/** The header an app gets for a name of the metadata, '' for none. Bounded: emptied when full. */
+const names = new Map<string, string>()
+
+function headerName(raw: string): string {
+  let name = names.get(raw)
+  if (name === undefined) {
+    const lower = raw.toLowerCase()
+    if (HIDDEN.has(lower) || lower.endsWith('-bin')) name = ''
+    else name = lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : raw
+    if (names.size >= 2000) names.clear()
+    names.set(raw, name)
+  }
+  return name
+}
+
 /** Metadata of another sidecar as headers for the app. */
 function appHeaders(metadata: readonly string[]): string[] {
   const headers: string[] = []
   for (let i = 0; i < metadata.length; i += 2) {
-    const lower = (metadata[i] as string).toLowerCase()
-    if (HIDDEN.has(lower) || lower.endsWith('-bin')) continue
-    headers.push(
-      lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : (metadata[i] as string),
-      metadata[i + 1] as string,
-    )
+    const name = headerName(metadata[i] as string)
+    if (name !== '') headers.push(name, metadata[i + 1] as string)
   }
   return headers
 }
@@ -49,7 +60,8 @@ export function callApp(app: App, invocation: Invocation, limit: number, sink: R
   return app.wire === 'http' ? callHttpApp(app.channel, invocation, sink) : callGrpcApp(app.channel, invocation, limit, sink)
 }
 
-function callHttpApp(channel: HttpChannel, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
+/** The same for a channel that is known to speak HTTP; `prefix` stands before the path. */
+export function callHttpApp(channel: HttpChannel, invocation: Invocation, sink: ResponseSink, prefix = ''): (reason?: Error) => void {
   const { verb, body, length, typeUrl } = invocation
   if (verb === '') throw new GrpcStatus(Code.InvalidArgument, 'missing HTTP extension field')
   if (verb === 'NONE' || verb === 'CONNECT') throw new GrpcStatus(Code.InvalidArgument, 'invalid HTTP verb')
@@ -58,6 +70,6 @@ function callHttpApp(channel: HttpChannel, invocation: Invocation, sink: Respons
   if (contentType) headers.push('Content-Type', contentType)
   // undici counts a Buffer itself and refuses a length that does not match.
   if (length !== undefined && body !== undefined && !Buffer.isBuffer(body)) headers.push('Content-Length', String(length))
-  const path = escapePath(invocation.method)
+  const path = prefix + escapePath(invocation.method)
   return channel.dispatch({ method: verb, path: invocation.query ? `${path}?${invocation.query}` : path, headers, body }, sink)
 }

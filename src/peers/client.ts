@@ -92,6 +92,8 @@ class PeerCall implements GrpcListener, ResponseSource {
   #over = false
   #nextSeq = 0
   #seq = 0
+  /** Bytes of the reply still to come, where the app has said how many: then nobody waits for the end of the call. */
+  #left = -1
   #stopBody: (() => void) | undefined
   readonly onReady: (() => void) | undefined
   readonly onDrain: (() => void) | undefined
@@ -150,11 +152,13 @@ class PeerCall implements GrpcListener, ResponseSource {
         this.#answer(head)
       } else if (head && (head.status > 0 || Object.keys(head.headers).length > 0))
         throw new GrpcStatus(Code.Internal, 'response metadata found in non-leading chunk')
-      if (!payload) return
+      if (!payload) return this.#whole()
       if (payload.seq !== this.#nextSeq)
         throw new GrpcStatus(Code.Internal, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
       this.#nextSeq++
       if (payload.data.length > 0) this.#sink.data(payload.data)
+      this.#left -= payload.data.length
+      this.#whole()
     } catch (error) {
       this.#stream.cancel(GrpcStatus.from(error))
     }
@@ -162,7 +166,16 @@ class PeerCall implements GrpcListener, ResponseSource {
 
   #answer(head: IncomingResponse): void {
     this.#answered = true
+    const length = head.headers['content-length']
+    if (length !== undefined && head.status >= 200 && this.#invocation.verb !== 'HEAD') this.#left = Number(length)
     this.#sink.head(head.status, head.headers, this, head.answer)
+  }
+
+  #whole(): void {
+    // A request that is still being sent needs the call a little longer.
+    if (this.#left !== 0 || this.#over || this.#stopBody) return
+    this.#over = true
+    this.#sink.end()
   }
 
   onClose(status: GrpcStatus | undefined): void {

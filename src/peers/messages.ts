@@ -4,6 +4,7 @@ import { Code } from '../errors.ts'
 import { seal } from '../transport/grpc/frames.ts'
 import { type Any, GrpcStatus, readAny, writeAny } from '../transport/grpc/status.ts'
 import { ProtoReader, ProtoWriter } from '../transport/grpc/wire.ts'
+import { lowerCase } from './headers.ts'
 import type { Invocation } from './invocation.ts'
 import {
   emptyInvokeRequest,
@@ -252,7 +253,7 @@ export function decodeResponse(reader: ProtoReader): IncomingResponse {
   const http = response.status >= 100
   const headers: Record<string, string | string[]> = {}
   for (let i = 0; i < list.length; i += 2) {
-    const name = (list[i] as string).toLowerCase()
+    const name = lowerCase(list[i] as string)
     if (name.startsWith(':') || name === '__proto__' || (http && name.endsWith('-bin'))) continue
     const value = list[i + 1] as string
     const before = headers[name]

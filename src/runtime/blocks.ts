@@ -5,6 +5,7 @@ import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/con
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
+import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
 import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
@@ -42,6 +43,7 @@ export interface Blocks {
   state: StateBlock
   pubsub: PubSubBlock
   invoke: InvokeBlock
+  external: ExternalServices
   proxy: GrpcProxy
   bindings: BindingsBlock
   secrets: SecretsBlock
@@ -80,6 +82,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespace,
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
+  const external = createExternalServices()
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -110,7 +113,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, maxBodySize }),
+    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    external,
     proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
     bindings,
     secrets: createSecretsBlock({ stores: manager.set('secretstores'), scopes: configuration.secretScopes }),
@@ -140,6 +144,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     },
     async close() {
       await resolver[Symbol.asyncDispose]()
+      await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },

@@ -17,6 +17,7 @@ import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
+import { loadEndpoints } from './load-endpoints.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
 
 export interface SidecarHooks {
@@ -114,6 +115,15 @@ export class Sidecar {
         log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
     }
     for (const store of manager.set('state').values()) blocks.state.check(store as never)
+    await loadEndpoints(resources.httpEndpoints, {
+      manager,
+      log,
+      namespace,
+      env: process.env,
+      appId: flags.appId,
+      podName: flags.environment.podName,
+      external: blocks.external,
+    })
     log.info('All outstanding components processed')
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()

@@ -6,6 +6,7 @@ import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
 import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
+import type { ExternalService, ExternalServices } from './external.ts'
 
 export interface InvokeBlockOptions {
   appId: string
@@ -14,6 +15,8 @@ export interface InvokeBlockOptions {
   app?: App | undefined
   peers: PeerClient
   resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  /** Services outside, by name or URL. */
+  external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
   /** Calls again after a lost connection, with this pause in milliseconds when the address is the same. Default 3 and 1000, as Dapr. */
@@ -49,6 +52,8 @@ export function invokeError(target: string, cause: unknown, hint?: string): Outr
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
   return {
     invoke(target, invocation, sink) {
+      const outside = options.external?.find(target)
+      if (outside) return callOutside(outside, target, invocation, sink)
       const parts = target.split('.')
       const appId = parts[0] as string
       const namespace = parts[1] ?? options.namespace
@@ -67,6 +72,20 @@ export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
       call.start()
       return (reason) => call.abort(reason)
     },
+  }
+}
+
+function callOutside(service: ExternalService, target: string, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
+  try {
+    return service.call(invocation, {
+      head: (status, headers, source) => sink.head(status, headers, source),
+      data: (chunk) => sink.data(chunk),
+      end: () => sink.end(),
+      failed: (error) => sink.failed(invokeError(target, error, 'check that the service answers at its URL')),
+    })
+  } catch (error) {
+    sink.failed(invokeError(target, error))
+    return nothing
   }
 }
 

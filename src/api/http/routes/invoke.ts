@@ -91,8 +91,10 @@ function targetOf(call: Call): { id: string; path: string } | undefined {
   return split === 0 ? undefined : { id: decodeId(rest.slice(0, split)), path: rest.slice(split + 8) }
 }
 
+/** An app id, or a URL, one of whose slashes a client may have taken away. */
 function decodeId(id: string): string {
-  return id.includes('%') || id.includes('+') ? decode(id.replaceAll('+', ' ')) : id
+  const text = id.includes('%') || id.includes('+') ? decode(id.replaceAll('+', ' ')) : id
+  return text.startsWith('http') ? text.replace(/^(https?):\/+/, '$1://') : text
 }
 
 function decode(path: string): string {
