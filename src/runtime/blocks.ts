@@ -1,10 +1,14 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
+import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
+import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
+import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
+import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
@@ -16,9 +20,11 @@ import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 
@@ -34,6 +40,7 @@ export interface BlocksOptions {
   secretProperties: ReadonlyMap<string, string>
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
+  resiliency: Resiliency
 }
 
 /** Every building block of one sidecar. */
@@ -41,6 +48,8 @@ export interface Blocks {
   state: StateBlock
   pubsub: PubSubBlock
   invoke: InvokeBlock
+  external: ExternalServices
+  proxy: GrpcProxy
   bindings: BindingsBlock
   secrets: SecretsBlock
   configuration: ConfigurationBlock
@@ -61,7 +70,7 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration } = options
+  const { flags, log, manager, configuration, resiliency } = options
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -70,12 +79,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     path: embeddedFile(flags.outriderDataDir),
     onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
   })
+  const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })
   const peers = createPeerClient({
+    grpc: peerGrpc,
     appId,
     namespace,
-    maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER,
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
+  const external = createExternalServices()
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -85,6 +97,10 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app,
     eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
+    policies: {
+      outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+      inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
+    },
     namespaceScoped: (name) => options.namespaced.has(name),
   })
   const outbox = createOutbox({
@@ -96,24 +112,47 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     log,
     namespaceScoped: (name) => options.namespaced.has(name),
   })
-  const bindings = createBindingsBlock({ components: manager.set('bindings'), app, log, optionsTimeout: flags.appBindingOptionsTimeoutMs })
-  const configurationBlock = createConfigurationBlock({ stores: manager.set('configuration'), app, log })
+  const bindings = createBindingsBlock({
+    components: manager.set('bindings'),
+    app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
+    log,
+    optionsTimeout: flags.appBindingOptionsTimeoutMs,
+    around: around(resiliency, 'Binding', 'outbound'),
+    inbound: around(resiliency, 'Binding', 'inbound'),
+  })
+  const configurationBlock = createConfigurationBlock({
+    stores: manager.set('configuration'),
+    app,
+    log,
+    around: around(resiliency, 'Configuration', 'outbound'),
+    inbound: around(resiliency, 'Configuration', 'inbound'),
+  })
   return {
     state: createStateBlock({
       stores: manager.set('state'),
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
+      around: around(resiliency, 'Statestore', 'outbound'),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app, peers, resolver }),
+    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    external,
+    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
     bindings,
-    secrets: createSecretsBlock({ stores: manager.set('secretstores'), scopes: configuration.secretScopes }),
+    secrets: createSecretsBlock({
+      stores: manager.set('secretstores'),
+      scopes: configuration.secretScopes,
+      around: around(resiliency, 'Secretstore', 'outbound'),
+    }),
     configuration: configurationBlock,
-    lock: createLockBlock({ stores: manager.set('lock'), appId }),
-    conversation: createConversationBlock(manager.set('conversation')),
-    crypto: createCryptoBlock({ components: manager.set('crypto') }),
+    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
+    conversation: createConversationBlock({
+      components: manager.set('conversation'),
+      around: around(resiliency, 'Conversation', 'outbound'),
+    }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -136,8 +175,18 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     },
     async close() {
       await resolver[Symbol.asyncDispose]()
+      await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
+      await peerGrpc[Symbol.asyncDispose]()
     },
+  }
+}
+
+/** The policy that a component's name has at the moment of a call, around that call. */
+function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction): Around {
+  return (component, _operation, work, signal) => {
+    const runner = resiliency.component(component, kind, direction)
+    return runner ? runner(work, signal) : work(signal)
   }
 }
 
