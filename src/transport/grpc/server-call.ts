@@ -17,6 +17,7 @@ export interface CallContext {
   readonly options: GrpcServerOptions
   /** Bytes of one message, both ways. */
   readonly limit: number
+  readonly draining: AbortSignal
 }
 
 /** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
@@ -123,6 +124,10 @@ export class GrpcServerCall implements GrpcStream {
     return this.#abort.signal
   }
 
+  get draining(): AbortSignal {
+    return this.#context.draining
+  }
+
   data(chunk: Buffer): void {
     if (this.#over || this.#started) return
     const method = this.#method as GrpcMethod
@@ -221,7 +226,6 @@ export class GrpcServerCall implements GrpcStream {
       this.setHeader('grpc-encoding', 'gzip')
       this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
     }
-    this.#session.answered = true
     stream.respond(this.#head(), WITH_TRAILERS)
     stream.on('wantTrailers', onWantTrailers)
   }
@@ -230,9 +234,7 @@ export class GrpcServerCall implements GrpcStream {
     const stream = this.#stream
     const trailers = statusTrailers(this.#status)
     stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-    // A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
-    // overtakes the trailers that are not written yet.
-    if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.close(constants.NGHTTP2_NO_ERROR))
+    if (!stream.readableEnded) closeSoon(stream)
   }
 
   write(framed: Buffer): boolean {
@@ -244,6 +246,7 @@ export class GrpcServerCall implements GrpcStream {
       return true
     }
     this.#respond()
+    this.#session.answered = true
     const room = this.#stream.write(this.#gzip ? compress(framed) : framed)
     if (!room) this.#stream.once('drain', () => this.onDrain?.())
     return room
@@ -263,6 +266,7 @@ export class GrpcServerCall implements GrpcStream {
   #finish(framed: Buffer | undefined, status: GrpcStatus | undefined): void {
     if (this.#over) return
     const stream = this.#stream
+    this.#session.answered = true
     this.#status = status
     this.#context.options.ended?.(this, status)
     if (!stream.destroyed && !stream.closed) {
@@ -294,12 +298,8 @@ export class GrpcServerCall implements GrpcStream {
       ...this.#trailers,
       ...statusTrailers(status),
     }
-    this.#session.answered = true
     stream.respond(headers, ALONE)
-    // Nothing more that the client sends would be read. A reset at once would overtake the status.
-    setImmediate(() => {
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-    })
+    closeSoon(stream)
   }
 
   streamClosed(): void {
@@ -318,6 +318,16 @@ export class GrpcServerCall implements GrpcStream {
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)
   }
+}
+
+/**
+ * Ends the stream of a client that is still sending: nothing more would be read, and it would stay open although we are done
+ * with it. A reset at once would overtake the status, which node:http2 sends in the next turn.
+ */
+function closeSoon(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+  })
 }
 
 function onStreamData(this: ServerHttp2Stream, chunk: Buffer): void {

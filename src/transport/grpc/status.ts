@@ -119,13 +119,6 @@ export function httpToGrpc(status: number): Code {
   }
 }
 
-const HTTP: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
-
-/** The HTTP status that says the same as a gRPC code, as grpc-gateway and Dapr have it. */
-export function grpcToHttp(code: Code): number {
-  return HTTP[code] ?? 500
-}
-
 /** What a stream reset by its server means, by HTTP/2 error code and as grpc-go has it. */
 export function resetToGrpc(error: number): Code {
   switch (error) {
@@ -141,6 +134,13 @@ export function resetToGrpc(error: number): Code {
     default:
       return Code.Internal
   }
+}
+
+const HTTP: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
+
+/** The HTTP status that says the same as a gRPC code, as grpc-gateway and Dapr have it. */
+export function grpcToHttp(code: Code): number {
+  return HTTP[code] ?? 500
 }
 
 export function writeAny(writer: ProtoWriter, field: number, any: Any): void {
