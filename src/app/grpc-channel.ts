@@ -1,6 +1,12 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
 import { Code } from '../errors.ts'
-import { createGrpcClient, type GrpcCallOptions, type GrpcClientStream, type GrpcListener } from '../transport/grpc/client.ts'
+import {
+  createGrpcClient,
+  type GrpcCallOptions,
+  type GrpcClientStream,
+  type GrpcListener,
+  type RawStream,
+} from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ConcurrencyGate } from './concurrency.ts'
 import { waitForPort } from './http-channel.ts'
@@ -27,6 +33,9 @@ export interface GrpcChannel extends AsyncDisposable {
   probe(path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
   /** A call of any kind, message by message; adds the token. Counted until it closes. */
   stream(path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
+  /** A stream for passing bytes on, outside the limit: proxied calls may last. The token is the caller's to add. */
+  raw(headers: readonly string[]): RawStream
+  readonly token: string | undefined
   /** Resolves once the app's port accepts connections. */
   ready(signal: AbortSignal): Promise<void>
 }
@@ -61,6 +70,8 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     probe: (path, message, call) => client.unary(address, path, message, call),
     stream: (path, call, listener) =>
       new GatedStream(gate, full, listener, (heard) => client.stream(address, path, withToken(call), heard)),
+    raw: (headers) => client.raw(address, headers),
+    token: options.token || undefined,
     ready: (signal) => waitForPort(host, options.port, signal),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
@@ -96,11 +107,11 @@ class GatedStream implements GrpcClientStream {
     this.#listener = listener
     this.#giveUp = gate.enter(() => {
       const stream = open({
-        ...(listener.onHeaders ? { onHeaders: (headers) => listener.onHeaders?.(headers) } : {}),
+        ...(listener.onHeaders ? { onHeaders: (headers, raw) => listener.onHeaders?.(headers, raw) } : {}),
         onMessage: (message) => listener.onMessage(message),
-        onClose: (status, trailers) => {
+        onClose: (status, trailers, raw) => {
           gate.leave()
-          this.#close(status, trailers)
+          this.#close(status, trailers, raw)
         },
         onDrain: () => listener.onDrain?.(),
         onReady: () => listener.onReady?.(),

@@ -49,7 +49,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   // The moment each call under way began, kept only for API logging.
   const begun = new WeakMap<GrpcCall, number>()
   const timed = (method: GrpcMethod): GrpcMethod => {
-    if (!onCall) return method
+    if (!onCall || method.kind === 'raw') return method
     const begin = (call: GrpcCall) => void begun.set(call, performance.now())
     if (method.kind === 'unary') {
       return {
