@@ -57,7 +57,7 @@ test('a driver is named by its registry only, dynamically too', (t) => {
 
 test('a client library outside the drivers is found', (t) => {
   assert.match(check(t, { 'blocks/state/a.ts': "import { Redis } from 'ioredis'\n" }).join(), /ioredis is imported outside/)
-  assert.deepEqual(check(t, { 'components/state/redis/a.ts': "import { Redis } from 'ioredis'\n" }), [])
+  assert.deepEqual(check(t, { 'components/redis/a.ts': "import { Redis } from 'ioredis'\n" }), [])
 })
 
 test('a cycle is found, a cycle of types only is not', (t) => {

@@ -34,7 +34,7 @@ const TYPES_FOR_ALL = [/^cli\/flags\.ts$/, /^blocks\/[^/]+\/driver\.ts$/]
 
 /** Libraries that belong to drivers and where they may be imported. */
 const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
-  ioredis: /^components\//,
+  ioredis: /^components\/redis\//,
   pg: /^components\//,
   croner: /^components\//,
 }

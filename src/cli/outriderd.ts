@@ -22,7 +22,7 @@ if (flags.help) {
 } else if (flags.version) {
   console.log(VERSION)
 } else if (flags.buildInfo) {
-  console.log(`Version: ${VERSION}\nNode Version: ${process.version}`)
+  console.log(`Version: ${VERSION}\nNode Version: ${process.version}\nCode: ${import.meta.url.endsWith('.ts') ? 'src' : 'dist'}`)
 } else if (flags.wait) {
   process.exitCode = await (await import('./wait.ts')).waitForOutbound(flags.daprHttpPort)
 } else {

@@ -3,8 +3,8 @@ import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The package's own folder. */
-export const packageDir = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+/** The package's own folder: this file stands in src/cli/, or bundled in dist/. */
+export const packageDir = fileURLToPath(new URL(import.meta.url.includes('/src/cli/') ? '../..' : '..', import.meta.url)).replace(/\/$/, '')
 
 /** The sidecar's program; `OUTRIDER_SIDECAR` names another one, e.g. a build under test. */
 export function sidecarProgram(env: NodeJS.ProcessEnv = process.env): string {

@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
+import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
+import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
@@ -10,6 +12,7 @@ import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
+import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
 import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
@@ -17,6 +20,7 @@ import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -36,6 +40,7 @@ export interface BlocksOptions {
   secretProperties: ReadonlyMap<string, string>
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
+  resiliency: Resiliency
 }
 
 /** Every building block of one sidecar. */
@@ -65,7 +70,7 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration } = options
+  const { flags, log, manager, configuration, resiliency } = options
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -90,7 +95,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespace: options.namespace,
     log,
     app,
+    eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
+    policies: {
+      outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+      inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
+    },
     namespaceScoped: (name) => options.namespaced.has(name),
   })
   const outbox = createOutbox({
@@ -102,14 +112,28 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     log,
     namespaceScoped: (name) => options.namespaced.has(name),
   })
-  const bindings = createBindingsBlock({ components: manager.set('bindings'), app, log, optionsTimeout: flags.appBindingOptionsTimeoutMs })
-  const configurationBlock = createConfigurationBlock({ stores: manager.set('configuration'), app, log })
+  const bindings = createBindingsBlock({
+    components: manager.set('bindings'),
+    app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
+    log,
+    optionsTimeout: flags.appBindingOptionsTimeoutMs,
+    around: around(resiliency, 'Binding', 'outbound'),
+    inbound: around(resiliency, 'Binding', 'inbound'),
+  })
+  const configurationBlock = createConfigurationBlock({
+    stores: manager.set('configuration'),
+    app,
+    log,
+    around: around(resiliency, 'Configuration', 'outbound'),
+    inbound: around(resiliency, 'Configuration', 'inbound'),
+  })
   return {
     state: createStateBlock({
       stores: manager.set('state'),
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
+      around: around(resiliency, 'Statestore', 'outbound'),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -117,11 +141,18 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     external,
     proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
     bindings,
-    secrets: createSecretsBlock({ stores: manager.set('secretstores'), scopes: configuration.secretScopes }),
+    secrets: createSecretsBlock({
+      stores: manager.set('secretstores'),
+      scopes: configuration.secretScopes,
+      around: around(resiliency, 'Secretstore', 'outbound'),
+    }),
     configuration: configurationBlock,
-    lock: createLockBlock({ stores: manager.set('lock'), appId }),
-    conversation: createConversationBlock(manager.set('conversation')),
-    crypto: createCryptoBlock({ components: manager.set('crypto') }),
+    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
+    conversation: createConversationBlock({
+      components: manager.set('conversation'),
+      around: around(resiliency, 'Conversation', 'outbound'),
+    }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -148,6 +179,14 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },
+  }
+}
+
+/** The policy that a component's name has at the moment of a call, around that call. */
+function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction): Around {
+  return (component, _operation, work, signal) => {
+    const runner = resiliency.component(component, kind, direction)
+    return runner ? runner(work, signal) : work(signal)
   }
 }
 

@@ -1,8 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Component, ComponentContext } from '../components/component.ts'
+import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
-import { messageOf } from '../errors.ts'
+import { Code, messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { GrpcStatus } from '../transport/grpc/status.ts'
 import { findDriver } from './drivers.ts'
 
 /** What the manager needs to know of a Component resource. */
@@ -26,6 +28,8 @@ export interface ComponentStatus {
   capabilities: readonly string[]
   /** Why it is not up. */
   error?: string
+  /** When it was first seen away. */
+  since?: Date
 }
 
 /** A component whose failure ends the sidecar. */
@@ -39,6 +43,10 @@ export interface ComponentManagerOptions {
   log: Logger
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
   retryUnreachable: boolean
+  /** Folder of the sockets of pluggable components; undefined: there are none. */
+  sockets?: string
+  /** Checks what a block itself reads of a component that came up; what it throws is the component's failure. */
+  check?: (block: string, component: Named<Component>) => void
   /** A component came up after the start, or one went. */
   onChange?: (kind: string, name: string) => void
 }
@@ -50,6 +58,8 @@ function isUnreachable(thrown: unknown): boolean {
   for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
     const code = (error as NodeJS.ErrnoException).code
     if (UNREACHABLE.test(`${code ?? ''} ${error.message}`)) return true
+    // A pluggable component says so of what stands behind it.
+    if (error instanceof GrpcStatus && error.code === Code.Unavailable) return true
     if (error instanceof AggregateError && error.errors.some(isUnreachable)) return true
   }
   return false
@@ -61,7 +71,7 @@ function isUnreachable(thrown: unknown): boolean {
  */
 export class ComponentManager {
   readonly #options: ComponentManagerOptions
-  readonly #sets = new Map<string, Map<string, Named<Component>>>()
+  readonly #sets = new Map<string, BlockSet>()
   readonly #status = new Map<string, ComponentStatus>()
   readonly #stop = new AbortController()
   readonly #retries = new Set<Promise<void>>()
@@ -74,7 +84,7 @@ export class ComponentManager {
   set<T>(block: string): ComponentSet<T> {
     let found = this.#sets.get(block)
     if (!found) {
-      found = new Map()
+      found = new BlockSet((name) => this.#waiting(block, name))
       this.#sets.set(block, found)
     }
     return found as unknown as ComponentSet<T>
@@ -87,6 +97,12 @@ export class ComponentManager {
   /** Components that wait for their server, with the last error. */
   retrying(): ComponentStatus[] {
     return this.statuses().filter((status) => status.state === 'retrying')
+  }
+
+  #waiting(block: string, name: string): string | undefined {
+    const status = this.#status.get(name)
+    if (status?.state !== 'retrying' || blockOf(status.type) !== block) return undefined
+    return `component ${name} (${status.type}) cannot reach its server, retrying since ${status.since?.toISOString()}, last error: ${status.error}`
   }
 
   /** Brings one component up. Rejects with ComponentInitError when its failure must end the sidecar. */
@@ -144,7 +160,8 @@ export class ComponentManager {
   }
 
   async #start(spec: ComponentSpec, status: ComponentStatus): Promise<void> {
-    const driver = await findDriver(spec.type, spec.version)
+    const { sockets, log } = this.#options
+    const driver = await findDriver(spec.type, spec.version, sockets === undefined ? undefined : { sockets, log })
     const context: ComponentContext = {
       name: spec.name,
       type: spec.type,
@@ -168,21 +185,24 @@ export class ComponentManager {
       throw new Error('the sidecar is stopping')
     }
     const properties = Object.fromEntries(Object.entries(spec.properties).map(([name, value]) => [name.toLowerCase(), value]))
-    const block = spec.type.split('.', 1)[0] as string
-    ;(this.set<Component>(block) as Map<string, Named<Component>>).set(spec.name, {
-      name: spec.name,
-      type: spec.type,
-      version: context.version,
-      component,
-      properties,
-    })
+    const block = blockOf(spec.type)
+    const named = { name: spec.name, type: spec.type, version: context.version, component, properties }
+    try {
+      this.#options.check?.(block, named)
+    } catch (error) {
+      await component[Symbol.asyncDispose]()
+      throw error
+    }
+    ;(this.set<Component>(block) as BlockSet).set(spec.name, named)
     status.state = 'up'
     delete status.error
+    delete status.since
     status.capabilities = capabilitiesOf(component)
   }
 
   #retryLater(spec: ComponentSpec, status: ComponentStatus, first: unknown): void {
     const { log } = this.#options
+    status.since = new Date()
     const retry = async () => {
       let error = first
       for (let wait = 250; !this.#stop.signal.aborted; wait = Math.min(wait * 2, 10_000)) {
@@ -194,16 +214,38 @@ export class ComponentManager {
         try {
           await this.#start(spec, status)
           log.info(`Component loaded: ${spec.name} (${spec.type}/${spec.version || 'v1'})`)
-          this.#options.onChange?.(spec.type.split('.', 1)[0] as string, spec.name)
+          this.#options.onChange?.(blockOf(spec.type), spec.name)
           return
         } catch (thrown) {
           error = thrown
+          // A mistake in the resource is not cured by waiting.
+          if (thrown instanceof MetadataError) {
+            status.state = 'failed'
+            status.error = messageOf(thrown)
+            log.error(
+              `Component ${spec.name} (${spec.type}) is reachable, but its settings are wrong: ${status.error}; correct the resource`,
+            )
+            return
+          }
         }
       }
     }
     const running = retry().finally(() => this.#retries.delete(running))
     this.#retries.add(running)
   }
+}
+
+/** The components of one block that are up, and why others are not. */
+class BlockSet extends Map<string, Named<Component>> implements ComponentSet<Component> {
+  readonly waiting: (name: string) => string | undefined
+  constructor(waiting: (name: string) => string | undefined) {
+    super()
+    this.waiting = waiting
+  }
+}
+
+function blockOf(type: string): string {
+  return type.split('.', 1)[0] as string
 }
 
 function capabilitiesOf(component: Component): string[] {

@@ -1,4 +1,7 @@
+import { readdir } from 'node:fs/promises'
+import { join, parse } from 'node:path'
 import type { Component, DriverModule } from '../components/component.ts'
+import type { Logger } from '../telemetry/log.ts'
 
 /** One row of a block's driver registry. */
 export interface DriverRow {
@@ -24,12 +27,28 @@ export const BLOCKS = Object.keys(REGISTRIES)
 /** Empty, `v0` and `v1` all mean a driver's first version. */
 const initial = (version: string) => (version === '' || version === 'v0' ? 'v1' : version.toLowerCase())
 
+/** Blocks whose components may be processes of their own. */
+const PLUGGABLE = new Set(['state', 'pubsub', 'bindings', 'secretstores'])
+
+/** Where pluggable components leave their sockets. Dapr's injector sets the second name, its sidecar reads the first only. */
+export function socketsFolder(env: NodeJS.ProcessEnv): string {
+  return env.DAPR_COMPONENTS_SOCKETS_FOLDER || env.DAPR_COMPONENT_SOCKETS_FOLDER || '/tmp/dapr-components-sockets'
+}
+
+export interface DriverSearch {
+  /** Looked into for pluggable components; they win over our own of the same name. */
+  sockets: string
+  log: Logger
+}
+
 /**
  * The driver for a component type and version.
  * Throws an Error naming the type and the nearest known ones when there is none.
  */
-export async function findDriver(type: string, version: string): Promise<DriverModule<Component>> {
+export async function findDriver(type: string, version: string, search?: DriverSearch): Promise<DriverModule<Component>> {
   const prefix = type.split('.', 1)[0] as string
+  const plugged = search && PLUGGABLE.has(prefix) && initial(version) === 'v1' ? await findPlugged(prefix, type, search) : undefined
+  if (plugged) return plugged
   const rows = await REGISTRIES[prefix]?.()
   if (!rows) throw new Error(`incorrect type ${type}`)
   const row = rows.find((candidate) => candidate.type === type.toLowerCase() && candidate.versions.includes(initial(version)))
@@ -37,4 +56,17 @@ export async function findDriver(type: string, version: string): Promise<DriverM
   const versions = rows.find((candidate) => candidate.type === type.toLowerCase())?.versions
   const known = versions ? `its versions are ${versions.join(', ')}` : `known types: ${rows.map((candidate) => candidate.type).join(', ')}`
   throw new Error(`couldn't find ${prefix} ${type}/${version || 'v1'}: no such driver; ${known}`)
+}
+
+/** Looks for the socket when a component needs it: one left behind by a process that nobody needs is in nobody's way. */
+async function findPlugged(prefix: string, type: string, { sockets, log }: DriverSearch): Promise<DriverModule<Component> | undefined> {
+  const files = await readdir(sockets).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  const wanted = type.slice(prefix.length + 1).toLowerCase()
+  const file = files.find((name) => parse(name).name.toLowerCase() === wanted)
+  if (file === undefined) return undefined
+  const { pluggableDriver } = await import('../components/pluggable/registry.ts')
+  return pluggableDriver(prefix, join(sockets, file), log)
 }

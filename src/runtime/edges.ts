@@ -2,10 +2,19 @@ import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
+import { bindingMethods } from '../api/grpc/bindings.ts'
+import { configurationMethods } from '../api/grpc/configuration.ts'
+import { conversationMethods } from '../api/grpc/conversation.ts'
+import { cryptoMethods } from '../api/grpc/crypto.ts'
 import { invokeMethods } from '../api/grpc/invoke.ts'
+import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
+import { secretsMethods } from '../api/grpc/secrets.ts'
+import { shutdownMethods } from '../api/grpc/shutdown.ts'
 import { stateMethods } from '../api/grpc/state.ts'
+import { subscribeMethods } from '../api/grpc/subscribe.ts'
+import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
@@ -25,7 +34,7 @@ import { HttpApi } from '../api/http/server.ts'
 import type { App } from '../app/app.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
-import { messageOf } from '../errors.ts'
+import { messageOf, type OutriderError } from '../errors.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -92,6 +101,11 @@ export function openEdges(options: EdgesOptions): Edges {
   )
   const apiLog = log.scope('dapr.runtime.http-info')
   const logCalls = flags.enableApiLogging ?? configuration.apiLogging.enabled
+  const grpcLog = log.scope('dapr.runtime.grpc.api-info')
+  const countError = (error: OutriderError, group: string | undefined, path: string) => {
+    if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, group), error.code)
+    log.debug(`${path}: ${error.message}`)
+  }
   const http = new HttpApi({
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
@@ -101,10 +115,7 @@ export function openEdges(options: EdgesOptions): Edges {
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
     open: HEALTH_PATHS,
-    onError: (error, route, path) => {
-      if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, route?.group), error.code)
-      log.debug(`${path}: ${error.message}`)
-    },
+    onError: (error, route, path) => countError(error, route?.group, path),
     onRequest: logCalls
       ? (method, path, route) => {
           if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
@@ -112,6 +123,7 @@ export function openEdges(options: EdgesOptions): Edges {
         }
       : undefined,
   })
+  const stopping = new AbortController()
   let grpc: GrpcApi | undefined
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
@@ -164,12 +176,25 @@ export function openEdges(options: EdgesOptions): Edges {
         methods: [
           ...stateMethods(blocks.state),
           ...publishMethods(blocks.pubsub),
+          ...secretsMethods(blocks.secrets),
+          ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
+          ...lockMethods(blocks.lock),
           ...metadataMethods(metadata),
+          ...shutdownMethods(options.shutdown),
+          ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http', stopping: stopping.signal }),
+          ...subscribeMethods(blocks.pubsub, log),
+          ...conversationMethods(blocks.conversation),
+          ...cryptoMethods(blocks.crypto),
+          ...bindingMethods(blocks.bindings),
           ...invokeMethods(blocks.invoke, { maxMessageSize: maxBodySize }),
         ],
         maxMessageSize: maxBodySize,
         proxy: () => blocks.proxy.fromApp,
         apiToken: flags.environment.apiToken,
+        allowed: configuration.api.allowed,
+        denied: configuration.api.denied,
+        onError: countError,
+        onCall: logCalls ? (call) => grpcLog.info('gRPC API Called', call) : undefined,
       })
       if (flags.unixDomainSocket) {
         await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
@@ -207,6 +232,7 @@ export function openEdges(options: EdgesOptions): Edges {
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
     async close(grace) {
+      stopping.abort()
       await registration?.[Symbol.asyncDispose]()
       await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
       metricsServer.closeAllConnections()

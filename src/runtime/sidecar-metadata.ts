@@ -1,11 +1,11 @@
 import type { Metadata, MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { Code, OutriderError } from '../errors.ts'
+import { formatGoDuration } from '../go-duration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentManager } from './component-manager.ts'
-import { formatGoDuration } from './go-duration.ts'
 
 const MAX_KEYS = 1024
 
@@ -52,7 +52,7 @@ export class SidecarMetadata implements MetadataBlock {
     if (resources.httpEndpoints.length > 0) metadata.httpEndpoints = resources.httpEndpoints.map(({ name }) => ({ name }))
     if (resources.resiliencies.length > 0) metadata.resiliencies = resources.resiliencies.map(({ name }) => ({ name }))
     if (resources.mcpServers.length > 0) metadata.mcpServers = resources.mcpServers.map(({ name }) => ({ name }))
-    if (flags.appPort > 0) metadata.appConnectionProperties = this.#app()
+    metadata.appConnectionProperties = this.#app()
     return metadata
   }
 
@@ -72,7 +72,7 @@ export class SidecarMetadata implements MetadataBlock {
   #app(): NonNullable<Metadata['appConnectionProperties']> {
     const { flags } = this.#options
     const app: NonNullable<Metadata['appConnectionProperties']> = {
-      port: flags.appPort,
+      ...(flags.appPort > 0 && { port: flags.appPort }),
       protocol: flags.appProtocol,
       channelAddress: flags.appChannelAddress,
     }

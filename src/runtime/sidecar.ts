@@ -4,8 +4,11 @@ import type { App } from '../app/app.ts'
 import { createGrpcChannel } from '../app/grpc-channel.ts'
 import { AppHealth } from '../app/health.ts'
 import { createHttpChannel } from '../app/http-channel.ts'
+import type { StateStore } from '../blocks/state/driver.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
+import type { Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
+import { Resiliency } from '../policy/resiliency.ts'
 import { loadConfiguration } from '../resources/configuration.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
@@ -13,6 +16,7 @@ import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
+import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
@@ -44,6 +48,7 @@ export class Sidecar {
   #memory: Disposable | undefined
   #health: AppHealth | undefined
   #configured = false
+  #intakeEnd: Promise<void> | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
     this.#flags = flags
@@ -71,6 +76,10 @@ export class Sidecar {
       namespace,
       log,
       retryUnreachable: !flags.outriderExitOnUnreachable,
+      sockets: socketsFolder(process.env),
+      check: (block, component) => {
+        if (block === 'state') this.#blocks?.state.check(component as Named<StateStore>)
+      },
       onChange: (kind, name) => this.#componentCame(kind, name),
     })
     this.#manager = manager
@@ -84,7 +93,18 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const blocks = await createBlocks({ flags, log, manager, configuration, app, namespace, secretProperties, namespaced })
+    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log })
+    const blocks = await createBlocks({
+      flags,
+      log,
+      manager,
+      configuration,
+      app,
+      namespace,
+      secretProperties,
+      namespaced,
+      resiliency,
+    })
     this.#blocks = blocks
     const metrics = new Metrics()
     const health = {
@@ -114,7 +134,6 @@ export class Sidecar {
       if (!manager.set('secretstores').has(scope.storeName))
         log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
     }
-    for (const store of manager.set('state').values()) blocks.state.check(store as never)
     await loadEndpoints(resources.httpEndpoints, {
       manager,
       log,
@@ -150,15 +169,22 @@ export class Sidecar {
     this.#notReady.add('runtime')
     this.#stop.abort()
     this.#memory?.[Symbol.dispose]()
-    await this.#blocks?.stopIntake()
+    await this.#endIntake()
     await this.#edges?.close(grace)
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
   }
 
-  /** Resolves when the time is over, or earlier when the watched app is unhealthy. */
+  /** Ends what comes in from brokers and bindings, for good; the APIs go on. */
+  #endIntake(): Promise<void> {
+    this.#intakeEnd ??= this.#blocks?.stopIntake()
+    return this.#intakeEnd ?? Promise.resolve()
+  }
+
+  /** Ends intake, then resolves when the time is over, or earlier when the watched app is unhealthy. */
   async untilUnhealthy(milliseconds: number): Promise<'unhealthy' | 'expired'> {
+    void this.#endIntake()
     const expiry = AbortSignal.timeout(milliseconds)
     const expired = new Promise<'expired'>((resolve) => expiry.addEventListener('abort', () => resolve('expired'), { once: true }))
     const unhealthy = this.#health?.untilUnhealthy(expiry).then(() => (expiry.aborted ? ('expired' as const) : ('unhealthy' as const)))
@@ -238,6 +264,7 @@ export class Sidecar {
   }
 
   async #startIntake(app: App | undefined): Promise<void> {
+    if (this.#intakeEnd) return
     const blocks = this.#blocks as Blocks
     if (app) await this.#loadAppConfiguration(app)
     if (app && this.#flags.disableInitEndpoints.includes('subscribe')) this.#log.info('Skipping programmatic subscription loading')
@@ -269,7 +296,7 @@ export class Sidecar {
 
   #componentCame(kind: string, name: string): void {
     const late = async () => {
-      if (this.#stop.signal.aborted || this.#notReady.has('runtime')) return
+      if (this.#stop.signal.aborted || this.#intakeEnd || this.#notReady.has('runtime')) return
       if (kind === 'bindings') await this.#blocks?.bindings.startOne(name)
       if (kind === 'pubsub' || kind === 'state') await this.#blocks?.componentCame(name)
     }

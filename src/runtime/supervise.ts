@@ -1,7 +1,7 @@
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
+import { formatGoDuration } from '../go-duration.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { formatGoDuration } from './go-duration.ts'
 import { Sidecar } from './sidecar.ts'
 
 type Event = { kind: 'stop' } | { kind: 'force' } | { kind: 'reload' } | { kind: 'fatal'; error: unknown }

@@ -6,7 +6,8 @@ const ORDER: Record<Level, number> = { debug: 0, info: 1, warning: 2, error: 3, 
 /** A scoped writer of log lines in daprd's text or JSON format. */
 export interface Logger {
   debug(message: string): void
-  info(message: string): void
+  /** `fields` stand beside the members that every line has. */
+  info(message: string, fields?: Readonly<Record<string, string | number>>): void
   warn(message: string): void
   error(message: string): void
   fatal(message: string): void
@@ -29,17 +30,29 @@ function quote(text: string): string {
   return /^[a-zA-Z0-9\-._/@^+]+$/.test(text) ? text : JSON.stringify(text)
 }
 
+/** As JSON, members by name: the order in which Dapr's lines have them. */
+function sorted(members: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify(members, Object.keys(members).sort())
+}
+
 /** Makes the root logger of one process; scope defaults to `dapr.runtime`. */
 export function createLogger(options: LogOptions): Logger {
   const instance = hostname()
   const write = options.write ?? ((line: string) => void process.stdout.write(`${line}\n`))
   const enabled = (level: Level) => ORDER[level] >= ORDER[options.level]
   const make = (scope: string): Logger => {
-    const emit = (level: Level, message: string) => {
+    const emit = (level: Level, message: string, fields?: Readonly<Record<string, string | number>>) => {
       if (!enabled(level)) return
       const time = new Date().toISOString().replace('Z', '000000Z')
       if (options.json) {
-        write(JSON.stringify({ app_id: options.appId, instance, level, msg: message, scope, time, type: 'log', ver: options.version }))
+        const members = { app_id: options.appId, instance, level, msg: message, scope, time, type: 'log', ver: options.version }
+        write(fields ? sorted({ ...members, ...fields }) : JSON.stringify(members))
+      } else if (fields) {
+        const members = { app_id: options.appId, instance, scope, type: 'log', ver: options.version, ...fields }
+        const rest = Object.entries(members).sort(([one], [other]) => (one < other ? -1 : 1))
+        write(
+          `time="${time}" level=${level} msg=${quote(message)} ${rest.map(([name, value]) => `${name}=${quote(String(value))}`).join(' ')}`,
+        )
       } else {
         write(
           `time="${time}" level=${level} msg=${quote(message)} app_id=${quote(options.appId)} instance=${quote(instance)} scope=${scope} type=log ver=${options.version}`,
@@ -48,7 +61,7 @@ export function createLogger(options: LogOptions): Logger {
     }
     return {
       debug: (message) => emit('debug', message),
-      info: (message) => emit('info', message),
+      info: (message, fields) => emit('info', message, fields),
       warn: (message) => emit('warning', message),
       error: (message) => emit('error', message),
       fatal: (message) => emit('fatal', message),

@@ -82,6 +82,8 @@ const CATEGORIES: readonly (readonly [prefix: string, category: string])[] = [
   ['ERR_INVOKE_OUTPUT_BINDING', 'binding'],
   ['ERR_HEALTH', 'health'],
   ['ERR_OUTBOUND', 'health'],
+  ['ERR_CONVERSATION', 'conversation'],
+  ['ERR_API_UNIMPLEMENTED', 'common'],
   ['DAPR_SCHEDULER', 'job'],
 ]
 const GROUP_CATEGORIES: Readonly<Record<string, string>> = {
@@ -90,4 +92,8 @@ const GROUP_CATEGORIES: Readonly<Record<string, string>> = {
   invoke: 'service-invocation',
   bindings: 'binding',
   actors: 'actor',
+  workflows: 'workflow',
+  // What is wrong in a lock's request is a matter of any request, in Dapr's order of things.
+  lock: 'common',
+  unlock: 'common',
 }

@@ -1,31 +1,23 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Publisher } from '../../blocks/pubsub/publish.ts'
+import type { StateBlock } from '../../blocks/state/state.ts'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
-import type { GrpcStatus } from '../../transport/grpc/status.ts'
+import { frame } from '../../transport/grpc/frames.ts'
+import { decodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
 import { ProtoReader, ProtoWriter } from '../../transport/grpc/wire.ts'
-import { serveGrpc } from './harness.ts'
-import { metadataMethods } from './metadata.ts'
+import { type GrpcApiOptions, type GrpcCallRecord, HINT } from './api.ts'
+import { serveGrpc, statusOf, stub } from './harness.ts'
 import { publishMethods } from './publish.ts'
 import { stateMethods } from './state.ts'
 
-const unused = () => assert.fail('this block is not meant here')
+const serve = ({ state = {}, pubsub = {}, ...options }: Given) =>
+  serveGrpc({ methods: [...stateMethods(stub(state)), ...publishMethods(stub(pubsub))], ...options })
 
-interface Given {
-  state?: Parameters<typeof stateMethods>[0]
-  pubsub?: Parameters<typeof publishMethods>[0]
-  metadata?: Parameters<typeof metadataMethods>[0]
-  apiToken?: string
+interface Given extends Partial<GrpcApiOptions> {
+  state?: Partial<StateBlock>
+  pubsub?: Partial<Publisher>
 }
-
-const serve = ({ state, pubsub, metadata, apiToken }: Given) =>
-  serveGrpc({
-    methods: [
-      ...stateMethods(state ?? { get: unused, save: unused }),
-      ...publishMethods(pubsub ?? { publish: unused }),
-      ...metadataMethods(metadata ?? { get: unused }),
-    ],
-    apiToken,
-  })
 
 function build(write: (writer: ProtoWriter) => void): Buffer {
   const writer = new ProtoWriter()
@@ -48,7 +40,6 @@ test('SaveState hands every field to the block', async () => {
   const saved: unknown[] = []
   await using api = await serve({
     state: {
-      get: unused,
       save: async (store, items) =>
         void saved.push(
           store,
@@ -95,7 +86,6 @@ test('SaveState hands every field to the block', async () => {
 test('GetState answers data, etag and metadata, and nothing for a missing key', async () => {
   await using api = await serve({
     state: {
-      save: unused,
       get: async (_, { key, consistency }) =>
         key === 'a' ? { data: Buffer.from(`"${consistency}"`), etag: 'e', metadata: { ttlExpireTime: 't' } } : undefined,
     },
@@ -131,60 +121,129 @@ test('PublishEvent hands every field to the block', async () => {
   ])
 })
 
-test('GetMetadata says what the block says', async () => {
+const refused = new OutriderError({
+  code: 'ERR_STATE_STORE_NOT_FOUND',
+  http: 400,
+  grpc: Code.InvalidArgument,
+  message: 'state store no is not found',
+  hint: 'use a loaded one, 100% sure',
+  details: [errorInfo('DAPR_STATE_NOT_FOUND')],
+})
+const GET = '/dapr.proto.runtime.v1.Dapr/GetState'
+const type = 'type.googleapis.com/google.rpc.ErrorInfo'
+const EMPTY = Buffer.alloc(0)
+
+test('errors of a block keep status, message and details, are counted by code and group, and carry their hint', async () => {
+  const counted: unknown[] = []
   await using api = await serve({
-    metadata: {
-      get: () => ({
-        id: 'golden',
-        runtimeVersion: '1',
-        enabledFeatures: ['HotReload'],
-        components: [{ name: 'mem', type: 'state.in-memory', version: 'v1', capabilities: ['ETAG'] }],
-        extended: { k: 'v' },
-        subscriptions: [{ pubsubname: 'ps', topic: 't', rules: [{ path: '/p' }], deadLetterTopic: '', type: 'PROGRAMMATIC' }],
-        actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'p' },
-      }),
-    },
+    state: { get: () => Promise.reject(refused) },
+    onError: (error, group, path) => counted.push([error.code, group, path]),
   })
-  const reply = fields(await api.call('GetMetadata', Buffer.alloc(0)))
-  assert.equal(reply[1]?.[0]?.toString(), 'golden')
+  const { promise, resolve } = Promise.withResolvers<[GrpcStatus | undefined, unknown]>()
+  api.client
+    .stream(api.address, GET, {}, { onMessage() {}, onClose: (status, trailers) => resolve([status, trailers[HINT]]) })
+    .end(frame(EMPTY))
+  const [status, hint] = await promise
   assert.deepEqual(
-    Object.values(fields(reply[3]?.[0] as Buffer))
-      .flat()
-      .map(String),
-    ['mem', 'state.in-memory', 'v1', 'ETAG'],
+    [status?.code, status?.message, status?.details.map((detail) => detail.typeUrl)],
+    [Code.InvalidArgument, 'state store no is not found', [type]],
   )
-  assert.deepEqual(fields(reply[5]?.[0] as Buffer)[2]?.map(String), ['t'])
-  assert.equal(reply[8]?.[0]?.toString(), '1')
+  assert.equal(decodeGrpcMessage(String(hint)), 'use a loaded one, 100% sure')
+  assert.deepEqual(counted, [['ERR_STATE_STORE_NOT_FOUND', 'state', GET]])
 })
 
-test('errors of a block keep status, message and details', async () => {
-  const error = new OutriderError({
-    code: 'ERR_STATE_STORE_NOT_FOUND',
-    http: 400,
-    grpc: Code.InvalidArgument,
-    message: 'state store no is not found',
-    details: [errorInfo('DAPR_STATE_NOT_FOUND')],
+test('errors without a code of their own are not counted', async () => {
+  const counted: unknown[] = []
+  await using api = await serve({ state: { get: () => Promise.reject(new Error('oh')) }, onError: (error) => counted.push(error) })
+  const status = await statusOf(api.call('GetState', EMPTY))
+  assert.deepEqual([status.code, status.message, counted], [Code.Unknown, 'oh', []])
+})
+
+test('methods that nobody serves are UNIMPLEMENTED unless the proxy takes them; broken requests are refused', async () => {
+  await using api = await serve({
+    proxy: (path) => (path === '/own.Service/Echo' ? { kind: 'unary', handle: (request) => request } : undefined),
   })
-  await using api = await serve({ state: { save: unused, get: () => Promise.reject(error) } })
-  const status = await api.call('GetState', Buffer.alloc(0)).then(
-    () => assert.fail('must not succeed'),
-    (thrown: GrpcStatus) => thrown,
-  )
+  assert.equal(String(await api.client.unary(api.address, '/own.Service/Echo', Buffer.from('hi'))), 'hi')
+  const unknown = await statusOf(api.call('DoesNotExist', EMPTY))
   assert.deepEqual(
-    [status.code, status.message, status.details.map((detail) => detail.typeUrl)],
-    [Code.InvalidArgument, 'state store no is not found', ['type.googleapis.com/google.rpc.ErrorInfo']],
+    [unknown.code, unknown.message],
+    [Code.Unimplemented, 'unknown method DoesNotExist for service dapr.proto.runtime.v1.Dapr'],
+  )
+  const other = await statusOf(api.client.unary(api.address, '/own.Other/Echo', EMPTY))
+  assert.deepEqual([other.code, other.message], [Code.Unimplemented, 'unknown service own.Other'])
+  const broken = await statusOf(api.call('GetState', Buffer.from([10, 200])))
+  assert.deepEqual(
+    [broken.code, broken.message],
+    [Code.Internal, 'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data'],
   )
 })
 
-test('methods not served yet are UNIMPLEMENTED and name those that are; broken requests are refused', async () => {
-  await using api = await serve({})
-  await assert.rejects(api.call('DoesNotExist', Buffer.alloc(0)), { code: Code.Unimplemented, message: /DoesNotExist.*GetState/ })
-  await assert.rejects(api.call('GetState', Buffer.from([10, 200])), { code: Code.Internal, message: /unexpected EOF/ })
+/** Status, message and ErrorInfo of a refused call. */
+async function refusalOf(call: Promise<unknown>) {
+  const status = await statusOf(call)
+  const info = fields(status.details[0]?.value ?? EMPTY)
+  const metadata = Object.fromEntries(
+    (info[3] ?? []).map((entry) => [fields(entry)[1]?.[0]?.toString(), fields(entry)[2]?.[0]?.toString()]),
+  )
+  return [status.code, status.message, info[1]?.[0]?.toString(), metadata]
+}
+
+test('with an API token, calls without it are UNAUTHENTICATED, neither logged nor counted', async () => {
+  const heard: unknown[] = []
+  await using api = await serve({
+    apiToken: 's3cret',
+    state: { get: async () => undefined },
+    onCall: (call) => heard.push([call.method, call.code]),
+    onError: (error) => heard.push(error),
+  })
+  const answer = (text: string) => [
+    Code.Unauthenticated,
+    'Unauthorized',
+    'Unauthorized',
+    { 'http.code': '401', 'http.error_message': text },
+  ]
+  assert.deepEqual(await refusalOf(api.call('GetState', EMPTY)), answer('missing api token in request metadata'))
+  assert.deepEqual(
+    await refusalOf(api.call('GetState', EMPTY, { 'dapr-api-token': 'wrong' })),
+    answer('authentication error: api token mismatch'),
+  )
+  assert.equal((await api.call('GetState', EMPTY, { 'dapr-api-token': 's3cret' })).length, 0)
+  assert.deepEqual(heard, [[GET, Code.OK]])
 })
 
-test('with an API token, calls without it are UNAUTHENTICATED', async () => {
-  await using api = await serve({ apiToken: 's3cret', state: { save: unused, get: async () => undefined } })
-  await assert.rejects(api.call('GetState', Buffer.alloc(0)), { code: Code.Unauthenticated })
-  await assert.rejects(api.call('GetState', Buffer.alloc(0), { 'dapr-api-token': 'wrong' }), { code: Code.Unauthenticated })
-  assert.equal((await api.call('GetState', Buffer.alloc(0), { 'dapr-api-token': 's3cret' })).length, 0)
+test('spec.api closes methods to the app, and leaves other services to the proxy', async () => {
+  const not = [
+    Code.Unimplemented,
+    'Not Implemented',
+    'Not Implemented',
+    { 'http.code': '501', 'http.error_message': 'requested endpoint is not available' },
+  ]
+  const state = { get: async () => undefined, bulkDelete: async () => {} }
+  const grpc = (name: string, version?: string, protocol = 'grpc') => ({ name, version, protocol })
+  const echo: GrpcApiOptions['proxy'] = (path) =>
+    path === '/own.Service/Echo' ? { kind: 'unary', handle: (request) => request } : undefined
+  const cases: [Partial<GrpcApiOptions>, open: boolean][] = [
+    [{ denied: [grpc('state', 'v1')] }, false],
+    [{ denied: [grpc('state', 'v1', 'http'), grpc('state'), grpc('state', 'v1alpha1')] }, true],
+    [{ allowed: [grpc('publish', 'v1')] }, false],
+    [{ allowed: [grpc('publish', 'v1'), grpc('state', 'v1')] }, true],
+    [{ allowed: [grpc('publish', 'v1', 'http')] }, true],
+    [{ allowed: [grpc('state', 'v1')], denied: [grpc('state', 'v1')] }, false],
+  ]
+  for (const [rules, open] of cases) {
+    await using api = await serve({ state, proxy: echo, ...rules })
+    if (open) assert.equal((await api.call('GetState', EMPTY)).length, 0, JSON.stringify(rules))
+    else assert.deepEqual(await refusalOf(api.call('GetState', EMPTY)), not, JSON.stringify(rules))
+    assert.equal(String(await api.client.unary(api.address, '/own.Service/Echo', Buffer.from('hi'))), 'hi')
+  }
+})
+
+test('each call is told when it is over, with its caller, code and time', async () => {
+  const calls: GrpcCallRecord[] = []
+  await using api = await serve({ state: { get: () => Promise.reject(refused) }, onCall: (call) => calls.push(call) })
+  await statusOf(api.call('GetState', EMPTY, { 'user-agent': 'tester/1' }))
+  assert.equal(calls.length, 1)
+  const { duration, ...rest } = calls[0] as GrpcCallRecord
+  assert.deepEqual(rest, { method: GET, useragent: 'tester/1', code: Code.InvalidArgument })
+  assert.ok(Number.isInteger(duration) && duration >= 0 && duration < 10_000)
 })

@@ -1,7 +1,21 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { Code, errorInfo, OutriderError } from '../../errors.ts'
-import { createGrpcServer, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
+import type { IncomingHttpHeaders } from 'node:http'
+import { Code, OutriderError } from '../../errors.ts'
+import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
+import { encodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
+import type { ApiRule } from '../http/allow.ts'
+import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
+
+/** One finished call, as API logging tells it. */
+export type GrpcCallRecord = {
+  /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
+  method: string
+  useragent?: string
+  code: Code
+  /** Whole milliseconds. */
+  duration: number
+}
 
 export interface GrpcApiOptions {
   methods: GrpcMethods
@@ -11,47 +25,118 @@ export interface GrpcApiOptions {
   maxMessageSize?: number
   /** Required as metadata `dapr-api-token` when not empty. */
   apiToken?: string | undefined
+  /** `spec.api` of the Configuration; default: everything is open. */
+  allowed?: readonly ApiRule[]
+  denied?: readonly ApiRule[]
+  /** Hears of each error with a code that a method answers with; `group` as in `spec.api`, undefined for other services. */
+  onError?: (error: OutriderError, group: string | undefined, path: string) => void
+  /** Hears of each call that a method took, when it is over. */
+  onCall?: ((call: GrpcCallRecord) => void) | undefined
 }
 
 export type GrpcApi = GrpcServer
 
-/** The gRPC API that the app calls: decodes, calls a block, encodes. */
+/** Response metadata that carries the hint of an error, percent-encoded as grpc-message is. */
+export const HINT = 'outrider-hint'
+
+/**
+ * The gRPC API that the app calls: decodes, calls a block, encodes. A call first passes the rules of `spec.api` and then
+ * the API token, in Dapr's order; what they refuse is neither logged nor counted.
+ */
 export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
-  const methods = new Map(options.methods)
-  const token = options.apiToken ? digest(options.apiToken) : undefined
+  const { onCall, onError, proxy } = options
+  // The moment each call under way began, kept only for API logging.
+  const begun = new WeakMap<GrpcCall, number>()
+  const timed = (method: GrpcMethod): GrpcMethod => {
+    if (!onCall) return method
+    const begin = (call: GrpcCall) => void begun.set(call, performance.now())
+    if (method.kind === 'unary') {
+      return {
+        kind: 'unary',
+        handle(request, call) {
+          begin(call)
+          return method.handle(request, call)
+        },
+      }
+    }
+    if (method.kind === 'raw') {
+      return {
+        kind: 'raw',
+        handle(stream, headers, rawHeaders) {
+          const since = performance.now()
+          const agent = headers['user-agent']
+          method.handle(stream, headers, rawHeaders)
+          stream.once('close', () => {
+            const code = stream.sentTrailers?.['grpc-status'] ?? stream.sentHeaders?.['grpc-status'] ?? Code.Canceled
+            onCall({
+              method: headers[':path'] as string,
+              ...(agent !== undefined && { useragent: agent }),
+              code: Number(code) as Code,
+              duration: Math.trunc(performance.now() - since),
+            })
+          })
+        },
+      }
+    }
+    return {
+      kind: 'stream',
+      handle(stream) {
+        begin(stream)
+        method.handle(stream)
+      },
+    }
+  }
+  const report = (call: GrpcCall, status: GrpcStatus | undefined) => {
+    if (status?.cause instanceof OutriderError) {
+      if (status.cause.hint) call.setTrailer(HINT, encodeGrpcMessage(status.cause.hint.slice(0, 1024)))
+      if (status.cause.code !== UNTYPED) onError?.(status.cause, apiGroup(call.path), call.path)
+    }
+    const since = onCall && begun.get(call)
+    if (since !== undefined) {
+      const agent = call.headers['user-agent']
+      onCall?.({
+        method: call.path,
+        ...(agent !== undefined && { useragent: agent }),
+        code: status?.code ?? Code.OK,
+        duration: Math.trunc(performance.now() - since),
+      })
+    }
+  }
+  const rules = accessRules(options.allowed ?? [], options.denied ?? [])
+  const token = options.apiToken ? tokenCheck(options.apiToken) : undefined
   return createGrpcServer({
-    methods,
+    methods: new Map(options.methods.map(([path, method]) => [path, timed(method)])),
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
-    ...(token
-      ? {
-          admit(_, headers) {
-            const given = headers['dapr-api-token']
-            if (typeof given !== 'string' || !timingSafeEqual(digest(given), token)) {
-              throw new OutriderError({
-                code: 'ERR_UNAUTHENTICATED',
-                http: 401,
-                grpc: Code.Unauthenticated,
-                message: 'Unauthorized',
-                hint: 'send the value of DAPR_API_TOKEN as metadata dapr-api-token',
-                details: [errorInfo('Unauthorized')],
-              })
-            }
-          },
-        }
-      : {}),
+    ended: report,
+    ...((rules || token) && {
+      admit: (path: string, headers: IncomingHttpHeaders) => {
+        rules?.(path)
+        token?.(headers)
+      },
+    }),
     unknown(path, headers) {
-      const proxied = options.proxy?.(path, headers)
-      if (proxied) return proxied
-      const known = [...methods.keys()].map((method) => method.slice(DAPR.length)).join(', ')
+      const method = proxy?.(path, headers)
+      if (method) return timed(method)
+      const service = path.slice(1, path.lastIndexOf('/'))
       throw new OutriderError({
         code: 'ERR_API_UNIMPLEMENTED',
         http: 501,
         grpc: Code.Unimplemented,
-        message: `unknown method ${path}: this sidecar serves ${known} of dapr.proto.runtime.v1.Dapr over gRPC so far; the other APIs are on the HTTP port`,
-        hint: 'use the HTTP API',
+        message: `unknown ${path.startsWith(DAPR) ? `method ${path.slice(DAPR.length)} for ` : ''}service ${service}`,
+        hint: 'check the name of the method against dapr.proto.runtime.v1.Dapr; a call to another app needs its id as metadata dapr-app-id',
       })
     },
   })
+}
+
+function tokenCheck(expected: string): (headers: IncomingHttpHeaders) => void {
+  const token = digest(expected)
+  return (headers) => {
+    const given = headers['dapr-api-token']
+    if (typeof given === 'string' && timingSafeEqual(digest(given), token)) return
+    const detail = given === undefined ? 'missing api token in request metadata' : 'authentication error: api token mismatch'
+    throw refusal(401, Code.Unauthenticated, 'Unauthorized', detail, 'send the value of DAPR_API_TOKEN as metadata dapr-api-token')
+  }
 }
 
 /** Equal lengths for a comparison that takes the same time whatever was sent. */

@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict'
 import { createGrpcClient, type GrpcClient } from '../../transport/grpc/client.ts'
+import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { createGrpcApi, type GrpcApiOptions } from './api.ts'
 import { DAPR } from './method.ts'
 
@@ -23,4 +25,22 @@ export async function serveGrpc(options: GrpcApiOptions): Promise<GrpcHarness> {
       await api.close(0)
     },
   }
+}
+
+/** For tests: a block that has these methods, and fails the test when another one is called. */
+export function stub<T extends object>(given: Partial<T>): T {
+  return new Proxy(given, {
+    get: (target, name) => Reflect.get(target, name) ?? (() => assert.fail(`${String(name)} is not meant here`)),
+  }) as T
+}
+
+/** For tests: how a call fails. */
+export async function statusOf(call: Promise<unknown>): Promise<GrpcStatus> {
+  try {
+    await call
+  } catch (error) {
+    assert.ok(error instanceof GrpcStatus, String(error))
+    return error
+  }
+  assert.fail('the call must fail')
 }

@@ -39,7 +39,8 @@ function onInvoke(seen: Seen[]): GrpcMethod {
     handle(bytes, call) {
       const request = InvokeRequest.decode(bytes)
       seen.push({ request, raw: call.rawHeaders })
-      call.setHeader('x-app', ['one', 'two'])
+      call.addHeader('x-app', 'one')
+      call.addHeader('x-app', 'two')
       call.setHeader('x-app-bin', 'AAE')
       call.setTrailer('x-last', 'trailer')
       if (request.method === 'fail') throw new GrpcStatus(Code.NotFound, 'no such thing', { details: [DETAIL] })
@@ -205,7 +206,7 @@ for (const way of ['caller', 'callee'] as const) {
     assert.deepEqual([bad.status?.code, bad.status?.message], [Code.Unknown, "I'm a teapot"])
     const info = ErrorInfo.decode(bad.status?.details[0]?.value as Buffer)
     assert.deepEqual({ ...info.metadata }, { 'http.code': '418', 'http.error_message': 'x'.repeat(63) })
-    assert.equal(bad.trailers['dapr-http-status'], '418')
+    assert.equal(bad.headers['dapr-http-status'], '418')
     const without = await invoke(both[way].grpc, { id: 'callee', message: { method: 'x' } })
     assert.equal(without.status?.code, Code.Internal)
     assert.match(without.status?.message as string, /missing HTTP extension field/)

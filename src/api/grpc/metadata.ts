@@ -1,17 +1,15 @@
 import type { MetadataBlock } from '../../blocks/metadata.ts'
-import { unary } from '../../transport/grpc/server.ts'
-import { encodeMetadata } from './metadata-message.ts'
-import { DAPR, type GrpcMethods } from './method.ts'
+import { Empty } from './empty.ts'
+import { GetMetadataRequest, GetMetadataResponse, metadataMessage, SetMetadataRequest } from './metadata-message.ts'
+import { daprUnary, type GrpcMethods } from './method.ts'
 
-export function metadataMethods(metadata: Pick<MetadataBlock, 'get'>): GrpcMethods {
+/** What the sidecar tells of itself, and the app's own words beside it. */
+export function metadataMethods(metadata: MetadataBlock): GrpcMethods {
   return [
-    [
-      `${DAPR}GetMetadata`,
-      unary(
-        () => undefined,
-        encodeMetadata,
-        () => metadata.get(),
-      ),
-    ],
+    daprUnary('GetMetadata', GetMetadataRequest, GetMetadataResponse, () => metadataMessage(metadata.get())),
+    daprUnary('SetMetadata', SetMetadataRequest, Empty, ({ key, value }) => {
+      if (key !== '') metadata.set(key, value)
+      return {}
+    }),
   ]
 }

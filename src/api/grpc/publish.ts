@@ -1,25 +1,60 @@
+import type { Trace } from '../../blocks/pubsub/cloud-event.ts'
+import { publishFailed } from '../../blocks/pubsub/errors.ts'
 import type { Publisher } from '../../blocks/pubsub/publish.ts'
-import { unary } from '../../transport/grpc/server.ts'
+import { messageOf } from '../../errors.ts'
+import { fromTraceBin } from '../../telemetry/trace-bin.ts'
+import { type GrpcCall, unary } from '../../transport/grpc/server.ts'
 import { decodePublishEvent, encodeEmpty } from './messages.ts'
-import { DAPR, type GrpcMethods } from './method.ts'
+import { DAPR, daprUnary, type GrpcMethods } from './method.ts'
+import { BulkPublishRequest, BulkPublishResponse } from './publish-messages.ts'
 
 const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
-export function publishMethods(pubsub: Pick<Publisher, 'publish'>): GrpcMethods {
+/** PublishEvent, and BulkPublishEvent under both its names. */
+export function publishMethods(pubsub: Pick<Publisher, 'publish' | 'bulkPublish'>): GrpcMethods {
   return [
     [
       `${DAPR}PublishEvent`,
       unary(decodePublishEvent, encodeEmpty, async ({ pubsubName, topic, data, contentType, metadata }, call) => {
-        const { traceparent, tracestate } = call.headers
-        const trace =
-          typeof traceparent === 'string' && TRACEPARENT.test(traceparent)
-            ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' }
-            : undefined
+        const trace = traceOf(call)
         await pubsub.publish(
           { pubsubName, topic, data, contentType: contentType || undefined, metadata, wire: 'grpc', ...(trace ? { trace } : {}) },
           call.signal,
         )
       }),
     ],
+    ...['BulkPublishEvent', 'BulkPublishEventAlpha1'].map((name) =>
+      daprUnary(name, BulkPublishRequest, BulkPublishResponse, async ({ pubsubName, topic, entries, metadata }, call) => {
+        const trace = traceOf(call)
+        const { failedEntries, error } = await pubsub.bulkPublish(
+          {
+            pubsubName,
+            topic,
+            metadata,
+            // An absent map and an empty one look the same on the wire; only what has entries counts as given.
+            entries: entries.map((entry) => ({ ...entry, metadata: Object.keys(entry.metadata).length > 0 ? entry.metadata : undefined })),
+            wire: 'grpc',
+            ...(trace ? { trace } : {}),
+          },
+          call.signal,
+        )
+        // As daprd: an error hides which entries failed, so the caller sends all of them again.
+        if (error) throw publishFailed(pubsubName, topic, messageOf(error), error)
+        return { failedEntries }
+      }),
+    ),
   ]
+}
+
+/** The caller's trace, in gRPC's own header or in W3C's. */
+function traceOf({ headers }: GrpcCall): Trace | undefined {
+  const binary = headers['grpc-trace-bin']
+  if (typeof binary === 'string') {
+    const traceparent = fromTraceBin(binary)
+    return traceparent === undefined ? undefined : { traceparent, tracestate: '' }
+  }
+  const { traceparent, tracestate } = headers
+  return typeof traceparent === 'string' && TRACEPARENT.test(traceparent)
+    ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' }
+    : undefined
 }

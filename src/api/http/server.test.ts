@@ -47,6 +47,57 @@ test('one port serves HTTP/1.1 and prior-knowledge HTTP/2', async () => {
   session.close()
 })
 
+test('HTTP/1.1 goes on as HTTP/2 when asked to: the request is stream 1, and later streams work', async () => {
+  const port = await serve({ apiToken: 'secret' })
+  const socket = connect(port, '127.0.0.1')
+  const settings = Buffer.from('AAMAAABkAAQAAP__', 'base64url')
+  socket.write(
+    `GET /hello?x=${'y'.repeat(200)} HTTP/1.1\r\nhost: x\r\ndapr-api-token: secret\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: ${settings.toString('base64url')}\r\n\r\n`,
+  )
+  let received = Buffer.alloc(0)
+  const until = async (found: () => boolean) => {
+    while (!found()) received = Buffer.concat([received, ((await once(socket, 'data')) as [Buffer])[0]])
+  }
+  await until(() => received.includes('\r\n\r\n'))
+  assert.match(received.toString('latin1'), /^HTTP\/1\.1 101 [^\r]*\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n/)
+  received = received.subarray(received.indexOf('\r\n\r\n') + 4)
+  // The client's preface and settings, in pieces; then a second request as stream 3 without a token.
+  const opening = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])])
+  socket.write(opening.subarray(0, 10))
+  await new Promise((resolve) => setImmediate(resolve))
+  socket.write(opening.subarray(10))
+  const block = Buffer.concat([Buffer.from([0x82, 0x86, 0x04, 6]), Buffer.from('/hello'), Buffer.from([0x01, 1]), Buffer.from('x')])
+  socket.write(Buffer.concat([Buffer.from([0, 0, block.length, 1, 5, 0, 0, 0, 3]), block]))
+  const data = (stream: number) => {
+    for (let at = 0; at + 9 <= received.length; at += 9 + received.readUIntBE(at, 3))
+      if (received[at + 3] === 0 && received.readUInt32BE(at + 5) === stream && received.readUIntBE(at, 3) > 0)
+        return received.subarray(at + 9, at + 9 + received.readUIntBE(at, 3)).toString()
+    return undefined
+  }
+  await until(() => data(1) !== undefined && data(3) !== undefined)
+  assert.deepEqual([data(1), data(3)], ['{"token":null}', 'invalid api token\n'])
+  socket.destroy()
+})
+
+test('other upgrades, and one of a request with a body, are answered in HTTP/1.1', async () => {
+  const port = await serve()
+  for (const [name, body] of [
+    ['websocket', undefined],
+    ['h2c', 'text'],
+  ] as const) {
+    const sent = request({
+      port,
+      path: body ? '/echo' : '/hello',
+      method: body ? 'POST' : 'GET',
+      headers: { connection: 'Upgrade, HTTP2-Settings', upgrade: name, 'http2-settings': '', ...(body ? { 'content-length': 4 } : {}) },
+    })
+    sent.end(body)
+    const [response] = await once(sent, 'response')
+    assert.equal(response.statusCode, 200, name)
+    response.resume()
+  }
+})
+
 test('a body over the limit is 413, declared or not', async () => {
   const port = await serve()
   const declared = await fetch(`http://127.0.0.1:${port}/echo`, { method: 'POST', body: 'x'.repeat(1001) })

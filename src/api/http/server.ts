@@ -9,6 +9,7 @@ import { corsHeaders } from './cors.ts'
 import { errorReply, writeReply } from './reply.ts'
 import type { Call, Handler, Reply, Route } from './route.ts'
 import { cleanPath, ParameterError, Router } from './router.ts'
+import { upgradeToHttp2, wantsHttp2 } from './upgrade.ts'
 
 export interface HttpApiOptions {
   routes: readonly Route[]
@@ -59,6 +60,7 @@ export class HttpApi {
         keepAliveTimeout: 120_000,
         noDelay: true,
         insecureHTTPParser: false,
+        shouldUpgradeCallback: (request) => options.h2c && wantsHttp2(request),
       },
       this.#serve,
     )
@@ -66,6 +68,10 @@ export class HttpApi {
     if (options.h2c) {
       this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
       this.#http2.on('sessionError', () => {})
+      this.#http1.on('upgrade', (request, socket, early) => {
+        idle.delete(socket as Socket)
+        upgradeToHttp2(request, socket as Socket, early, (ready) => this.#http2?.emit('connection', ready))
+      })
     }
   }
 

@@ -33,6 +33,8 @@ export class EventRefused extends Error {
 
 /** The app's side of input bindings, over one of the two wires. */
 export interface BindingsApp {
+  /** Intake starts anew: what the app answered before no longer counts. */
+  begin?(): void
   /** Whether the app wants this binding; rejects when the app cannot be asked. */
   wants(name: string, route: string, signal: AbortSignal): Promise<boolean>
   deliver(name: string, route: string, event: BindingEvent, signal: AbortSignal | undefined): Promise<EventAnswer>

@@ -1,5 +1,5 @@
 import type { AppChannel } from '../../app/channel.ts'
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, type Named, WAITING_HINT } from '../../components/sets.ts'
 import { Code, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { type Around, once } from '../around.ts'
@@ -39,7 +39,10 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
     try {
       if (!request.operation) throw new Error('operation field is missing from request')
       const component = outputOf(options.components.get(name))
-      if (!component) throw new Error(`couldn't find output binding ${name}`)
+      if (!component) {
+        const waiting = options.components.waiting?.(name)
+        throw new Error(`couldn't find output binding ${name}${waiting === undefined ? '' : `: ${waiting}`}`)
+      }
       if (!component.operations.includes(request.operation)) {
         throw new Error(
           `binding ${name} does not support operation ${request.operation}. supported operations:${component.operations.join(' ')}`,
@@ -104,6 +107,7 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
     startOne,
     async start() {
       if (!app) return
+      app.begin?.()
       for (const name of options.components.keys()) {
         try {
           await startOne(name)
@@ -152,6 +156,7 @@ function allows(found: Named<Binding>, side: 'input' | 'output'): boolean {
 }
 
 function hintFor(components: ComponentSet<Binding>, name: string, operation: string): string {
+  if (components.waiting?.(name) !== undefined) return WAITING_HINT
   const outputs = [...components.values()].filter(outputOf)
   const found = outputOf(components.get(name))
   if (!found)

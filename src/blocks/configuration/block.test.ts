@@ -58,11 +58,11 @@ test('subscribing needs an app, and stops at the limit', async () => {
   const { stores } = store()
   const block = createConfigurationBlock({ stores, log, maxSubscriptions: 1 })
   await assert.rejects(block.subscribe('s', ['a'], {}), { code: 'ERR_APP_CHANNEL_NIL', http: 500 })
-  await block.subscribe('s', ['a'], {}, async () => {})
-  await assert.rejects(
-    block.subscribe('s', ['a', 'b'], {}, async () => {}),
-    { code: 'ERR_CONFIGURATION_SUBSCRIBE', message: /^failed to subscribe \[a b\] from Configuration store s: / },
-  )
+  await block.subscribe('s', ['a'], {}, { update: async () => {} })
+  await assert.rejects(block.subscribe('s', ['a', 'b'], {}, { update: async () => {} }), {
+    code: 'ERR_CONFIGURATION_SUBSCRIBE',
+    message: /^failed to subscribe \[a b\] from Configuration store s: /,
+  })
   await block.stop()
 })
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AppChannel } from '../../app/channel.ts'
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explaining, type Named } from '../../components/sets.ts'
 import { Code, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { type Around, once } from '../around.ts'
@@ -8,12 +8,17 @@ import type { ConfigurationItem, ConfigurationStore } from './driver.ts'
 import { createUpdateQueue } from './update-queue.ts'
 
 export type ConfigurationItems = Record<string, ConfigurationItem>
-/** Takes one update to a subscriber; rejects when it did not get there. */
+/** Takes one update to a subscriber; rejects when it did not get there. The next one waits for it. */
 export type UpdateHandler = (id: string, items: ConfigurationItems) => Promise<void>
+export interface Subscriber {
+  update: UpdateHandler
+  /** The subscription was ended, by whoever. */
+  ended?: () => void
+}
 
 export interface ConfigurationOptions {
   stores: ComponentSet<ConfigurationStore>
-  /** The HTTP app that updates are posted to; without it, only `subscribe` with a handler works. */
+  /** The HTTP app that updates are posted to; without it, only `subscribe` with a subscriber works. */
   app?: AppChannel | undefined
   log: Logger
   around?: Around
@@ -26,10 +31,12 @@ export interface ConfigurationOptions {
 export interface ConfigurationBlock {
   /** Items that exist among `keys`; all items when `keys` is empty. */
   get(store: string, keys: readonly string[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<ConfigurationItems>
-  /** Watches keys (all when empty) for the HTTP app, or for `handler` when given; resolves to the id once changes are seen. */
-  subscribe(store: string, keys: readonly string[], metadata: Readonly<Record<string, string>>, handler?: UpdateHandler): Promise<string>
+  /** Watches keys (all when empty) for the HTTP app, or for `subscriber` when given; resolves to the id once changes are seen. */
+  subscribe(store: string, keys: readonly string[], metadata: Readonly<Record<string, string>>, subscriber?: Subscriber): Promise<string>
   /** False when the store has no subscription of that id. */
   unsubscribe(store: string, id: string): Promise<boolean>
+  /** Ends the subscription of this id, of whatever store; false when there is none. */
+  end(id: string): Promise<boolean>
   /** Ends all subscriptions, or those of one store. */
   stop(store?: string): Promise<void>
 }
@@ -42,7 +49,7 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
   const active = new Map<string, { store: string; end: () => Promise<void> }>()
   let opening = 0
 
-  const find = (store: string): Named<ConfigurationStore> => {
+  const find = explaining(options.stores, (store: string): Named<ConfigurationStore> => {
     if (options.stores.size === 0) {
       throw refusal(
         'ERR_CONFIGURATION_STORE_NOT_CONFIGURED',
@@ -61,7 +68,7 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       `configuration store ${store} not found`,
       `configuration stores loaded: ${[...options.stores.keys()].join(', ')}`,
     )
-  }
+  })
 
   const toApp =
     (app: AppChannel, store: string): UpdateHandler =>
@@ -88,6 +95,14 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       }
     }
 
+  const end = async (id: string): Promise<boolean> => {
+    const subscription = active.get(id)
+    if (!subscription) return false
+    active.delete(id)
+    await around(subscription.store, 'unsubscribe', () => subscription.end(), undefined)
+    return true
+  }
+
   return {
     async get(store, keys, metadata, signal) {
       const found = find(store)
@@ -105,9 +120,9 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
       }
     },
 
-    async subscribe(store, keys, metadata, handler) {
+    async subscribe(store, keys, metadata, subscriber) {
       const found = find(store)
-      const deliver = handler ?? (options.app && toApp(options.app, store))
+      const deliver = subscriber?.update ?? (options.app && toApp(options.app, store))
       if (!deliver) {
         throw refusal(
           'ERR_APP_CHANNEL_NIL',
@@ -142,6 +157,7 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
         )
         const end = async () => {
           queue.close()
+          subscriber?.ended?.()
           await subscription[Symbol.asyncDispose]()
         }
         active.set(id, { store, end })
@@ -156,12 +172,10 @@ export function createConfigurationBlock(options: ConfigurationOptions): Configu
 
     async unsubscribe(store, id) {
       find(store)
-      const subscription = active.get(id)
-      if (!subscription || subscription.store !== store) return false
-      active.delete(id)
-      await around(store, 'unsubscribe', () => subscription.end(), undefined)
-      return true
+      return active.get(id)?.store === store && end(id)
     },
+
+    end,
 
     async stop(store) {
       const ending = [...active].filter(([, subscription]) => store === undefined || subscription.store === store)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, hkdfSync, randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -10,6 +10,11 @@ import { createLogger } from '../../telemetry/log.ts'
 import { createCryptoBlock } from './block.ts'
 import type { CryptoProvider } from './driver.ts'
 
+interface Recorded {
+  keys: Record<string, string>
+  documents: { keyName: string; keyWrapAlgorithm: string; cipher: string; plain: string; document: string }[]
+}
+const recorded = JSON.parse(readFileSync(new URL('./testdata/daprd-1.18.3.json', import.meta.url), 'utf8')) as Recorded
 const folder = mkdtempSync(join(tmpdir(), 'outrider-crypto-'))
 after(() => rmSync(folder, { recursive: true }))
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -46,9 +51,8 @@ const aes = { keyName: 'sym256', keyWrapAlgorithm: 'aes' }
 
 for (const [keyName, keyWrapAlgorithm] of [
   ['sym256', 'A256KW'],
-  ['sym128', 'A128CBC-NOPAD'],
-  ['sym192', 'A192CBC-NOPAD'],
-  ['sym256', 'A256CBC-NOPAD'],
+  ['sym256', 'aes'],
+  ['rsa.pem', 'RSA-OAEP-256'],
   ['rsa.pem', 'RSA'],
 ] as const) {
   test(`a document wrapped with ${keyWrapAlgorithm} opens again`, async () => {
@@ -87,19 +91,25 @@ test('a changed, swapped or cut document is refused', async () => {
   const open = (data: Buffer) => all(block.decrypt('keys', {}, pieces(data, 50_000)))
   const flipped = Buffer.from(document)
   flipped[flipped.length - 20] = (flipped[flipped.length - 20] as number) ^ 1
-  await assert.rejects(open(flipped), { code: 'ERROR', message: /segment 3 is damaged/ })
+  await assert.rejects(open(flipped), { name: 'SegmentError', message: /segment 3: failed to decrypt/ })
   const lastSegment = 200_000 - 3 * 65_536 + 16
-  await assert.rejects(open(document.subarray(0, document.length - lastSegment)), { code: 'ERROR', message: /segment 2 is damaged/ })
+  await assert.rejects(open(document.subarray(0, document.length - lastSegment)), {
+    name: 'SegmentError',
+    message: /segment 2: failed to decrypt/,
+  })
   await assert.rejects(open(Buffer.from(document.toString('latin1').replace('"cph":1', '"cph":2'), 'latin1')), {
     code: 'ERR_CRYPTO',
-    message: /signature does not match/,
+    message: /failed to validate the document's signature/,
   })
   await assert.rejects(open(Buffer.from('no document')), { code: 'ERR_CRYPTO' })
 })
 
 test('the key may be left out of the document and named at decryption', async () => {
   const document = await all(block.encrypt('keys', { ...aes, omitDecryptionKeyName: true }, pieces(Buffer.from('x'), 1)))
-  await assert.rejects(all(block.decrypt('keys', {}, pieces(document, 100))), { code: 'ERR_CRYPTO', message: /names no key/ })
+  await assert.rejects(all(block.decrypt('keys', {}, pieces(document, 100))), {
+    code: 'ERR_CRYPTO',
+    message: /does not contain a key name/,
+  })
   assert.equal((await all(block.decrypt('keys', { keyName: 'sym256' }, pieces(document, 100)))).toString(), 'x')
   const forPrivate = await all(
     block.encrypt(
@@ -114,10 +124,44 @@ test('the key may be left out of the document and named at decryption', async ()
 test('keys are used only for what they are, and only from their folder', async () => {
   const refused = async (options: { keyName: string; keyWrapAlgorithm: string }, message: RegExp) =>
     assert.rejects(async () => all(block.encrypt('keys', options, pieces(Buffer.from('x'), 1))), { code: 'ERR_CRYPTO', message })
-  await refused({ keyName: 'none', keyWrapAlgorithm: 'AES' }, /key none not found/)
-  await refused({ keyName: '../sym256', keyWrapAlgorithm: 'AES' }, /not a valid key name/)
-  await refused({ keyName: 'signing.json', keyWrapAlgorithm: 'AES' }, /for signatures/)
-  await refused({ keyName: 'sym128', keyWrapAlgorithm: 'AES' }, /does not fit A256KW/)
-  await refused({ keyName: 'sym256', keyWrapAlgorithm: 'ROT13' }, /invalid key wrap algorithm/)
+  await refused({ keyName: 'none', keyWrapAlgorithm: 'AES' }, /failed to load key 'none': no such file or directory$/)
+  await refused({ keyName: '../sym256', keyWrapAlgorithm: 'AES' }, /cannot contain '..'/)
+  await refused({ keyName: 'signing.json', keyWrapAlgorithm: 'AES' }, /key cannot perform the 'wrapKey' operation/)
+  await refused({ keyName: 'rsa-public.json', keyWrapAlgorithm: 'AES' }, /key cannot be used with algorithm 'A256KW'/)
+  await refused({ keyName: 'sym128', keyWrapAlgorithm: 'AES' }, /key type mismatch/)
+  await refused({ keyName: 'rsa.pem', keyWrapAlgorithm: 'AES' }, /key type mismatch/)
+  await refused({ keyName: 'sym256', keyWrapAlgorithm: 'RSA' }, /key type mismatch/)
+  await refused({ keyName: 'sym256', keyWrapAlgorithm: 'rot13' }, /option Algorithm is not valid: algorithm ROT13 is not supported/)
   assert.throws(() => block.encrypt('nokeys', aes, pieces(Buffer.from('x'), 1)), { code: 'ERR_CRYPTO_PROVIDER_NOT_FOUND', http: 400 })
 })
+
+test('AES-CBC without padding is refused as the real daprd refuses it: the format has no place for its vector', async () => {
+  for (const [keyName, keyWrapAlgorithm] of [
+    ['sym128', 'A128CBC-NOPAD'],
+    ['sym192', 'A192CBC-NOPAD'],
+    ['sym256', 'A256CBC-NOPAD'],
+  ] as const)
+    await assert.rejects(all(block.encrypt('keys', { keyName, keyWrapAlgorithm }, pieces(Buffer.from('x'), 1))), {
+      message: 'failed to perform operation: failed to wrap the file key: failed to encrypt data: unsupported algorithm',
+    })
+})
+
+test('text that could be Base64 is Base64 whatever its length, as daprd reads it', async () => {
+  writeFileSync(join(folder, 'looks-raw'), 'abcdefghijklmnopqrstuvwxyz012345')
+  writeFileSync(join(folder, 'url'), Buffer.alloc(32, 0xfb).toString('base64url'))
+  writeFileSync(join(folder, 'neither'), '-+abcdefghijklmnopqrstuvwxyz0123')
+  const use = (keyName: string) => all(block.encrypt('keys', { keyName, keyWrapAlgorithm: 'AES' }, pieces(Buffer.from('x'), 1)))
+  await assert.rejects(use('looks-raw'), { message: /key type mismatch/ })
+  await use('url')
+  await use('neither')
+})
+
+for (const { keyName, keyWrapAlgorithm, cipher, plain, document } of recorded.documents) {
+  test(`a document that daprd made with ${keyWrapAlgorithm} and ${cipher} opens: ${plain.length} bytes`, async () => {
+    writeFileSync(join(folder, `daprd-${keyName}`), recorded.keys[keyName] as string)
+    assert.equal(
+      (await all(block.decrypt('keys', { keyName: `daprd-${keyName}` }, pieces(Buffer.from(document, 'base64'), 17)))).toString(),
+      plain,
+    )
+  })
+}

@@ -1,10 +1,10 @@
 import { type CipherGCMTypes, createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import type { WrapAlgorithm } from './driver.ts'
-import { type CipherName, HEADER_LIMIT, type Manifest, readHeader, writeHeader } from './header.ts'
+import { type CipherName, type Manifest, readHeader, SignatureError, writeHeader } from './header.ts'
 
 const SEGMENT = 65_536
 const TAG = 16
-const LF = 0x0a
+const FILE_KEY = 32
 
 export interface EncryptSettings {
   /** Name written into the document; undefined leaves it out. */
@@ -14,46 +14,52 @@ export interface EncryptSettings {
   wrap(fileKey: Buffer): Promise<Buffer>
 }
 
-/** Encrypts a stream into a `dapr.io/enc/v1` document; holds two segments of 64 KiB at most, besides the chunk at hand. */
+/** Encrypts a stream into a `dapr.io/enc/v1` document; holds one segment of 64 KiB besides the chunk at hand. */
 export async function* encryptDocument(plain: AsyncIterable<Buffer>, settings: EncryptSettings): AsyncGenerator<Buffer> {
-  const fileKey = randomBytes(32)
-  const manifest: Manifest = {
-    keyName: settings.keyName,
-    wrapAlgorithm: settings.wrapAlgorithm,
-    cipher: settings.cipher,
-    wrappedKey: await settings.wrap(fileKey),
-    noncePrefix: randomBytes(7),
-  }
+  const fileKey = randomBytes(FILE_KEY)
+  const wrappedKey = await settings.wrap(fileKey).catch((error: Error) => {
+    throw new Error(`failed to wrap the file key: ${error.message}`, { cause: error })
+  })
+  const { keyName, wrapAlgorithm, cipher } = settings
+  const manifest: Manifest = { keyName, wrapAlgorithm, cipher, wrappedKey, noncePrefix: randomBytes(7) }
   yield writeHeader(manifest, fileKey)
   const key = payloadKey(fileKey, manifest.noncePrefix)
   for await (const { data, index, last } of segments(plain, SEGMENT)) {
-    const cipher = createCipheriv(nodeName(manifest.cipher), key, nonce(manifest.noncePrefix, index, last), { authTagLength: TAG })
-    yield Buffer.concat([cipher.update(data), cipher.final(), cipher.getAuthTag()])
+    const sealing = createCipheriv(nodeName(cipher), key, nonce(manifest.noncePrefix, index, last), { authTagLength: TAG })
+    yield Buffer.concat([sealing.update(data), sealing.final(), sealing.getAuthTag()])
   }
 }
 
 /** Decrypts a document; nothing is given out before its segment is proven. `unwrap` gets the manifest to choose the key by. */
 export async function* decryptDocument(
   document: AsyncIterable<Buffer>,
-  unwrap: (manifest: Manifest) => Promise<Buffer>,
+  keyNameOf: (manifest: Manifest) => string,
+  unwrap: (manifest: Manifest, keyName: string) => Promise<Buffer>,
 ): AsyncGenerator<Buffer> {
-  const { lines, rest } = await splitHeader(document)
-  const { manifest, verify } = readHeader(lines)
-  const fileKey = await unwrap(manifest)
-  if (fileKey.length !== 32) throw new Error('the unwrapped file key is not of 32 bytes')
-  verify(fileKey)
-  const key = payloadKey(fileKey, manifest.noncePrefix)
-  for await (const { data, index, last } of segments(rest, SEGMENT + TAG)) {
-    if (data.length <= TAG) throw new SegmentError(index)
-    const decipher = createDecipheriv(nodeName(manifest.cipher), key, nonce(manifest.noncePrefix, index, last), { authTagLength: TAG })
-    decipher.setAuthTag(data.subarray(data.length - TAG))
-    let plain: Buffer
-    try {
-      plain = Buffer.concat([decipher.update(data.subarray(0, data.length - TAG)), decipher.final()])
-    } catch {
-      throw new SegmentError(index)
+  const source = document[Symbol.asyncIterator]()
+  try {
+    const { manifest, verify, rest } = await readHeader(source)
+    const fileKey = await unwrap(manifest, keyNameOf(manifest)).catch((error: unknown) => {
+      // Whether a key exists, or fits, is not for whoever made the document: both read as a wrong signature.
+      throw new SignatureError({ cause: error })
+    })
+    if (fileKey.length !== FILE_KEY) throw new SignatureError()
+    verify(fileKey)
+    const key = payloadKey(fileKey, manifest.noncePrefix)
+    for await (const { data, index, last } of segments(continued(rest, source), SEGMENT + TAG)) {
+      if (data.length < TAG) throw new SegmentError(index)
+      const opening = createDecipheriv(nodeName(manifest.cipher), key, nonce(manifest.noncePrefix, index, last), { authTagLength: TAG })
+      opening.setAuthTag(data.subarray(data.length - TAG))
+      let plain: Buffer
+      try {
+        plain = Buffer.concat([opening.update(data.subarray(0, data.length - TAG)), opening.final()])
+      } catch {
+        throw new SegmentError(index)
+      }
+      yield plain
     }
-    yield plain
+  } finally {
+    await source.return?.()
   }
 }
 
@@ -61,67 +67,37 @@ export async function* decryptDocument(
 export class SegmentError extends Error {
   override readonly name = 'SegmentError'
   constructor(index: number) {
-    super(`the document cannot be decrypted: segment ${index} is damaged or the document was cut short`)
+    super(`error processing segment ${index}: failed to decrypt segment`)
   }
 }
 
-/** Cuts a stream into pieces of `size`; the last one, possibly shorter, is marked. An empty stream has none. */
+/**
+ * Cuts a stream into pieces of `size`; the last one, possibly shorter, is marked. An empty stream has none.
+ * A piece is valid until the next one is asked for: all share one buffer.
+ */
 async function* segments(stream: AsyncIterable<Buffer>, size: number): AsyncGenerator<{ data: Buffer; index: number; last: boolean }> {
-  let held: Buffer[] = []
+  const held = Buffer.allocUnsafe(size)
   let length = 0
   let index = 0
   for await (const chunk of stream) {
-    let rest = chunk
-    while (rest.length > 0) {
+    for (let at = 0; at < chunk.length; ) {
       // A full piece goes only when a byte behind it proves that it is not the last.
       if (length === size) {
-        if (index >= 0xffff_ffff) throw new Error('the message is too long for one document')
-        yield { data: Buffer.concat(held, length), index: index++, last: false }
-        held = []
+        if (index >= 0xffff_ffff) throw new Error('input stream is too large')
+        yield { data: held, index: index++, last: false }
         length = 0
       }
-      const part = rest.subarray(0, size - length)
-      held.push(part)
-      length += part.length
-      rest = rest.subarray(part.length)
+      const copied = chunk.copy(held, length, at)
+      length += copied
+      at += copied
     }
   }
-  if (length > 0) yield { data: Buffer.concat(held, length), index, last: true }
-}
-
-/** The three lines before the binary part, and the part as a stream. */
-async function splitHeader(document: AsyncIterable<Buffer>): Promise<{ lines: string[]; rest: AsyncIterable<Buffer> }> {
-  const source = document[Symbol.asyncIterator]()
-  let head = Buffer.alloc(0)
-  for (;;) {
-    const end = thirdLineEnd(head)
-    if (end > 0) {
-      const lines = head.subarray(0, end).toString().split('\n').slice(0, 3)
-      return { lines, rest: continued(head.subarray(end), source) }
-    }
-    if (head.length > HEADER_LIMIT) throw new Error('invalid header: it has no end')
-    const next = await source.next()
-    if (next.done) throw new Error('invalid header: the document ends within it')
-    head = Buffer.concat([head, next.value])
-  }
-}
-
-function thirdLineEnd(head: Buffer): number {
-  let at = 0
-  for (let line = 0; line < 3; line++) {
-    at = head.indexOf(LF, at) + 1
-    if (at === 0) return 0
-  }
-  return at
+  if (length > 0) yield { data: held.subarray(0, length), index, last: true }
 }
 
 async function* continued(first: Buffer, source: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  try {
-    yield first
-    for (let next = await source.next(); !next.done; next = await source.next()) yield next.value
-  } finally {
-    await source.return?.()
-  }
+  yield first
+  for (let next = await source.next(); !next.done; next = await source.next()) yield next.value
 }
 
 function payloadKey(fileKey: Buffer, noncePrefix: Buffer): Buffer {
@@ -138,5 +114,5 @@ function nonce(prefix: Buffer, index: number, last: boolean): Buffer {
 
 /** Both take 32-byte keys, 12-byte nonces and 16-byte tags; the types only know GCM by name. */
 function nodeName(cipher: CipherName): CipherGCMTypes {
-  return cipher === 'aes-gcm' ? 'aes-256-gcm' : ('chacha20-poly1305' as CipherGCMTypes)
+  return cipher === 'AES-GCM' ? 'aes-256-gcm' : ('chacha20-poly1305' as CipherGCMTypes)
 }

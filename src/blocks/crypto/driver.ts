@@ -6,7 +6,7 @@ export type WrapAlgorithm = keyof typeof WRAP_ALGORITHMS
 
 /** One place of keys. The keys never leave it: it wraps and unwraps the file keys of documents. */
 export interface CryptoProvider extends Component {
-  /** Rejects when the key does not exist or may not be used so. */
+  /** Rejects when the key does not exist, may not be used so, or the provider does not know the algorithm. */
   wrapKey(plaintext: Buffer, algorithm: WrapAlgorithm, keyName: string, signal?: AbortSignal): Promise<Buffer>
   unwrapKey(wrapped: Buffer, algorithm: WrapAlgorithm, keyName: string, signal?: AbortSignal): Promise<Buffer>
 }

@@ -3,11 +3,13 @@ import { WRAP_ALGORITHMS, type WrapAlgorithm } from './driver.ts'
 
 /** The head of a `dapr.io/enc/v1` document: three lines of text before the binary segments. */
 export const SCHEME = 'dapr.io/enc/v1'
-/** Longest head that is read, bytes. */
+/** Longest head that is written or read, bytes. */
 export const HEADER_LIMIT = 64 * 1024
+const LF = 0x0a
+const NONCE_PREFIX = 7
 
 /** How the payload is encrypted, by the ids that documents store. */
-export const CIPHERS = { 'aes-gcm': 1, 'chacha20-poly1305': 2 } as const
+export const CIPHERS = { 'AES-GCM': 1, 'CHACHA20-POLY1305': 2 } as const
 export type CipherName = keyof typeof CIPHERS
 
 export interface Manifest {
@@ -18,6 +20,14 @@ export interface Manifest {
   noncePrefix: Buffer
 }
 
+export interface Header {
+  manifest: Manifest
+  /** Throws unless the head was signed with this file key; to be called before anything is trusted. */
+  verify(fileKey: Buffer): void
+  /** What was read past the head. */
+  rest: Buffer
+}
+
 export function writeHeader(manifest: Manifest, fileKey: Buffer): Buffer {
   const json = JSON.stringify({
     ...(manifest.keyName !== undefined && { k: manifest.keyName }),
@@ -26,48 +36,89 @@ export function writeHeader(manifest: Manifest, fileKey: Buffer): Buffer {
     cph: CIPHERS[manifest.cipher],
     np: manifest.noncePrefix.toString('base64'),
   })
-  const signed = `${SCHEME}\n${json}\n`
-  return Buffer.from(`${signed}${mac(signed, fileKey).toString('base64')}\n`)
+  const signed = Buffer.from(`${SCHEME}\n${json}\n`)
+  const header = Buffer.concat([signed, Buffer.from(`${mac(signed, fileKey).toString('base64')}\n`)])
+  if (header.length > HEADER_LIMIT) throw new Error('header is too long')
+  return header
 }
 
-/** Reads the three lines (without their ends); `verify` is to be called with the unwrapped key before anything is trusted. */
-export function readHeader(lines: readonly string[]): { manifest: Manifest; verify(fileKey: Buffer): void } {
-  const [scheme, json, signature] = lines as [string, string, string]
-  if (scheme !== SCHEME) throw new Error(`invalid header: the document does not start with ${SCHEME}`)
+/** Reads the head off a stream of chunks of any size, at most HEADER_LIMIT bytes of it. */
+export async function readHeader(source: AsyncIterator<Buffer>): Promise<Header> {
+  const ends: number[] = []
+  const head = Buffer.allocUnsafe(HEADER_LIMIT)
+  let length = 0
+  for (;;) {
+    const next = await source.next()
+    if (next.done) break
+    const from = length
+    length += next.value.copy(head, length)
+    for (let at = from; ends.length < 3; ) {
+      const end = head.subarray(0, length).indexOf(LF, at)
+      if (end < 0) break
+      const start = ends.length === 0 ? 0 : (ends.at(-1) as number) + 1
+      if (end === start) throw invalid('invalid format')
+      if (ends.length === 0 && head.toString('latin1', 0, end) !== SCHEME) throw invalid('unsupported scheme')
+      ends.push(end)
+      at = end + 1
+    }
+    if (ends.length === 3) return parse(head, ends, next.value.subarray((ends[2] as number) + 1 - from))
+    if (length === HEADER_LIMIT) break
+  }
+  throw invalid(['scheme name not found', 'manifest not found', 'message authentication code not found'][ends.length] as string)
+}
+
+function parse(head: Buffer, ends: readonly number[], rest: Buffer): Header {
+  const [first, second, third] = ends as [number, number, number]
+  const signed = Buffer.from(head.subarray(0, second + 1))
+  const signature = head.toString('latin1', second + 1, third)
+  const manifest = readManifest(head.toString('utf8', first + 1, second))
+  return {
+    manifest,
+    verify(fileKey) {
+      const given = Buffer.from(signature, 'base64')
+      const expected = mac(signed, fileKey)
+      if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw new SignatureError()
+    },
+    rest,
+  }
+}
+
+/** Without saying what is wrong: who made the document learns nothing from it. */
+function readManifest(json: string): Manifest {
   let raw: unknown
   try {
     raw = JSON.parse(json)
   } catch {
-    throw new Error('invalid header: the manifest is not JSON')
+    throw invalid('invalid manifest')
   }
   const { k, kw, wfk, cph, np } = (raw ?? {}) as Record<string, unknown>
   const wrapAlgorithm = nameOf(WRAP_ALGORITHMS, kw)
   const cipher = nameOf(CIPHERS, cph)
-  const noncePrefix = Buffer.from(String(np), 'base64')
-  if (!wrapAlgorithm || !cipher || typeof wfk !== 'string' || noncePrefix.length !== 7)
-    throw new Error('invalid header: the manifest is not valid')
-  return {
-    manifest: {
-      keyName: typeof k === 'string' && k !== '' ? k : undefined,
-      wrapAlgorithm,
-      wrappedKey: Buffer.from(wfk, 'base64'),
-      cipher,
-      noncePrefix,
-    },
-    verify(fileKey) {
-      const given = Buffer.from(signature, 'base64')
-      const expected = mac(`${scheme}\n${json}\n`, fileKey)
-      if (given.length !== expected.length || !timingSafeEqual(given, expected))
-        throw new Error('invalid header: its signature does not match')
-    },
+  if (!wrapAlgorithm || !cipher || typeof wfk !== 'string' || typeof np !== 'string' || (k !== undefined && typeof k !== 'string'))
+    throw invalid('invalid manifest')
+  const wrappedKey = Buffer.from(wfk, 'base64')
+  const noncePrefix = Buffer.from(np, 'base64')
+  if (wrappedKey.length === 0 || noncePrefix.length !== NONCE_PREFIX) throw invalid('invalid manifest')
+  return { keyName: k || undefined, wrapAlgorithm, wrappedKey, cipher, noncePrefix }
+}
+
+/** The key is another one or the head was changed; which of them is not told. */
+export class SignatureError extends Error {
+  override readonly name = 'SignatureError'
+  constructor(options?: ErrorOptions) {
+    super("failed to validate the document's signature", options)
   }
+}
+
+function invalid(reason: string): Error {
+  return new Error(`invalid header: ${reason}`)
 }
 
 function nameOf<T extends Record<string, number>>(table: T, id: unknown): (keyof T & string) | undefined {
   return Object.keys(table).find((name) => table[name] === id)
 }
 
-function mac(signed: string, fileKey: Buffer): Buffer {
+function mac(signed: Buffer, fileKey: Buffer): Buffer {
   return createHmac('sha256', Buffer.from(hkdfSync('sha256', fileKey, Buffer.alloc(0), 'header', 32)))
     .update(signed)
     .digest()

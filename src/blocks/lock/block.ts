@@ -1,4 +1,4 @@
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explaining, type Named } from '../../components/sets.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import type { LockStore, UnlockStatus } from './driver.ts'
@@ -23,7 +23,7 @@ export interface LockBlock {
 export function createLockBlock(options: LockOptions): LockBlock {
   const around = options.around ?? once
 
-  const find = (store: string, request: { resourceId: string; lockOwner: string }): Named<LockStore> => {
+  const find = explaining(options.stores, (store: string, request: { resourceId: string; lockOwner: string }): Named<LockStore> => {
     if (options.stores.size === 0) {
       throw new OutriderError({
         code: 'ERR_LOCK_STORE_NOT_CONFIGURED',
@@ -45,7 +45,7 @@ export function createLockBlock(options: LockOptions): LockBlock {
       message: `lock store ${store} not found`,
       hint: `lock stores loaded: ${[...options.stores.keys()].join(', ')}`,
     })
-  }
+  })
 
   return {
     async tryLock(store, request, signal) {

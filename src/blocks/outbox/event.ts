@@ -1,4 +1,4 @@
-import { NO_TRACE, toCloudEvent } from '../pubsub/cloud-event.ts'
+import { NO_TRACE, type Trace, toCloudEvent } from '../pubsub/cloud-event.ts'
 import { goDecode, goEncode } from '../pubsub/go-json.ts'
 import type { StateSet } from '../state/driver.ts'
 import { goText } from './go-text.ts'
@@ -12,14 +12,16 @@ export interface OutboxEvent {
   payload: StateSet
   pubsubName: string
   appId: string
+  /** Of the request that runs the transaction. */
+  trace?: Trace | undefined
 }
 
 /**
  * The CloudEvent of one upsert, as JSON. Every pair of the operation's metadata is a member, over the envelope's own;
  * only `id` and `data` cannot be set. The topic is filled in when it goes to the app's.
  */
-export function outboxEvent({ marker, operation, payload, pubsubName, appId }: OutboxEvent): Buffer {
-  const contentType = payload.metadata.contentType ?? ''
+export function outboxEvent({ marker, operation, payload, pubsubName, appId, trace = NO_TRACE }: OutboxEvent): Buffer {
+  const contentType = payload.contentType ?? payload.metadata.contentType ?? ''
   // An event as data is a string to Dapr here, never passed through.
   const wrapAs = /^\s*application\/cloudevents\+json\s*(;|$)/i.test(contentType) ? '' : contentType
   const envelope = toCloudEvent({
@@ -34,6 +36,9 @@ export function outboxEvent({ marker, operation, payload, pubsubName, appId }: O
   })
   const event = goDecode(envelope.toString(), true) as Record<string, unknown>
   if (contentType) event.datacontenttype = contentType
+  // As daprd: the trace stands in `traceid` alone.
+  event.traceid = trace.traceparent
+  event.tracestate = trace.tracestate
   for (const [name, value] of Object.entries(operation.metadata)) if (name !== 'id' && name !== 'data') event[name] = value
   return Buffer.from(goEncode(event))
 }

@@ -99,6 +99,17 @@ const upsert = (key: string, value: unknown, metadata: Record<string, string> = 
 })
 
 describe('outbox', () => {
+  it('carries the trace of the request, and the content type that it names beside the metadata', async (test) => {
+    const { state, event } = await setup(test)
+    const trace = { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' }
+    await state.transact('store', [{ ...upsert('k', { b: 1, a: 2 }), contentType: 'application/json' }], {}, undefined, trace)
+    const { traceid, traceparent, tracestate, data, datacontenttype } = await event()
+    assert.deepEqual(
+      [traceid, traceparent, tracestate, data, datacontenttype],
+      [trace.traceparent, '', 'a=b', { a: 2, b: 1 }, 'application/json'],
+    )
+  })
+
   it('publishes an upsert once its transaction has run, and leaves no marker behind', async (test) => {
     const { state, event, keys, stores } = await setup(test)
     const component = stores.get('store')?.component as StateStore

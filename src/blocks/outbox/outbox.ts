@@ -183,7 +183,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
   }
 
   return {
-    async publish(store, operations, signal) {
+    async publish(store, operations, signal, trace) {
       const settings = settingsOf(store)
       if (!settings) return operations
       const projections = new Map<string, StateSet>()
@@ -203,6 +203,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
             payload: projections.get(operation.key) ?? operation,
             pubsubName: settings.through,
             appId,
+            trace,
           })
           await publisher.publish(
             {

@@ -2,18 +2,19 @@ import type { AppChannel } from '../../app/channel.ts'
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { askApp } from './ask.ts'
 import { bulkHandler } from './bulk-delivery.ts'
 import { deadLetters } from './dead-letter.ts'
 import { type DeliveryContext, singleHandler } from './delivery.ts'
 import type { PubSub } from './driver.ts'
-import { notFound } from './errors.ts'
-import type { Delivery, EventApp, Verdict } from './event-app.ts'
+import type { EventApp } from './event-app.ts'
 import { createHttpEventApp } from './http-event-app.ts'
 import { keepSubscribed } from './keep-subscribed.ts'
 import type { PubSubPolicies } from './policy-hook.ts'
 import { createPublisher, type Publisher, rawPayload } from './publish.ts'
 import { compileRules, type Router } from './routing.ts'
 import { topicScopes } from './scopes.ts'
+import { createStreams, type StreamDelivery, type StreamRequest } from './streams.ts'
 import {
   declarative,
   flushesAtOnce,
@@ -41,13 +42,6 @@ export interface PubSubOptions {
   askApp?: boolean | undefined
 }
 
-export interface StreamRequest {
-  pubsubName: string
-  topic: string
-  metadata: Readonly<Record<string, string>>
-  deadLetterTopic?: string | undefined
-}
-
 export interface PubSubBlock extends Publisher, AsyncDisposable {
   /** Takes the resources as they are now; what runs is brought in line. Before start, only remembered. */
   declare(resources: readonly SubscriptionResource[]): Promise<void>
@@ -57,11 +51,13 @@ export interface PubSubBlock extends Publisher, AsyncDisposable {
   refresh(): Promise<void>
   /** Ends all subscriptions but streams, running deliveries finish first; start begins again without asking the app. */
   stop(): Promise<void>
-  /** A subscription of the app's own connection; disposing ends it. Rejects when the topic is not allowed or the broker refuses. */
-  stream(
-    request: StreamRequest,
-    deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>,
-  ): Promise<AsyncDisposable>
+  /**
+   * A subscription of the app's own connection; disposing ends it: what was not answered goes back to the broker.
+   * Rejects when the topic is not allowed or the broker refuses. `onEnd`: the sidecar has ended it.
+   */
+  stream(request: StreamRequest, deliver: StreamDelivery, onEnd?: () => void): Promise<AsyncDisposable>
+  /** Aborted when the block is disposed: no stream can be opened any more. */
+  readonly closing: AbortSignal
   /** All known subscriptions, for metadata. */
   list(): SubscriptionInfo[]
 }
@@ -73,9 +69,6 @@ interface Active {
   handle: AsyncDisposable
 }
 
-/** What asking the app for its subscriptions takes: three more attempts, half a second to a second apart. */
-const ASK = { retries: 3, first: 500, most: 1000 }
-
 /** Pub/sub for one app: publishing, and delivery of what the app and the resources subscribe to. */
 export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
   const { components, appId } = options
@@ -83,7 +76,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
   const app = options.eventApp ?? (options.app && createHttpEventApp(options.app, appId, log))
   const publisher = createPublisher(options)
   const active = new Map<string, Active>()
-  const streams = new Set<Subscription>()
+  const closing = new AbortController()
   let declared: { subscription: Subscription; route: Router }[] = []
   let asked: { subscription: Subscription; route: Router }[] | undefined
   let running = false
@@ -128,10 +121,11 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     const handler = bulk
       ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp)
       : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
-    // A broker that hands over one message at a time could never fill a batch.
-    const metadata = bulk ? { concurrency: String(bulk.maxMessagesCount), ...subscription.metadata } : subscription.metadata
     const handle = await keepSubscribed(
-      () => named.component.subscribe(brokerTopic(named.name, subscription.topic), metadata, handler),
+      () =>
+        named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
+          batch: bulk?.maxMessagesCount,
+        }),
       (error, wait) =>
         log.error(
           `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`,
@@ -139,6 +133,18 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     )
     return endingFirst(ending, handle)
   }
+
+  const streams = createStreams({
+    find: (name) => components.get(name),
+    maySubscribe: (named, topic) => topicScopes(named.properties, appId).maySubscribe(topic),
+    async begin(subscription, named, deliver) {
+      const ending = new AbortController()
+      const context = contextOf(subscription, named, () => '/', ending.signal)
+      const topic = brokerTopic(named.name, subscription.topic)
+      return endingFirst(ending, await named.component.subscribe(topic, subscription.metadata, singleHandler(context, deliver)))
+    },
+    log,
+  })
 
   const reconcile = async () => {
     const wanted = new Map<string, { subscription: Subscription; named: Named<PubSub>; definition: string }>()
@@ -157,6 +163,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     )
     for (const [key] of ended) active.delete(key)
     await Promise.all(ended.map(([, { handle }]) => end(handle)))
+    await streams.refresh()
     const begun = [...wanted].filter(([key]) => !active.has(key))
     await Promise.all(
       begun.map(async ([key, { subscription, named, definition }]) => {
@@ -200,7 +207,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
 
   const ask = async (eventApp: EventApp, signal: AbortSignal) => {
     try {
-      const answer = await retried(() => eventApp.subscriptions(signal), signal)
+      const answer = await askApp(eventApp, signal)
       const subscriptions = programmatic(answer, (message) => log.warn(message))
       asked = await Promise.all(
         subscriptions.map(async (subscription) => ({ subscription, route: await compileRules(subscription.rules) })),
@@ -237,45 +244,17 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
         running = false
         await reconcile()
       }),
-    async stream({ pubsubName, topic, metadata, deadLetterTopic = '' }, deliver) {
-      const named = components.get(pubsubName)
-      if (!named) throw notFound(pubsubName, null)
-      if (!topicScopes(named.properties, appId).maySubscribe(topic))
-        throw new Error(`subscription to topic '${topic}' on pubsub '${pubsubName}' is not allowed`)
-      const subscription: Subscription = {
-        pubsubName,
-        topic,
-        metadata,
-        rules: [{ match: '', path: '/' }],
-        deadLetterTopic,
-        type: 'STREAMING',
-      }
-      const ending = new AbortController()
-      const handle = endingFirst(
-        ending,
-        await named.component.subscribe(
-          brokerTopic(pubsubName, topic),
-          metadata,
-          singleHandler(
-            contextOf(subscription, named, () => '/', ending.signal),
-            deliver,
-          ),
-        ),
-      )
-      streams.add(subscription)
-      return {
-        async [Symbol.asyncDispose]() {
-          streams.delete(subscription)
-          await handle[Symbol.asyncDispose]()
-        },
-      }
-    },
+    stream: streams.open,
+    closing: closing.signal,
     list: () =>
       [
         ...merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], () => {}),
-        ...streams,
+        ...streams.list(),
       ].map(info),
-    [Symbol.asyncDispose]: () => block.stop(),
+    async [Symbol.asyncDispose]() {
+      closing.abort()
+      await Promise.all([block.stop(), streams.end()])
+    },
   }
   return block
 }
@@ -288,30 +267,4 @@ function endingFirst(ending: AbortController, handle: AsyncDisposable): AsyncDis
       await handle[Symbol.asyncDispose]()
     },
   }
-}
-
-async function retried<T>(operation: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (let attempt = 0, wait = ASK.first; ; attempt++, wait = Math.min(wait * 1.5, ASK.most)) {
-    try {
-      return await operation()
-    } catch (error) {
-      if (attempt >= ASK.retries || error instanceof SyntaxError) throw error
-      await pause(wait, signal)
-    }
-  }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted()
-    const stop = () => {
-      clearTimeout(timer)
-      reject(signal.reason as Error)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    }, milliseconds)
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }

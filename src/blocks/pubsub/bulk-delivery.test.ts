@@ -61,7 +61,7 @@ test('a full batch goes out as one request', async () => {
     ['a', 'b', 'c'].map((id) => [event({ id }), { own: id }, 'application/cloudevents+json']),
   )
   assert.equal(new Set([bulk.id, ...bulk.entries.map(({ entryId }) => entryId)]).size, 4)
-  assert.equal(broker.subscribed[0]?.metadata.concurrency, '3')
+  assert.equal(broker.subscribed[0]?.batch, 3)
 })
 
 test('a part of a batch goes out after the wait, or at once where the broker says so', async () => {

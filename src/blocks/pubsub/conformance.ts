@@ -142,6 +142,36 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
       await slow.until((texts) => texts.length === 50)
     })
 
+    it('has as many messages under way as a batch takes, or one where the order is kept', limit, async () => {
+      for (const [concurrency, full] of [
+        ['2', 120],
+        ['1', 1],
+      ] as const) {
+        const { topic, appId } = fresh()
+        await using pubsub = await open({ appId, properties: { concurrency } })
+        const inbox = new Inbox()
+        const gate = Promise.withResolvers<void>()
+        let underWay = 0
+        let most = 0
+        await using _subscription = await pubsub.subscribe(
+          topic,
+          {},
+          async (message) => {
+            most = Math.max(most, ++underWay)
+            inbox.add(message)
+            await gate.promise
+            underWay--
+          },
+          { batch: 120 },
+        )
+        for (const value of numbered(121)) await send(pubsub, topic, value)
+        await inbox.until((texts) => texts.length >= full)
+        gate.resolve()
+        await inbox.until((texts) => texts.length === 121)
+        if (full === 1) assert.equal(most, 1)
+      }
+    })
+
     it('publishes in bulk', limit, async () => {
       const { topic, appId } = fresh()
       await using pubsub = await open({ appId })

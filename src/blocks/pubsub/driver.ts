@@ -29,6 +29,14 @@ export interface BulkEntry {
  */
 export type MessageHandler = (message: DeliveredMessage, signal: AbortSignal) => Promise<void>
 
+export interface SubscribeOptions {
+  /**
+   * The handler gathers up to this many messages before it settles any of them: a driver that keeps fewer under way
+   * never fills a batch. A driver told to keep the order (one handler) does so also here, and its batches hold one.
+   */
+  batch?: number | undefined
+}
+
 /** One broker. At least once: a message leaves it only when a handler has resolved for it. */
 export interface PubSub extends Component {
   readonly features: readonly PubSubFeature[]
@@ -41,5 +49,10 @@ export interface PubSub extends Component {
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]>
   /** Resolves when messages published from now on will be delivered. Disposing stops intake, waits for running handlers and hands back the rest. */
-  subscribe(topic: string, metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable>
+  subscribe(
+    topic: string,
+    metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    options?: SubscribeOptions,
+  ): Promise<AsyncDisposable>
 }

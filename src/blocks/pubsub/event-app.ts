@@ -45,6 +45,8 @@ export interface BulkDelivery {
   topic: string
   path: string
   metadata: Readonly<Record<string, string>>
+  /** W3C trace for the call: that of the first entry that carries one. */
+  traceparent?: string | undefined
   entries: readonly BulkDeliveryEntry[]
 }
 

@@ -6,7 +6,7 @@ import { createHttpChannel, type HttpChannel } from '../../app/http-channel.ts'
 import type { Named } from '../../components/sets.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { createPubSubBlock, type PubSubBlock, type PubSubOptions } from './block.ts'
-import type { DeliveredMessage, MessageHandler, PublishRequest, PubSub, PubSubFeature } from './driver.ts'
+import type { DeliveredMessage, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from './driver.ts'
 
 export interface Seen {
   method: string
@@ -62,7 +62,7 @@ export async function startApp(subscriptions: unknown, answer: (seen: Seen) => A
 export class TestBroker implements PubSub {
   readonly features: readonly PubSubFeature[]
   readonly published: PublishRequest[] = []
-  readonly subscribed: { topic: string; metadata: Readonly<Record<string, string>> }[] = []
+  readonly subscribed: { topic: string; metadata: Readonly<Record<string, string>>; batch: number | undefined }[] = []
   readonly handlers = new Map<string, MessageHandler>()
   /** Set to refuse publishing. */
   refusal: ((request: PublishRequest) => Error | undefined) | undefined
@@ -80,8 +80,13 @@ export class TestBroker implements PubSub {
     this.published.push(request)
   }
 
-  async subscribe(topic: string, metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
-    this.subscribed.push({ topic, metadata })
+  async subscribe(
+    topic: string,
+    metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    options: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
+    this.subscribed.push({ topic, metadata, batch: options.batch })
     this.handlers.set(topic, handler)
     return {
       [Symbol.asyncDispose]: async () => {

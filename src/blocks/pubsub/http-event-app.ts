@@ -180,6 +180,8 @@ function headersOf(metadata: Readonly<Record<string, string>>, contentType: stri
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(metadata)) {
     const lower = name.toLowerCase()
+    // A raw event published without a trace says so by an empty one.
+    if (lower === 'tracestate' && value === '') continue
     if (!OWN.has(lower) && !lower.endsWith('-bin') && lower !== 'dapr-api-token' && NAME.test(name) && VALUE.test(value))
       headers[name] = value
   }

@@ -17,7 +17,9 @@ export interface Incoming {
 export function readMessage(message: DeliveredMessage, pubsubName: string, topic: string, raw: boolean): Incoming {
   if (raw) return readRaw(message, pubsubName, topic)
   const contentType = message.contentType ?? lookup(message.metadata, 'content-type') ?? lookup(message.metadata, 'contenttype') ?? ''
-  const event = mediaType(contentType) === 'application/octet-stream' ? readBinary(message, contentType) : readJson(message.data)
+  const binary = mediaType(contentType) === 'application/octet-stream'
+  const event = binary ? readBinary(message, contentType) : readJson(message.data)
+  if (!binary) addTrace(event, message.metadata)
   return { event, body: message.data, traceparent: traceOf(event, message.metadata) }
 }
 
@@ -39,12 +41,20 @@ function readRaw(message: DeliveredMessage, pubsubName: string, topic: string): 
     topic,
     type: 'com.dapr.event.sent',
   }
-  const traceid = lookup(message.metadata, 'traceid')
-  const traceparent = lookup(message.metadata, 'traceparent')
-  const tracestate = lookup(message.metadata, 'tracestate')
-  if (traceid ?? traceparent) event.traceid = event.traceparent = traceid ?? traceparent
-  if (tracestate !== undefined) event.tracestate = tracestate
+  addTrace(event, message.metadata)
   return { event, body: Buffer.from(goEncode(event)), traceparent: traceOf(event, message.metadata) }
+}
+
+/** What the event does not say of its trace, the message's metadata may. */
+function addTrace(event: Record<string, unknown>, metadata: Readonly<Record<string, string>>): void {
+  for (const name of ['traceid', 'traceparent', 'tracestate']) {
+    if (event[name] !== undefined) continue
+    const value = lookup(metadata, name)
+    if (value === undefined) continue
+    event[name] = value
+    // The newer name wins over the older one.
+    if (name === 'traceparent') event.traceid = value
+  }
 }
 
 /** CloudEvents' binary mode: members in metadata as `ce_*`, the payload as data. */

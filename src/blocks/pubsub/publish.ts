@@ -1,4 +1,4 @@
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf, OutriderError } from '../../errors.ts'
 import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PubSub } from './driver.ts'
@@ -69,7 +69,7 @@ export function createPublisher(options: PublishOptions): Publisher {
     const details = target.wire === 'grpc' ? null : { ...target.metadata }
     if (!target.pubsubName) throw nameEmpty(details)
     const named = components.get(target.pubsubName)
-    if (!named) throw notFound(target.pubsubName, details)
+    if (!named) throw explained(notFound(target.pubsubName, details), components, target.pubsubName)
     if (!target.topic) throw topicEmpty(target.pubsubName, details)
     return named
   }

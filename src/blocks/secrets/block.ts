@@ -1,4 +1,4 @@
-import type { ComponentSet } from '../../components/sets.ts'
+import { type ComponentSet, explaining } from '../../components/sets.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
 import type { SecretStore } from './driver.ts'
@@ -38,7 +38,7 @@ export function createSecretsBlock(options: SecretsOptions): SecretsBlock {
   const around = options.around ?? once
   const scopes = new Map((options.scopes ?? []).map((scope) => [scope.storeName, scope]))
 
-  const find = (store: string): SecretStore => {
+  const find = explaining(options.stores, (store: string): SecretStore => {
     if (options.stores.size === 0) {
       throw new OutriderError({
         code: 'ERR_SECRET_STORES_NOT_CONFIGURED',
@@ -57,7 +57,7 @@ export function createSecretsBlock(options: SecretsOptions): SecretsBlock {
       message: `failed finding secret store with key ${store}`,
       hint: `secret stores loaded: ${[...options.stores.keys()].join(', ')}`,
     })
-  }
+  })
 
   return {
     async get(store, key, metadata, signal) {

@@ -1,5 +1,7 @@
 import type { Component } from '../../components/component.ts'
 
+export type { Filter, StateQuery } from './query.ts'
+
 export type StateFeature = 'ETAG' | 'TRANSACTIONAL' | 'QUERY_API' | 'TTL' | 'DELETE_WITH_PREFIX' | 'PARTITION_KEY' | 'KEYS_LIKE'
 export type Concurrency = 'first-write' | 'last-write'
 export type Consistency = 'strong' | 'eventual'
@@ -30,6 +32,8 @@ export interface StateSet {
   etag?: string | undefined
   concurrency?: Concurrency | undefined
   consistency?: Consistency | undefined
+  /** Of the value, where a request names it beside the metadata; outbox events carry it. */
+  contentType?: string | undefined
   metadata: Readonly<Record<string, string>>
 }
 
@@ -54,6 +58,8 @@ export interface StateQueryResult {
 export class EtagError extends Error {
   override readonly name = 'EtagError'
   readonly kind: 'mismatch' | 'invalid'
+  /** Trying the same again cannot help: no retry policy does. */
+  readonly permanent = true
   constructor(kind: 'mismatch' | 'invalid', message: string) {
     super(message)
     this.kind = kind
@@ -73,5 +79,7 @@ export interface StateStore extends Component {
   bulkDelete?(items: readonly StateDelete[], signal?: AbortSignal): Promise<void>
   /** All or nothing (feature TRANSACTIONAL). */
   transact?(operations: readonly StateOperation[], metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<void>
+  /** Operations that one transaction may have; undefined: any number. */
+  maxTransactionSize?(): Promise<number | undefined>
   query?(query: unknown, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
 }

@@ -1,5 +1,6 @@
 import { badRequest, Code, type ErrorDetail, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import { EtagError } from './driver.ts'
+import { originalKey } from './keys.ts'
 
 /** Both wires say all four fields of ResourceInfo, empty ones too. */
 function store(name: string): ErrorDetail {
@@ -28,8 +29,7 @@ export function notFound(name: string, known: Iterable<string>): OutriderError {
   })
 }
 
-/** `field` is what BadRequest names: the key, or nothing inside transactions. */
-export function illegalKey(key: string, name: string, field = key): OutriderError {
+export function illegalKey(key: string, name: string): OutriderError {
   const message = `input key/keyPrefix '${key}' can't contain '||'`
   return new OutriderError({
     code: 'ERR_MALFORMED_REQUEST',
@@ -37,7 +37,7 @@ export function illegalKey(key: string, name: string, field = key): OutriderErro
     grpc: Code.InvalidArgument,
     message,
     hint: 'choose a key without ||, which separates the app from the key in the store',
-    details: [badRequest(field, message), store(name), errorInfo('DAPR_STATE_ILLEGAL_KEY')],
+    details: [badRequest(key, message), store(name), errorInfo('DAPR_STATE_ILLEGAL_KEY')],
   })
 }
 
@@ -83,7 +83,23 @@ export function notQueryable(name: string): OutriderError {
   })
 }
 
+/** The store takes fewer operations at once. */
+export function tooManyOperations(name: string, count: number, most: number): OutriderError {
+  return new OutriderError({
+    code: 'ERR_STATE_STORE_TOO_MANY_TRANSACTIONS',
+    http: 400,
+    grpc: Code.InvalidArgument,
+    message: `the transaction contains ${count} operations, which is more than what the state store supports: ${most}`,
+    hint: `send at most ${most} operations in one transaction to this store`,
+    details: [
+      store(name),
+      errorInfo('DAPR_STATE_TOO_MANY_TRANSACTIONS', { currentOpsTransaction: String(count), maxOpsPerTransaction: String(most) }),
+    ],
+  })
+}
+
 export function queryFailed(name: string, cause: unknown): OutriderError {
+  if (cause instanceof OutriderError) return cause
   return new OutriderError({
     code: 'ERR_STATE_QUERY',
     http: 500,
@@ -110,16 +126,17 @@ export function getFailed(key: string, name: string, cause: unknown): OutriderEr
   return failure('ERR_STATE_GET', `fail to get ${key} from state store ${name}: `, [cause], false)
 }
 
-export function saveFailed(name: string, causes: readonly unknown[]): OutriderError {
-  return failure('ERR_STATE_SAVE', `failed saving state in state store ${name}: `, causes, true)
+/** `list`: the request had several items. */
+export function saveFailed(name: string, causes: readonly unknown[], list: boolean): OutriderError {
+  return failure('ERR_STATE_SAVE', `failed saving state in state store ${name}: `, causes, true, list)
 }
 
 export function deleteFailed(key: string, cause: unknown): OutriderError {
   return failure('ERR_STATE_DELETE', `failed deleting state with key ${key}: `, [cause], true)
 }
 
-export function bulkDeleteFailed(name: string, causes: readonly unknown[]): OutriderError {
-  return failure('ERR_STATE_BULK_DELETE', `failed deleting state in state store ${name}: `, causes, true)
+export function bulkDeleteFailed(name: string, causes: readonly unknown[], list: boolean): OutriderError {
+  return failure('ERR_STATE_BULK_DELETE', `failed deleting state in state store ${name}: `, causes, true, list)
 }
 
 export function encryptionFailed(name: string, cause: unknown): OutriderError {
@@ -136,11 +153,11 @@ export function encryptionFailed(name: string, cause: unknown): OutriderError {
 
 /** The whole call failed; keys that fail alone carry their error in the answer. */
 export function bulkGetFailed(cause: unknown): OutriderError {
-  const from = cause instanceof OutriderError ? cause : undefined
+  if (cause instanceof OutriderError) return new StoreAnswer(cause, 'ERR_STATE_BULK_GET', '')
   return new OutriderError({
     code: 'ERR_STATE_BULK_GET',
-    http: from?.http ?? 500,
-    grpc: from?.grpc ?? Code.Unknown,
+    http: 500,
+    grpc: Code.Unknown,
     message: messageOf(cause),
     hint: 'check that the store is reachable',
     cause,
@@ -161,17 +178,36 @@ export function transactionFailed(cause: unknown): OutriderError {
   })
 }
 
+const ETAG_WORDS = { mismatch: 'possible etag mismatch. error from state store', invalid: 'invalid etag value' }
+
 /** Dapr's words for an ETag error, or the message of anything else. */
 export function etagText(cause: unknown): string {
   if (!(cause instanceof EtagError)) return messageOf(cause)
-  const kind = cause.kind === 'mismatch' ? 'possible etag mismatch. error from state store' : 'invalid etag value'
-  return cause.message ? `${kind}: ${cause.message}` : kind
+  return cause.message ? `${ETAG_WORDS[cause.kind]}: ${cause.message}` : ETAG_WORDS[cause.kind]
 }
 
-/** One failing item speaks for itself; of several each names its key. An invalid ETag outweighs a mismatch. */
-function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean): OutriderError {
-  const message = causes.length === 1 ? etagText(causes[0]) : causes.map((cause) => `${keyOf(cause)}${etagText(cause)}`).join('\n')
+/** An error that a store made for the app: over gRPC it goes as it is, over HTTP in the words of the operation. */
+class StoreAnswer extends OutriderError {
+  readonly overHttp: OutriderError
+  constructor(answer: OutriderError, code: string, prefix: string) {
+    const { http, grpc, message, hint, details, retryable } = answer
+    const common = { http, grpc, retryable, cause: answer, ...(hint === undefined ? {} : { hint }) }
+    super({ ...common, code: answer.code, message, details: [...details] })
+    const name = Object.entries(Code).find(([, value]) => value === grpc)?.[0]
+    this.overHttp = new OutriderError({ ...common, code, message: `${prefix}api error: code = ${name} desc = ${message}` })
+  }
+}
+
+/**
+ * What went wrong with one item or with several. An invalid ETag outweighs a mismatch. When nothing but ETags is wrong with
+ * items of a list, Dapr says so once more in front; which keys it was stands in the hint.
+ */
+function failure(code: string, prefix: string, causes: readonly unknown[], etags: boolean, list = false): OutriderError {
+  if (causes.length === 1 && causes[0] instanceof OutriderError) return new StoreAnswer(causes[0], code, prefix)
+  const all = causes.map(etagText).join('\n')
   const kinds = etags ? causes.map((cause) => (cause instanceof EtagError ? cause.kind : undefined)) : []
+  const kind = kinds.includes('invalid') ? 'invalid' : 'mismatch'
+  const message = list && etags && !kinds.includes(undefined) ? `${ETAG_WORDS[kind]}: ${all}` : all
   const rich = causes.find((cause) => cause instanceof OutriderError)
   const [http, grpc] = kinds.includes('invalid')
     ? [400, Code.InvalidArgument]
@@ -189,23 +225,26 @@ function failure(code: string, prefix: string, causes: readonly unknown[], etags
     http,
     grpc,
     message: prefix + message,
-    hint,
+    hint: list ? hint + failedKeys(causes) : hint,
     details: [errorInfo(code)],
     retryable: rich?.retryable ?? false,
     cause: causes.length === 1 ? causes[0] : new AggregateError(causes),
   })
 }
 
-function keyOf(cause: unknown): string {
-  return cause instanceof Error && 'key' in cause && typeof cause.key === 'string' ? `${cause.key}: ` : ''
+/** At most twenty keys, as the app gave them. */
+function failedKeys(causes: readonly unknown[]): string {
+  const keys = causes.flatMap((cause) => (cause instanceof Error && 'key' in cause ? [originalKey(String(cause.key))] : []))
+  return keys.length === 0 ? '' : ` (failed: ${keys.slice(0, 20).join(', ')}${keys.length > 20 ? ', …' : ''})`
 }
 
 /**
  * The HTTP form of an error of this block: older errors go without details there, an unknown store names the app
- * (not in queries), and an illegal key is wrapped once more.
+ * (not in queries), and an illegal key is wrapped once more (in transactions BadRequest then names no field).
  */
-export function overHttp(thrown: unknown, appId: string, query = false): OutriderError {
+export function overHttp(thrown: unknown, appId: string, operation?: 'query' | 'transaction'): OutriderError {
   const error = OutriderError.from(thrown)
+  if (error instanceof StoreAnswer) return error.overHttp
   const reason = error.details.at(-1)?.reason
   const change = (options: { message?: string; details: ErrorDetail[] }) =>
     new OutriderError({
@@ -220,12 +259,15 @@ export function overHttp(thrown: unknown, appId: string, query = false): Outride
     })
   if (reason === undefined) return error
   if (reason === error.code) return change({ details: [] })
-  if (!query && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED'))
+  if (operation !== 'query' && (reason === 'DAPR_STATE_NOT_FOUND' || reason === 'DAPR_STATE_NOT_CONFIGURED'))
     return change({ details: [errorInfo(reason, { appID: appId })] })
   if (reason === 'DAPR_STATE_ILLEGAL_KEY') {
     const message = `api error: code = InvalidArgument desc = ${error.message}`
     const violations = error.details[0]?.field_violations as { field: string }[]
-    return change({ message, details: [badRequest(violations[0]?.field ?? '', message), ...error.details.slice(1)] })
+    return change({
+      message,
+      details: [badRequest(operation === 'transaction' ? '' : (violations[0]?.field ?? ''), message), ...error.details.slice(1)],
+    })
   }
   return error
 }

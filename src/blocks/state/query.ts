@@ -19,7 +19,7 @@ const DEPTH = 64
 
 /** Parses the body of a query; throws an Error that says what is wrong with it. */
 export function parseQuery(body: string): StateQuery {
-  const given = record(parseJson(body.trim() === '' ? '{}' : body), 'query')
+  const given = record(parseJson(body, true), 'query')
   const page = given.page === undefined ? {} : record(given.page, 'page')
   const query: StateQuery = { sort: [], limit: 0, token: '' }
   if (given.filter !== undefined && given.filter !== null && Object.keys(record(given.filter, 'filter')).length)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Named } from '../../components/sets.ts'
 import { driver } from '../../components/state/in-memory/driver.ts'
-import { Code, OutriderError } from '../../errors.ts'
+import { Code, errorInfo, OutriderError } from '../../errors.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import type { StateOperation, StateStore } from './driver.ts'
 import { overHttp } from './errors.ts'
@@ -68,6 +68,50 @@ describe('state block', () => {
       assert.equal(error.grpc, Code.InvalidArgument)
       assert.equal(overHttp(error, 'app').message, `api error: code = InvalidArgument desc = ${error.message}`)
     }
+  })
+
+  it("gives a store's own error as it is, over HTTP in the words of the operation", async () => {
+    const { block, component } = setup()
+    const own = new OutriderError({ code: 'own', http: 507, grpc: Code.Aborted, message: 'mine', hint: 'h', details: [errorInfo('why')] })
+    component.bulkGet = () => Promise.reject(own)
+    component.get = () => Promise.reject(own)
+    for (const [code, prefix, work] of [
+      ['ERR_STATE_BULK_GET', '', block.bulkGet('Store', { keys: ['a'], metadata: {} })],
+      ['ERR_STATE_GET', 'fail to get a from state store Store: ', block.get('Store', { key: 'a', metadata: {} })],
+    ] as const) {
+      const error = await failure(work)
+      assert.deepEqual([error.code, error.grpc, error.message, error.details], ['own', Code.Aborted, 'mine', [errorInfo('why')]])
+      const http = overHttp(error, 'app')
+      assert.deepEqual(
+        [http.code, http.http, http.message, http.details],
+        [code, 507, `${prefix}api error: code = Aborted desc = mine`, []],
+      )
+    }
+  })
+
+  it('refuses an illegal key before an unknown operation; over HTTP a transaction names no field', async () => {
+    const { block } = setup()
+    const given = { ...item('a||b', 1), operation: 'rename' }
+    const error = await failure(block.transact('Store', [given], {}))
+    const field = ({ details }: OutriderError) => (details[0]?.field_violations as { field: string }[] | undefined)?.[0]?.field
+    assert.deepEqual([field(error), field(overHttp(error, 'app')), field(overHttp(error, 'app', 'transaction'))], ['a||b', 'a||b', ''])
+    assert.equal((await failure(block.transact('Store', [{ ...given, key: 'a' }], {}))).code, 'ERR_NOT_SUPPORTED_STATE_OPERATION')
+  })
+
+  it('says of a list whose ETags alone are wrong so in front, and names the keys in the hint', async () => {
+    const { block } = setup()
+    const prefix = 'failed saving state in state store Store: '
+    const etag = 'possible etag mismatch. error from state store'
+    const gone = (key: string) => `${etag}: state not exist or expired for key=app||${key}`
+    const one = await failure(block.save('Store', [item('a', 1, { etag: '9' })]))
+    assert.equal(one.message, `${prefix}${gone('a')}`)
+    assert.doesNotMatch(one.hint ?? '', /failed:/)
+    const list = await failure(block.save('Store', [item('a', 1, { etag: '9' }), item('b', 1), item('c', 1, { etag: '8' })]))
+    assert.deepEqual([list.code, list.http, list.grpc], ['ERR_STATE_SAVE', 409, Code.Aborted])
+    assert.equal(list.message, `${prefix}${etag}: ${gone('a')}\n${gone('c')}`)
+    assert.match(list.hint ?? '', / \(failed: a, c\)$/)
+    const mixed = await failure(block.save('Store', [item('a', 1, { etag: '9' }), item('b', 1, { metadata: { ttlInSeconds: 'soon' } })]))
+    assert.equal(mixed.message, `${prefix}${gone('a')}\nstrconv.Atoi: parsing "soon": invalid syntax`)
   })
 
   it('tells an unknown store from no store', async () => {

@@ -1,6 +1,7 @@
-import type { ComponentSet, Named } from '../../components/sets.ts'
+import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import { type Around, once } from '../around.ts'
+import type { Trace } from '../pubsub/cloud-event.ts'
 import type {
   Concurrency,
   Consistency,
@@ -15,6 +16,7 @@ import type {
 import { type Encryption, encryptionOf, plainOf } from './encryption.ts'
 import * as errors from './errors.ts'
 import { keyPrefix, originalKey, SEPARATOR } from './keys.ts'
+import { checkOptions, writeAll } from './list-write.ts'
 import { parseQuery } from './query.ts'
 
 /** What comes with a write; names and words as the client gave them. */
@@ -28,6 +30,7 @@ interface WriteOptions {
 export interface SaveItem extends WriteOptions {
   value: Buffer
   json: boolean
+  contentType?: string | undefined
 }
 export type DeleteItem = WriteOptions
 export type TransactionItem = ({ operation: string } & SaveItem) | ({ operation: string } & DeleteItem)
@@ -43,6 +46,7 @@ export type PublishOutbox = (
   store: Named<StateStore>,
   operations: readonly StateOperation[],
   signal?: AbortSignal,
+  trace?: Trace,
 ) => Promise<readonly StateOperation[]>
 
 export interface StateBlockOptions {
@@ -75,12 +79,13 @@ export interface StateBlock {
     request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> },
     signal?: AbortSignal,
   ): Promise<BulkGetItem[]>
-  /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. */
+  /** Item metadata wins nothing over `metadata` here: the caller merges them as its wire says. `trace`: for outbox events. */
   transact(
     store: string,
     operations: readonly TransactionItem[],
     metadata: Readonly<Record<string, string>>,
     signal?: AbortSignal,
+    trace?: Trace,
   ): Promise<void>
   /** `query` is the JSON text; keys come back as the apps gave them. */
   query(store: string, query: string, metadata: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<StateQueryResult>
@@ -111,11 +116,11 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
   const find = (name: string): Named<StateStore> => {
     const store = stores.get(name)
     if (store) return store
-    throw stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys())
+    throw explained(stores.size === 0 ? errors.notConfigured(name) : errors.notFound(name, stores.keys()), stores, name)
   }
 
-  const storedKey = (store: Named<StateStore>, key: string, field = key): string => {
-    if (key.includes(SEPARATOR)) throw errors.illegalKey(key, store.name, field)
+  const storedKey = (store: Named<StateStore>, key: string): string => {
+    if (key.includes(SEPARATOR)) throw errors.illegalKey(key, store.name)
     return settingsOf(store).prefix + key
   }
 
@@ -134,18 +139,19 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
     }
   }
 
-  const toSet = (store: Named<StateStore>, item: SaveItem, field?: string): StateSet => ({
+  const toSet = (store: Named<StateStore>, item: SaveItem): StateSet => ({
     kind: 'upsert',
-    ...written(store, item, field),
+    ...written(store, item),
     value: item.value,
     json: item.json,
+    ...(item.contentType !== undefined && { contentType: item.contentType }),
   })
-  const toDelete = (store: Named<StateStore>, item: DeleteItem, field?: string): StateDelete => ({
+  const toDelete = (store: Named<StateStore>, item: DeleteItem): StateDelete => ({
     kind: 'delete',
-    ...written(store, item, field),
+    ...written(store, item),
   })
-  const written = (store: Named<StateStore>, item: WriteOptions, field?: string) => ({
-    key: storedKey(store, item.key, field),
+  const written = (store: Named<StateStore>, item: WriteOptions) => ({
+    key: storedKey(store, item.key),
     etag: item.etag === '' ? undefined : item.etag,
     // Unknown words are refused by checkOptions before the store sees them.
     concurrency: (item.concurrency || undefined) as Concurrency | undefined,
@@ -188,13 +194,13 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const { component } = store
       await writeAll(
         {
+          store: name,
           operation: 'save',
           items: sets,
           bulk: component.bulkSet?.bind(component),
           single: component.set.bind(component),
-          failed: (causes) => errors.saveFailed(name, causes),
+          failed: (causes, list) => errors.saveFailed(name, causes, list),
         },
-        name,
         around,
         signal,
       )
@@ -217,13 +223,13 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const { component } = store
       await writeAll(
         {
+          store: name,
           operation: 'bulkDelete',
           items: deletes,
           bulk: component.bulkDelete?.bind(component),
           single: component.delete.bind(component),
-          failed: (causes) => errors.bulkDeleteFailed(name, causes),
+          failed: (causes, list) => errors.bulkDeleteFailed(name, causes, list),
         },
-        name,
         around,
         signal,
       )
@@ -261,18 +267,21 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
         : items
     },
 
-    async transact(name, items, metadata, signal) {
+    async transact(name, items, metadata, signal, trace) {
       const store = find(name)
       const { transact } = store.component
       if (!transact) throw errors.notTransactional(name)
       let operations: readonly StateOperation[] = items.map((item): StateOperation => {
-        if (item.operation === 'upsert' && 'value' in item) return toSet(store, item, '')
-        if (item.operation === 'delete') return toDelete(store, item, '')
+        if (item.operation === 'upsert' && 'value' in item) return toSet(store, item)
+        if (item.operation === 'delete') return toDelete(store, item)
+        storedKey(store, item.key)
         throw errors.unsupportedOperation(item.operation)
       })
       if (operations.length === 0) return
+      const most = await store.component.maxTransactionSize?.()
+      if (most !== undefined && operations.length > most) throw errors.tooManyOperations(name, operations.length, most)
       if (options.publishOutbox && store.properties.outboxpublishpubsub && store.properties.outboxpublishtopic)
-        operations = await options.publishOutbox(store, operations, signal)
+        operations = await options.publishOutbox(store, operations, signal, trace)
       const sealed = operations.map((operation) => encrypt(store, operation))
       try {
         for (const operation of sealed) checkOptions(operation)
@@ -309,50 +318,6 @@ function parse(text: string): ReturnType<typeof parseQuery> {
 /** Odd words are let through on reads, as Dapr does: they ask for nothing. */
 function readConsistency(word: string | undefined): Consistency | undefined {
   return word === 'strong' || word === 'eventual' ? word : undefined
-}
-
-function checkOptions(operation: StateOperation): void {
-  const { concurrency, consistency } = operation
-  if (concurrency !== undefined && concurrency !== 'first-write' && concurrency !== 'last-write')
-    throw new Error(`unrecognized concurrency model '${concurrency as string}'`)
-  if (consistency !== undefined && consistency !== 'strong' && consistency !== 'eventual')
-    throw new Error(`unrecognized consistency model '${consistency as string}'`)
-}
-
-interface ListWrite<T extends StateOperation> {
-  operation: string
-  items: readonly T[]
-  bulk: ((items: readonly T[], signal?: AbortSignal) => Promise<void>) | undefined
-  single: (item: T, signal?: AbortSignal) => Promise<void>
-  failed: (causes: readonly unknown[]) => Error
-}
-
-/** One by its own call, several by the store's list call or, where it has none, each alone and all at once. */
-async function writeAll<T extends StateOperation>(
-  write: ListWrite<T>,
-  name: string,
-  around: Around,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const { items, bulk, single } = write
-  if (items.length === 0) return
-  const run = async (limit?: AbortSignal): Promise<void> => {
-    if (items.length === 1) return single(items[0] as T, limit)
-    if (bulk) return bulk(items, limit)
-    const outcomes = await Promise.allSettled(items.map((item) => single(item, limit)))
-    const causes = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [withKey(outcome.reason, items[index] as T)] : []))
-    if (causes.length) throw new AggregateError(causes)
-  }
-  try {
-    for (const item of items) checkOptions(item)
-    await around(name, write.operation, run, signal)
-  } catch (error) {
-    throw write.failed(error instanceof AggregateError && error.errors.length && !error.message ? error.errors : [error])
-  }
-}
-
-function withKey(reason: unknown, item: StateOperation): Error {
-  return Object.assign(reason instanceof Error ? reason : new Error(messageOf(reason)), { key: item.key })
 }
 
 /** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */

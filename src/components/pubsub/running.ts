@@ -37,6 +37,17 @@ async function within(work: Promise<unknown>, milliseconds: number): Promise<voi
   clearTimeout(timer)
 }
 
+/** At most so many handlers for one subscription, whatever the size of its batches. */
+const MOST_HANDLERS = 10_000
+
+/**
+ * Handlers that may run at once for a subscription, at the component's `concurrency`. Batches of `batch` messages take
+ * twice as many, so that one gathers while another is at the app; a single handler, which keeps the order, stays alone.
+ */
+export function handlersFor(concurrency: number, batch = 0): number {
+  return concurrency === 1 ? 1 : Math.max(concurrency, Math.min(batch * 2, MOST_HANDLERS))
+}
+
 /** Milliseconds before try number `attempt + 1`, where `attempt` counts from 1: doubles from `initial` up to `max`. */
 export function backoff(attempt: number, initial: number, max: number): number {
   return Math.min(max, initial * 2 ** Math.min(attempt - 1, 30))

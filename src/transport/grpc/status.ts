@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { Code, type ErrorDetail, OutriderError } from '../../errors.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
 
@@ -119,6 +119,23 @@ export function httpToGrpc(status: number): Code {
   }
 }
 
+/** What a stream reset by its server means, by HTTP/2 error code and as grpc-go has it. */
+export function resetToGrpc(error: number): Code {
+  switch (error) {
+    case constants.NGHTTP2_REFUSED_STREAM:
+      return Code.Unavailable
+    case constants.NGHTTP2_CANCEL:
+      return Code.Canceled
+    case constants.NGHTTP2_FLOW_CONTROL_ERROR:
+    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+      return Code.ResourceExhausted
+    case constants.NGHTTP2_INADEQUATE_SECURITY:
+      return Code.PermissionDenied
+    default:
+      return Code.Internal
+  }
+}
+
 export function writeAny(writer: ProtoWriter, field: number, any: Any): void {
   const mark = writer.begin(field)
   writer.string(1, any.typeUrl)
@@ -169,6 +186,14 @@ function encodeDetail(detail: ErrorDetail): Any[] {
         const mark = writer.begin(1)
         writer.string(1, violation.field ?? '')
         writer.string(2, violation.description ?? '')
+        writer.end(mark)
+      }
+      break
+    case `${TYPES}Help`:
+      for (const link of (detail.links ?? []) as { description?: string; url?: string }[]) {
+        const mark = writer.begin(1)
+        writer.string(1, link.description ?? '')
+        writer.string(2, link.url ?? '')
         writer.end(mark)
       }
       break

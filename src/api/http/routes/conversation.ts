@@ -1,11 +1,17 @@
 import type { ConversationBlock } from '../../../blocks/conversation/block.ts'
-import type { ConversationMessage, ConversationRequest, ConversationResult } from '../../../blocks/conversation/driver.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
+import type { MessageType } from '../../../transport/grpc/message.ts'
+import { converseAlpha1, converseAlpha2 } from '../../grpc/conversation.ts'
+import { fromJson, toJson } from '../../grpc/conversation-json.ts'
+import {
+  ConversationRequest,
+  ConversationRequestAlpha2,
+  ConversationResponse,
+  ConversationResponseAlpha2,
+} from '../../grpc/conversation-messages.ts'
 import { type Call, json, type Route } from '../route.ts'
 
-type Fields = Record<string, unknown>
-
-/** POST `/v1.0-alpha1` and `-alpha2/conversation/{name}/converse`. */
+/** POST `/v1.0-alpha1` and `-alpha2/conversation/{name}/converse`: the messages of the gRPC API as JSON. */
 export function conversationRoutes(block: ConversationBlock): Route[] {
   const row = { methods: ['POST'], group: 'conversation', name: 'Converse' }
   return [
@@ -14,14 +20,8 @@ export function conversationRoutes(block: ConversationBlock): Route[] {
       version: 'v1alpha1',
       path: '/v1.0-alpha1/conversation/:name/converse',
       handler: async (call) => {
-        const body = await read(call)
-        const requests = list(body.inputs).map((input) => ({
-          messages: [{ role: 'user' as const, text: [String(input.content ?? '')] }],
-          tools: [],
-        }))
-        const results = await block.converse(call.params.name as string, requests, call.signal)
-        const contextID = body.contextID ?? body.context_id
-        return json({ ...(contextID ? { contextID } : {}), outputs: results.map(({ text }) => ({ result: text })) })
+        const request = await read(ConversationRequest, call)
+        return json(toJson(ConversationResponse, await converseAlpha1(block, request, call.signal)))
       },
     },
     {
@@ -29,87 +29,26 @@ export function conversationRoutes(block: ConversationBlock): Route[] {
       version: 'v1alpha2',
       path: '/v1.0-alpha2/conversation/:name/converse',
       handler: async (call) => {
-        const body = await read(call)
-        const tools = list(body.tools).map((tool) => {
-          const fn = fields(tool.function)
-          return { name: String(fn.name ?? ''), parameters: Object.keys(fields(fields(fn.parameters).properties)) }
-        })
-        const requests: ConversationRequest[] = list(body.inputs).map((input) => ({
-          messages: list(input.messages).map((message) => messageFrom(call.params.name as string, message)),
-          tools,
-        }))
-        const results = await block.converse(call.params.name as string, requests, call.signal)
-        const contextId = body.contextId ?? body.context_id
-        return json({ ...(contextId ? { contextId } : {}), outputs: results.map(outputOf) })
+        const request = await read(ConversationRequestAlpha2, call)
+        return json(toJson(ConversationResponseAlpha2, await converseAlpha2(block, request, call.signal)))
       },
     },
   ]
 }
 
-async function read(call: Call): Promise<Fields> {
+/** The body as a message; the component is the path's. */
+async function read<T>(type: MessageType<T, never>, call: Call): Promise<T> {
   const body = await call.body()
-  if (body.length === 0) return {}
   try {
-    return fields(JSON.parse(body.toString()))
+    const given = body.length === 0 ? {} : (JSON.parse(body.toString()) as unknown)
+    return { ...fromJson(type, given), name: call.params.name as string }
   } catch (error) {
     throw new OutriderError({
       code: 'ERR_MALFORMED_REQUEST',
       http: 400,
       grpc: Code.InvalidArgument,
-      message: `failed deserializing HTTP body: ${messageOf(error)}`,
-      hint: 'Send a JSON object.',
+      message: `failed deserializing HTTP body: proto: ${messageOf(error)}`,
+      hint: 'Send a JSON object with the fields of the conversation API.',
     })
   }
-}
-
-const ROLES = ['developer', 'system', 'user', 'assistant', 'tool'] as const
-
-/** protojson: `ofUser` and `of_user` are one field. */
-function messageFrom(component: string, message: Fields): ConversationMessage {
-  for (const role of ROLES) {
-    const found = message[`of_${role}`] ?? message[`of${role[0]?.toUpperCase()}${role.slice(1)}`]
-    if (found === undefined) continue
-    const body = fields(found)
-    return {
-      role,
-      name: optional(body.name),
-      text: list(body.content).map((part) => String(part.text ?? '')),
-      toolId: optional(body.toolId ?? body.tool_id),
-    }
-  }
-  throw new OutriderError({
-    code: 'ERR_CONVERSATION_INVALID_PARMS',
-    http: 400,
-    grpc: Code.InvalidArgument,
-    message: `failed conversing with component ${component}: invalid params: message type not found`,
-    hint: `Each message is exactly one of ${ROLES.map((role) => `of_${role}`).join(', ')}.`,
-  })
-}
-
-function outputOf(result: ConversationResult) {
-  const toolCalls = result.toolCalls.map(({ id, name, arguments: text }) => ({
-    ...(id ? { id } : {}),
-    function: { name, arguments: text },
-  }))
-  const message = { content: result.text, ...(toolCalls.length > 0 && { toolCalls }) }
-  const usage = result.usage && {
-    completionTokens: String(result.usage.completion),
-    promptTokens: String(result.usage.prompt),
-    totalTokens: String(result.usage.completion + result.usage.prompt),
-  }
-  return {
-    choices: [{ finishReason: result.finishReason, message }],
-    ...(result.model ? { model: result.model } : {}),
-    ...(usage && { usage }),
-  }
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {}
-}
-function list(value: unknown): Fields[] {
-  return Array.isArray(value) ? value.map(fields) : []
-}
-function optional(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }

@@ -1,4 +1,4 @@
-import type { CryptoBlock } from '../../../blocks/crypto/block.ts'
+import { badRequest, type CryptoBlock } from '../../../blocks/crypto/block.ts'
 import { isTruthy } from '../../../components/metadata.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import type { Call, Handler, Reply, Route } from '../route.ts'
@@ -16,7 +16,8 @@ const SUBTLE = {
 /** The routes of the cryptography building block; the subtle ones answer 501 as in daprd's released build. */
 export function cryptoRoutes(block: CryptoBlock): Route[] {
   const encrypt: Handler = async (call) => {
-    const plain = once(await call.body())
+    const name = call.params.name as string
+    block.require(name)
     const options = {
       keyName: required(call, 'dapr-key-name'),
       keyWrapAlgorithm: required(call, 'dapr-key-wrap-algorithm'),
@@ -24,11 +25,10 @@ export function cryptoRoutes(block: CryptoBlock): Route[] {
       decryptionKeyName: header(call, 'dapr-decryption-key-name'),
       dataEncryptionCipher: header(call, 'dapr-data-encryption-cipher'),
     }
-    return whole(block.encrypt(call.params.name as string, options, plain, call.signal))
+    return whole(block.encrypt(name, options, once(call), call.signal))
   }
   const decrypt: Handler = async (call) => {
-    const document = once(await call.body())
-    return whole(block.decrypt(call.params.name as string, { keyName: header(call, 'dapr-key-name') }, document, call.signal))
+    return whole(block.decrypt(call.params.name as string, { keyName: header(call, 'dapr-key-name') }, once(call), call.signal))
   }
   const unimplemented: Handler = () => {
     throw new OutriderError({
@@ -76,8 +76,9 @@ async function whole(stream: AsyncIterable<Buffer>): Promise<Reply> {
   return { status: 200, headers: { 'content-type': 'application/octet-stream' }, body: Buffer.concat(chunks) }
 }
 
-async function* once(body: Buffer): AsyncGenerator<Buffer> {
-  yield body
+/** The body, read when the provider and the options have proven good. */
+async function* once(call: Call): AsyncGenerator<Buffer> {
+  yield await call.body()
 }
 
 function header(call: Call, name: string): string | undefined {
@@ -88,11 +89,5 @@ function header(call: Call, name: string): string | undefined {
 function required(call: Call, name: string): string {
   const value = header(call, name)
   if (value) return value
-  throw new OutriderError({
-    code: 'ERR_BAD_REQUEST',
-    http: 400,
-    grpc: Code.InvalidArgument,
-    message: `invalid request: missing header '${name}'`,
-    hint: `send the header ${name}`,
-  })
+  throw badRequest(`missing header '${name}'`, `send the header ${name}`)
 }

@@ -80,7 +80,7 @@ async function bodyOf(call: Call, { pubsubName, topic }: { pubsubName: string; t
 }
 
 /** The caller's trace lands in the event as it is. */
-function traceOf(call: Call): Trace {
+export function traceOf(call: Call): Trace {
   const { traceparent, tracestate } = call.headers
   if (typeof traceparent !== 'string' || !/^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent))
     return { traceparent: '', tracestate: '' }

@@ -49,6 +49,7 @@ function readSet(given: unknown, name: string): SaveItem {
   const options = members(fields.options ?? {}, `state.SetStateOption`)
   return {
     ...valueFromJson(fields.value),
+    ...(fields.contenttype ? { contentType: string(fields.contenttype, `${name}.contentType`) } : {}),
     key: string(fields.key, `${name}.key`),
     etag: fields.etag === undefined || fields.etag === null ? undefined : string(fields.etag, `${name}.etag`),
     concurrency: string(options.concurrency, `${name}.options.concurrency`),

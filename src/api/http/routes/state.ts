@@ -2,6 +2,7 @@ import { overHttp } from '../../../blocks/state/errors.ts'
 import type { BulkGetItem, SaveItem, StateBlock } from '../../../blocks/state/state.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
 import { type Call, type Handler, noContent, type Reply, type Route } from '../route.ts'
+import { traceOf } from './publish.ts'
 import { readBulkGet, readSaves, readTransaction } from './state-body.ts'
 
 const WRITE = ['POST', 'PUT'] as const
@@ -9,12 +10,12 @@ const WRITE = ['POST', 'PUT'] as const
 /** The routes of the state building block. */
 export function stateRoutes(block: StateBlock): Route[] {
   const handle =
-    (work: (call: Call, store: string) => Promise<Reply>, query = false): Handler =>
+    (work: (call: Call, store: string) => Promise<Reply>, operation?: 'query' | 'transaction'): Handler =>
     async (call) => {
       try {
         return await work(call, call.params.storeName as string)
       } catch (error) {
-        throw overHttp(error, block.appId, query)
+        throw overHttp(error, block.appId, operation)
       }
     }
   const route = (methods: readonly string[], path: string, name: string, handler: Handler, version = 'v1'): Route => ({
@@ -54,13 +55,13 @@ export function stateRoutes(block: StateBlock): Route[] {
       WRITE,
       '/v1.0/state/:storeName/transaction',
       'ExecuteStateTransaction',
-      handle((call, store) => transact(block, call, store)),
+      handle((call, store) => transact(block, call, store), 'transaction'),
     ),
     route(
       WRITE,
       '/v1.0-alpha1/state/:storeName/query',
       'QueryStateAlpha1',
-      handle((call, store) => query(block, call, store), true),
+      handle((call, store) => query(block, call, store), 'query'),
       'v1alpha1',
     ),
   ]
@@ -112,7 +113,7 @@ async function transact(block: StateBlock, call: Call, store: string): Promise<R
   const request = refusing('failed deserializing HTTP body: ', readTransaction, await text(call))
   const own = call.metadata()
   for (const operation of request.operations) operation.metadata = { ...operation.metadata, ...own }
-  await block.transact(store, request.operations, { ...request.metadata, ...own }, call.signal)
+  await block.transact(store, request.operations, { ...request.metadata, ...own }, call.signal, traceOf(call))
   return noContent
 }
 

@@ -2,7 +2,9 @@ import type { ConfigurationItem, ConfigurationStore } from '../../../blocks/conf
 import { messageOf } from '../../../errors.ts'
 import type { DriverModule } from '../../component.ts'
 import { parseMetadata } from '../../metadata.ts'
-import { closeRedis, connectRedis, redisClient, redisFields } from '../../redis-connection.ts'
+import type { RedisClient } from '../../redis/client.ts'
+import { redisFields } from '../../redis/fields.ts'
+import { openRedis } from '../../redis/open.ts'
 
 type Items = Record<string, ConfigurationItem>
 
@@ -20,23 +22,33 @@ export const driver: DriverModule<ConfigurationStore> = {
   metadata: redisFields,
   create(context) {
     const values = parseMetadata(redisFields, context.properties)
-    const client = redisClient(values)
+    let opened: RedisClient | undefined
+    const client = () => {
+      if (!opened) throw new Error(`configuration store ${context.name} is not connected`)
+      return opened
+    }
+    const onError = (error: Error) => context.log.debug(`configuration store ${context.name}: ${error.message}`)
     const subscriptions = new Set<Subscription>()
     const channels = new Map<string, number>()
     const prefix = `__keyspace@${Number(values.redisDB)}__:`
-    let listener: Promise<typeof client> | undefined
+    let listener: Promise<RedisClient> | undefined
     let closed = false
 
     const read = async (keys: readonly string[]): Promise<Items> => {
       const wanted = keys.length > 0 ? [...keys] : await allKeys()
       if (wanted.length === 0) return {}
       // A key of another type reads as null.
-      const texts = await client.mget(wanted)
+      const texts = (await client().call('MGET', ...wanted)) as (string | null)[]
       return Object.fromEntries(wanted.flatMap((key, index) => (texts[index] ? [[key, itemOf(texts[index])]] : [])))
     }
     const allKeys = async () => {
       const found = new Set<string>()
-      for await (const page of client.scanStream({ count: 500 })) for (const key of page as string[]) found.add(key)
+      let cursor = '0'
+      do {
+        const [next, page] = (await client().call('SCAN', cursor, 'COUNT', 500)) as [string, string[]]
+        for (const key of page) found.add(key)
+        cursor = next
+      } while (cursor !== '0')
       return [...found]
     }
     const give = (subscription: Subscription, items: Items) => {
@@ -73,31 +85,41 @@ export const driver: DriverModule<ConfigurationStore> = {
       await enableNotifications().catch((error: unknown) =>
         context.log.debug(`configuration store ${context.name}: notifications were not switched on: ${messageOf(error)}`),
       )
-      const subscriber = client.duplicate({ lazyConnect: true, commandTimeout: undefined })
-      try {
-        await connectRedis(subscriber, AbortSignal.timeout(10_000))
-      } catch (error) {
+      const subscriber = await openRedis(values, {
+        name: context.name,
+        signal: AbortSignal.timeout(10_000),
+        onError,
+        // Reads of one key stay in the order of its notifications: they share one connection.
+        onMessage: (channel, pattern) => void changed(channel.slice(prefix.length), pattern !== undefined).catch(complain),
+        onReconnect: () => void resume(subscriber).catch(complain),
+      }).catch((error: unknown) => {
         listener = undefined
         throw error
-      }
-      // Reads of one key stay in the order of its notifications: they share one connection.
-      subscriber.on('message', (channel: string) => void changed(channel.slice(prefix.length), false).catch(complain))
-      subscriber.on('pmessage', (_pattern: string, channel: string) => void changed(channel.slice(prefix.length), true).catch(complain))
-      subscriber.on('ready', () => void catchUp().catch(complain))
+      })
       return subscriber
     }
+    /** A new connection knows nothing of the old one's channels. */
+    const resume = async (subscriber: RedisClient) => {
+      const names = [...channels.keys()]
+      const plain = names.filter((name) => name !== `${prefix}*`)
+      if (plain.length > 0) await subscriber.call('SUBSCRIBE', ...plain)
+      if (plain.length < names.length) await subscriber.call('PSUBSCRIBE', `${prefix}*`)
+      await catchUp()
+    }
     const enableNotifications = async () => {
-      const reply = (await client.config('GET', 'notify-keyspace-events')) as string[]
+      const reply = (await client().call('CONFIG', 'GET', 'notify-keyspace-events')) as string[]
       const flags = new Set([...(reply[1] ?? ''), ...'Kg$xe'])
       // A is short for all kinds of events.
-      await client.config('SET', 'notify-keyspace-events', [...flags].join(''))
+      await client().call('CONFIG', 'SET', 'notify-keyspace-events', [...flags].join(''))
     }
     const channelsOf = (keys: ReadonlySet<string>) => (keys.size === 0 ? [`${prefix}*`] : [...keys].map((key) => prefix + key))
 
     return {
-      init: (signal) => connectRedis(client, signal),
+      async init(signal) {
+        opened ??= await openRedis(values, { name: context.name, signal, onError })
+      },
       async ping() {
-        await client.ping()
+        await client().call('PING')
       },
       get: (keys) => read(keys),
       async subscribe(keys, _metadata, onChange) {
@@ -106,7 +128,7 @@ export const driver: DriverModule<ConfigurationStore> = {
         const subscription: Subscription = { keys: new Set(keys), seen: new Map(), onChange }
         const all = subscription.keys.size === 0
         const names = channelsOf(subscription.keys)
-        await (all ? subscriber.psubscribe(...names) : subscriber.subscribe(...names))
+        await subscriber.call(all ? 'PSUBSCRIBE' : 'SUBSCRIBE', ...names)
         for (const name of names) channels.set(name, (channels.get(name) ?? 0) + 1)
         const current = all ? {} : await read([...subscription.keys])
         for (const key of subscription.keys) subscription.seen.set(key, JSON.stringify(current[key] ?? EMPTY))
@@ -120,7 +142,7 @@ export const driver: DriverModule<ConfigurationStore> = {
               else channels.delete(name)
               return left <= 0
             })
-            if (unused.length > 0) await (all ? subscriber.punsubscribe(...unused) : subscriber.unsubscribe(...unused))
+            if (unused.length > 0) await subscriber.call(all ? 'PUNSUBSCRIBE' : 'UNSUBSCRIBE', ...unused)
           },
         }
       },
@@ -128,8 +150,8 @@ export const driver: DriverModule<ConfigurationStore> = {
         closed = true
         subscriptions.clear()
         const subscriber = await listener?.catch(() => undefined)
-        if (subscriber) await closeRedis(subscriber)
-        await closeRedis(client)
+        await subscriber?.close()
+        await opened?.close()
       },
     }
   },

@@ -1,32 +1,40 @@
-import type { ConversationComponent, ConversationMessage } from '../../../blocks/conversation/driver.ts'
+import type { ConversationComponent, ConversationMessage, ConversationTool, ToolCall } from '../../../blocks/conversation/driver.ts'
 import type { DriverModule } from '../../component.ts'
 
 /** Words of a text, as Dapr's echo counts tokens. */
 const words = (text: string) => text.split(/\s+/).filter(Boolean).length
 
-function textOf(message: ConversationMessage): string {
-  const text = message.text.join('\n')
-  return message.role === 'tool' ? `Tool Response for tool ID '${message.toolId ?? ''}' with name '${message.name ?? ''}': ${text}` : text
+function textsOf({ text, answers }: ConversationMessage): readonly string[] {
+  return answers ? text.map((part) => `Tool Response for tool ID '${answers.id}' with name '${answers.name}': ${part}`) : text
 }
 
-/** Answers with what it was told; offered tools are all called. For tests and demos. */
+/** A call of an offered tool: its arguments are the names of its parameters. */
+function callOf({ name, parameters }: ConversationTool, index: number): ToolCall {
+  const properties = parameters && 'properties' in parameters ? parameters.properties : {}
+  if (typeof properties !== 'object' || properties === null || Array.isArray(properties))
+    throw new Error(`tool function properties must be a map[string]any, got ${goType(properties)}`)
+  return { id: String(index), name, arguments: Object.keys(properties).sort().join(',') }
+}
+
+/** As daprd names it. */
+function goType(value: unknown): string {
+  if (value === null) return '<nil>'
+  return { number: 'float64', string: 'string', boolean: 'bool' }[typeof value as string] ?? '[]interface {}'
+}
+
+/** Answers with what it was told; offered tools are all called, and calls among the messages are repeated. For tests and demos. */
 export const driver: DriverModule<ConversationComponent> = {
   summary: 'Answers with what it was told; for tests and demos.',
   metadata: [],
   create: () => ({
     async init() {},
     async converse({ messages, tools }) {
-      const text = messages.map(textOf).join('\n')
-      const toolCalls = tools.map((tool, index) => ({
-        id: String(index),
-        name: tool.name,
-        arguments: [...tool.parameters].sort().join(','),
-      }))
+      const text = messages.flatMap(textsOf).join('\n')
+      const toolCalls = [...tools.map(callOf), ...messages.flatMap((message) => message.toolCalls ?? [])]
+      const count = words(text)
       return {
-        text,
-        toolCalls,
-        finishReason: tools.length > 0 ? 'tool_calls' : 'stop',
-        usage: { prompt: words(text), completion: words(text) },
+        choices: [{ text, toolCalls, finishReason: toolCalls.length > 0 ? 'tool_calls' : 'stop' }],
+        usage: { prompt: count, completion: count, total: 2 * count },
       }
     },
     async [Symbol.asyncDispose]() {},

@@ -1,34 +1,49 @@
 import { type LockStore, UnlockStatus } from '../../../blocks/lock/driver.ts'
 import type { DriverModule } from '../../component.ts'
 import { parseMetadata } from '../../metadata.ts'
-import { closeRedis, connectRedis, redisClient, redisFields } from '../../redis-connection.ts'
+import { type RedisClient, redisScript } from '../../redis/client.ts'
+import { redisFields } from '../../redis/fields.ts'
+import { openRedis } from '../../redis/open.ts'
 
-const UNLOCK = `local owner = redis.call('get', KEYS[1])
+const UNLOCK = redisScript(`local owner = redis.call('get', KEYS[1])
 if not owner then return -1 end
 if owner ~= ARGV[1] then return -2 end
-return redis.call('del', KEYS[1])`
+return redis.call('del', KEYS[1])`)
 
 /** lock.redis: one key a lock, `SET key owner NX EX seconds`. */
 export const driver: DriverModule<LockStore> = {
   summary: 'Locks in Redis.',
   metadata: redisFields,
   create(context) {
-    const client = redisClient(parseMetadata(redisFields, context.properties))
+    const values = parseMetadata(redisFields, context.properties)
+    let opened: RedisClient | undefined
+    const client = () => {
+      if (!opened) throw new Error(`lock store ${context.name} is not connected`)
+      return opened
+    }
     return {
-      init: (signal) => connectRedis(client, signal),
+      async init(signal) {
+        opened ??= await openRedis(values, {
+          name: context.name,
+          signal,
+          onError: (error) => context.log.debug(`lock store ${context.name}: ${error.message}`),
+        })
+      },
       async ping() {
-        await client.ping()
+        await client().call('PING')
       },
       async tryLock(resource, owner, expirySeconds) {
-        return (await client.set(resource, owner, 'EX', expirySeconds, 'NX')) === 'OK'
+        return (await client().call('SET', resource, owner, 'EX', expirySeconds, 'NX')) === 'OK'
       },
       async unlock(resource, owner) {
-        const result = Number(await client.eval(UNLOCK, 1, resource, owner))
+        const result = Number(await client().script(UNLOCK, [resource], [owner]))
         if (result === -1) return UnlockStatus.DoesNotExist
         if (result === -2) return UnlockStatus.BelongsToOthers
         return UnlockStatus.Success
       },
-      [Symbol.asyncDispose]: () => closeRedis(client),
+      async [Symbol.asyncDispose]() {
+        await opened?.close()
+      },
     }
   },
 }

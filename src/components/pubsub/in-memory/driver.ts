@@ -1,7 +1,16 @@
-import type { BulkEntry, DeliveredMessage, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../../blocks/pubsub/driver.ts'
+import type {
+  BulkEntry,
+  DeliveredMessage,
+  MessageHandler,
+  PublishRequest,
+  PubSub,
+  PubSubFeature,
+  SubscribeOptions,
+} from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
+import { handlersFor } from '../running.ts'
 import { Subscription } from './subscription.ts'
 
 const metadata: readonly MetadataField[] = [
@@ -11,7 +20,8 @@ const metadata: readonly MetadataField[] = [
     default: '1',
     min: 1,
     max: 10_000,
-    description: 'Handlers that may run at once for one subscription; 1 keeps the order.',
+    description:
+      'Handlers that may run at once for one subscription; 1 keeps the order, and bulk subscriptions get their messages one by one. Else those of a bulk subscription are at least twice its maxMessagesCount.',
   },
   {
     name: 'queueDepth',
@@ -90,15 +100,21 @@ class InMemoryPubSub implements PubSub {
     return failed
   }
 
-  async subscribe(topic: string, _metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
+  async subscribe(
+    topic: string,
+    _metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    { batch }: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
     const wildcard = topic.endsWith('*')
     const table = wildcard ? this.#prefixes : this.#exact
     const key = wildcard ? topic.slice(0, -1) : topic
+    const handlers = handlersFor(this.#settings.concurrency as number, batch)
     const subscription = new Subscription({
       handler,
       log: this.#context.log,
       topic,
-      concurrency: this.#settings.concurrency as number,
+      concurrency: handlers,
       queueDepth: this.#settings.queueDepth as number,
       redeliverInterval: this.#settings.redeliverInterval as number,
       maxRedeliverInterval: this.#settings.maxRedeliverInterval as number,

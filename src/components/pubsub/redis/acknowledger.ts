@@ -1,13 +1,13 @@
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
-import type { Connection } from './connection.ts'
+import type { RedisClient } from '../../redis/client.ts'
 
 /** Ids kept while the server is away; what falls out is delivered once more, as at-least-once allows. */
 const MAX_KEPT = 100_000
 
 /** Acknowledges what ends in one turn of the event loop with one command, and again after a lost connection. */
 export class Acknowledger {
-  readonly #connection: Connection
+  readonly #connection: RedisClient
   readonly #topic: string
   readonly #group: string
   readonly #log: Logger
@@ -15,7 +15,7 @@ export class Acknowledger {
   #scheduled = false
   #sending: Promise<void> | undefined
 
-  constructor(connection: Connection, topic: string, group: string, log: Logger) {
+  constructor(connection: RedisClient, topic: string, group: string, log: Logger) {
     this.#connection = connection
     this.#topic = topic
     this.#group = group
@@ -45,7 +45,7 @@ export class Acknowledger {
   #send(): Promise<void> {
     const ids = this.#ids.splice(0, 1000)
     if (ids.length === 0) return Promise.resolve()
-    const sending = this.#connection.xack(this.#topic, this.#group, ...ids).then(
+    const sending = this.#connection.call('XACK', this.#topic, this.#group, ...ids).then(
       () => undefined,
       (error: unknown) => {
         this.#log.warn(`topic ${this.#topic}: cannot acknowledge ${ids.length} messages yet: ${messageOf(error)}`)

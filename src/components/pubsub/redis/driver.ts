@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../../blocks/pubsub/driver.ts'
+import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
-import { type Connection, connectionFields, createConnection, open } from './connection.ts'
+import type { Argument, RedisClient } from '../../redis/client.ts'
+import { redisFields } from '../../redis/fields.ts'
+import { openRedis } from '../../redis/open.ts'
+import { handlersFor } from '../running.ts'
 import { consumerName, Leases } from './leases.ts'
 import { StreamConsumer } from './stream-consumer.ts'
 
 const metadata: readonly MetadataField[] = [
-  ...connectionFields,
+  ...redisFields,
   {
     name: 'consumerID',
     kind: 'string',
@@ -31,8 +34,22 @@ const metadata: readonly MetadataField[] = [
     description:
       'Time between two looks for such messages, and the longest wait before a rejected message comes again; 0 never looks. A bare number is milliseconds.',
   },
-  { name: 'queueDepth', kind: 'int', default: '100', min: 1, description: 'Messages that one topic may hold in memory.' },
-  { name: 'concurrency', kind: 'int', default: '10', min: 1, max: 10_000, description: 'Handlers that may run at once per topic.' },
+  {
+    name: 'queueDepth',
+    kind: 'int',
+    default: '100',
+    min: 1,
+    description: 'Messages that one topic may hold in memory; at least as many as it has handlers.',
+  },
+  {
+    name: 'concurrency',
+    kind: 'int',
+    default: '10',
+    min: 1,
+    max: 10_000,
+    description:
+      'Handlers that may run at once per topic; those of a bulk subscription are at least twice its maxMessagesCount, unless this is 1.',
+  },
   {
     name: 'maxLenApprox',
     kind: 'int',
@@ -64,7 +81,7 @@ class RedisPubSub implements PubSub {
   readonly #consumers = new Set<StreamConsumer>()
   readonly #group: string
   readonly #name: string
-  #commands: Connection | undefined
+  #commands: RedisClient | undefined
   #leases: Leases | undefined
   #timer: NodeJS.Timeout | undefined
   #held = false
@@ -77,21 +94,34 @@ class RedisPubSub implements PubSub {
     this.#name = consumerName(this.#group, randomUUID())
   }
 
-  async init(): Promise<void> {
+  async init(signal: AbortSignal): Promise<void> {
     if (this.#commands !== undefined) return
-    const commands = createConnection(this.#settings, { name: this.#context.name, blocking: false })
-    await open(commands, this.#settings.redisHost as string)
+    const commands = await this.#open({ signal })
     this.#commands = commands
     this.#leases = new Leases(commands, this.#name)
   }
 
+  #open(options: { blocking?: boolean; signal?: AbortSignal }): Promise<RedisClient> {
+    const { name, log } = this.#context
+    return openRedis(this.#settings, { name, onError: (error) => log.debug(`${name}: ${error.message}`), ...options })
+  }
+
   async ping(): Promise<void> {
-    await this.#opened().ping()
+    await this.#opened().call('PING')
   }
 
   async publish(request: PublishRequest, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
-    await this.#opened().xadd(request.topic, ...this.#trim(), '*', 'data', request.data, 'metadata', JSON.stringify(request.metadata))
+    await this.#opened().callBuffer(
+      'XADD',
+      request.topic,
+      ...this.#trim(),
+      '*',
+      'data',
+      request.data,
+      'metadata',
+      JSON.stringify(request.metadata),
+    )
   }
 
   async bulkPublish(
@@ -118,13 +148,19 @@ class RedisPubSub implements PubSub {
     )
   }
 
-  #trim(): (string | number)[] {
+  #trim(): Argument[] {
     if (this.#settings.maxLenApprox) return ['MAXLEN', '~', this.#settings.maxLenApprox as number]
     if (this.#settings.streamTTL) return ['MINID', '~', `${Math.floor(Date.now() - (this.#settings.streamTTL as number))}-1`]
     return []
   }
 
-  async subscribe(topic: string, _metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
+  async subscribe(
+    topic: string,
+    _metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    { batch }: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
+    const handlers = handlersFor(this.#settings.concurrency as number, batch)
     const commands = this.#opened()
     const leases = this.#leases as Leases
     if (!this.#held) {
@@ -134,15 +170,14 @@ class RedisPubSub implements PubSub {
       this.#timer = setInterval(() => void this.#beat(), Math.max(100, Math.min(interval, Leases.interval)))
       this.#timer.unref()
     }
-    const reader = createConnection(this.#settings, { name: this.#context.name, blocking: true })
-    await open(reader, this.#settings.redisHost as string)
+    const reader = await this.#open({ blocking: true })
     const consumer = new StreamConsumer(
       {
         topic,
         group: this.#group,
         name: `${this.#name}#${++this.#subscriptions}`,
-        concurrency: this.#settings.concurrency as number,
-        queueDepth: this.#settings.queueDepth as number,
+        concurrency: handlers,
+        queueDepth: Math.max(this.#settings.queueDepth as number, handlers),
         processingTimeout: this.#settings.processingTimeout as number,
         redeliverInterval: this.#settings.redeliverInterval as number,
         drainTimeout: this.#settings.drainTimeout as number,
@@ -157,7 +192,17 @@ class RedisPubSub implements PubSub {
       throw error
     }
     this.#consumers.add(consumer)
-    return consumer
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await consumer[Symbol.asyncDispose]()
+        // What it left is for the others of the topic, and not only at their next look.
+        for (const other of this.#consumers) if (other.topic === topic) await this.#recover(other)
+      },
+    }
+  }
+
+  async #recover(consumer: StreamConsumer): Promise<void> {
+    await consumer.recover().catch((error: unknown) => this.#context.log.warn(`${this.#context.name}: ${messageOf(error)}`))
   }
 
   async #beat(): Promise<void> {
@@ -169,7 +214,7 @@ class RedisPubSub implements PubSub {
     }
   }
 
-  #opened(): Connection {
+  #opened(): RedisClient {
     if (this.#commands === undefined) throw new Error(`pub/sub component ${this.#context.name} is not open`)
     return this.#commands
   }
@@ -181,8 +226,7 @@ class RedisPubSub implements PubSub {
     await Promise.all([...this.#consumers].map((consumer) => consumer[Symbol.asyncDispose]()))
     if (this.#held) await this.#leases?.release().catch(() => undefined)
     this.#commands = undefined
-    await commands.quit().catch(() => undefined)
-    commands.disconnect()
+    await commands.close()
   }
 }
 

@@ -1,5 +1,5 @@
+import type { RedisClient } from '../../redis/client.ts'
 import { isAlive, ownIdentity, type ProcessIdentity } from '../process-life.ts'
-import type { Connection } from './connection.ts'
 
 /** Consumer names of ours carry this mark; of other consumers (daprd's own) nothing is known but their idle time. */
 const MARK = '@outrider-'
@@ -21,11 +21,11 @@ export function leftName(consumer: string): string {
  * the process is gone, so is the consumer, and its pending messages may be taken without waiting for a timeout.
  */
 export class Leases {
-  readonly #connection: Connection
+  readonly #connection: RedisClient
   readonly #name: string
   readonly #value = JSON.stringify(ownIdentity())
 
-  constructor(connection: Connection, name: string) {
+  constructor(connection: RedisClient, name: string) {
     this.#connection = connection
     this.#name = name
   }
@@ -34,11 +34,11 @@ export class Leases {
   static readonly interval = LEASE / 3
 
   async refresh(): Promise<void> {
-    await this.#connection.set(PREFIX + this.#name, this.#value, 'PX', LEASE)
+    await this.#connection.call('SET', PREFIX + this.#name, this.#value, 'PX', LEASE)
   }
 
   async release(): Promise<void> {
-    await this.#connection.del(PREFIX + this.#name)
+    await this.#connection.call('DEL', PREFIX + this.#name)
   }
 
   /** True only when it is certain. */
@@ -46,7 +46,7 @@ export class Leases {
     if (!consumer.includes(MARK)) return false
     const hash = consumer.lastIndexOf('#')
     if (consumer.indexOf('-left', hash) > 0) return true
-    const value = await this.#connection.get(PREFIX + (hash < 0 ? consumer : consumer.slice(0, hash)))
+    const value = (await this.#connection.call('GET', PREFIX + (hash < 0 ? consumer : consumer.slice(0, hash)))) as string | null
     if (value === null) return true
     try {
       return isAlive(JSON.parse(value) as ProcessIdentity) === false

@@ -52,6 +52,21 @@ describe('pubsub.redis', { skip: server === undefined ? 'redis-server is not on 
     assert.equal(groups[0]?.[1], 'app')
   })
 
+  it('gives what a subscription leaves to another one of the topic when it ends', limit, async () => {
+    await using pubsub = await open({ drainTimeout: '1ms', redeliverInterval: '60s' })
+    const taken = Promise.withResolvers<void>()
+    const first = await pubsub.subscribe('left', {}, (_, signal) => {
+      taken.resolve()
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('ended'))))
+    })
+    await pubsub.publish({ topic: 'left', data: Buffer.from('one'), metadata: {} })
+    await taken.promise
+    const got: string[] = []
+    await using _second = await pubsub.subscribe('left', {}, async (message) => void got.push(message.data.toString()))
+    await first[Symbol.asyncDispose]()
+    assert.deepEqual(got, ['one'])
+  })
+
   it('trims to maxLenApprox', limit, async () => {
     await using pubsub = await open({ maxLenApprox: '100' })
     for (let index = 0; index < 500; index++) await pubsub.publish({ topic: 'trimmed', data: Buffer.from('x'), metadata: {} })

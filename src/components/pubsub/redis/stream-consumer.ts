@@ -2,9 +2,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { DeliveredMessage, MessageHandler } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
+import { type RedisClient, redisScript } from '../../redis/client.ts'
 import { backoff, call, Running } from '../running.ts'
 import { Acknowledger } from './acknowledger.ts'
-import type { Connection } from './connection.ts'
 import { type Leases, leftName } from './leases.ts'
 
 export interface StreamSettings {
@@ -39,8 +39,8 @@ const MAX_BACKOFF = 15_000
 export class StreamConsumer implements AsyncDisposable {
   readonly #settings: StreamSettings
   readonly #handler: MessageHandler
-  readonly #commands: Connection
-  readonly #reader: Connection
+  readonly #commands: RedisClient
+  readonly #reader: RedisClient
   readonly #leases: Leases
   readonly #log: Logger
   readonly #onEnd: () => void
@@ -61,7 +61,7 @@ export class StreamConsumer implements AsyncDisposable {
   constructor(
     settings: StreamSettings,
     handler: MessageHandler,
-    parts: { commands: Connection; reader: Connection; leases: Leases; log: Logger; onEnd: (consumer: StreamConsumer) => void },
+    parts: { commands: RedisClient; reader: RedisClient; leases: Leases; log: Logger; onEnd: (consumer: StreamConsumer) => void },
   ) {
     this.#settings = settings
     this.#handler = handler
@@ -73,6 +73,10 @@ export class StreamConsumer implements AsyncDisposable {
     this.#acknowledger = new Acknowledger(parts.commands, settings.topic, settings.group, parts.log)
   }
 
+  get topic(): string {
+    return this.#settings.topic
+  }
+
   /** Makes the group, takes over from consumers that are gone, starts reading. */
   async start(): Promise<void> {
     await this.#createGroup()
@@ -82,7 +86,7 @@ export class StreamConsumer implements AsyncDisposable {
 
   async #createGroup(): Promise<void> {
     try {
-      await this.#commands.xgroup('CREATE', this.#settings.topic, this.#settings.group, '0', 'MKSTREAM')
+      await this.#commands.call('XGROUP', 'CREATE', this.#settings.topic, this.#settings.group, '0', 'MKSTREAM')
     } catch (error) {
       if (!messageOf(error).startsWith('BUSYGROUP')) throw error
     }
@@ -105,9 +109,19 @@ export class StreamConsumer implements AsyncDisposable {
         // A cluster has a connection per node and no one id; there the block's own end is waited for.
         if (!this.#reader.isCluster && this.#readerId === undefined) this.#readerId = String(await this.#reader.call('CLIENT', 'ID'))
         if (this.#ending.signal.aborted) return
-        const reply = (await this.#reader.xreadgroupBuffer('GROUP', group, name, 'COUNT', count, 'BLOCK', BLOCK, 'STREAMS', topic, '>')) as
-          | [Buffer, Entry[]][]
-          | null
+        const reply = (await this.#reader.callBuffer(
+          'XREADGROUP',
+          'GROUP',
+          group,
+          name,
+          'COUNT',
+          count,
+          'BLOCK',
+          BLOCK,
+          'STREAMS',
+          topic,
+          '>',
+        )) as [Buffer, Entry[]][] | null
         failures = 0
         for (const [, entries] of reply ?? []) this.#accept(entries, 1)
       } catch (error) {
@@ -197,7 +211,7 @@ export class StreamConsumer implements AsyncDisposable {
     const { topic, group, name, processingTimeout, redeliverInterval } = this.#settings
     try {
       this.#acknowledger.retry()
-      const summary = (await this.#commands.xpending(topic, group)) as [number, string, string, [string, string][] | null]
+      const summary = (await this.#commands.call('XPENDING', topic, group)) as [number, string, string, [string, string][] | null]
       for (const [consumer] of summary[3] ?? []) {
         if (consumer !== name && (await this.#leases.isGone(consumer))) await this.#takeOver(consumer, 0)
       }
@@ -248,10 +262,11 @@ export class StreamConsumer implements AsyncDisposable {
 
   async #forget(consumer: string): Promise<void> {
     const { topic, group } = this.#settings
-    const script =
-      "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return -1"
+    const script = redisScript(
+      "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return -1",
+    )
     await this.#commands
-      .eval(script, 1, topic, group, consumer)
+      .script(script, [topic], [group, consumer])
       .catch((error: unknown) => this.#log.debug(`topic ${topic}: consumer ${consumer} stays: ${messageOf(error)}`))
   }
 
@@ -277,10 +292,10 @@ export class StreamConsumer implements AsyncDisposable {
     let reading = true
     const over = this.#loop?.finally(() => (reading = false))
     for (const until = Date.now() + BLOCK + 500; reading && Date.now() < until; ) {
-      if (this.#readerId !== undefined && this.#commands.status === 'ready')
+      if (this.#readerId !== undefined && this.#commands.ready)
         await this.#commands.call('CLIENT', 'UNBLOCK', this.#readerId).catch(() => undefined)
       await Promise.race([over, pause(20)])
-      if (this.#reader.status !== 'ready') break
+      if (!this.#reader.ready) break
     }
     this.#reader.disconnect()
     await over
@@ -290,10 +305,11 @@ export class StreamConsumer implements AsyncDisposable {
   async #release(): Promise<void> {
     const { topic, group, name } = this.#settings
     const left = leftName(name)
-    const move =
-      "local p = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100000, ARGV[2]) for _, e in ipairs(p) do redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, e[1], 'JUSTID') end if #p < 100000 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return #p"
+    const move = redisScript(
+      "local p = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100000, ARGV[2]) for _, e in ipairs(p) do redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, e[1], 'JUSTID') end if #p < 100000 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end return #p",
+    )
     await this.#commands
-      .eval(move, 1, topic, group, name, left)
+      .script(move, [topic], [group, name, left])
       .catch((error: unknown) => this.#log.debug(`topic ${topic}: ${messageOf(error)}`))
   }
 }

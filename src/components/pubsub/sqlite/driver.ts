@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
-import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../../blocks/pubsub/driver.ts'
+import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import { type Database, openSqlite } from '../../../storage/sqlite.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
+import { handlersFor } from '../running.ts'
 import { Consumer } from './consumer.ts'
 import { Doorbell } from './doorbell.ts'
 import { Membership } from './membership.ts'
@@ -30,7 +31,8 @@ const metadata: readonly MetadataField[] = [
     default: '10',
     min: 1,
     max: 10_000,
-    description: 'Handlers that may run at once per topic; 1 keeps the order strictly, also over a rejected message.',
+    description:
+      'Handlers that may run at once per topic; 1 keeps the order strictly, also over a rejected message, and bulk subscriptions get their messages one by one. Else those of a bulk subscription are at least twice its maxMessagesCount.',
   },
   {
     name: 'initialOffset',
@@ -188,7 +190,12 @@ class SqlitePubSub implements PubSub {
     }
   }
 
-  async subscribe(topic: string, _metadata: Readonly<Record<string, string>>, handler: MessageHandler): Promise<AsyncDisposable> {
+  async subscribe(
+    topic: string,
+    _metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    { batch }: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
     const { statements, writer, bell, membership, retention } = this.#opened()
     const group = (this.#settings.consumerID as string | undefined) ?? this.#context.appId
     bell?.listen()
@@ -198,11 +205,12 @@ class SqlitePubSub implements PubSub {
       statements.createGroup.run(topic, group, start)
       statements.addBytes.run(topic, 0)
     })
+    const handlers = handlersFor(this.#settings.concurrency as number, batch)
     const settings = {
       topic,
       group,
       owner: this.#id,
-      concurrency: this.#settings.concurrency as number,
+      concurrency: handlers,
       redeliverInterval: this.#settings.redeliverInterval as number,
       maxRedeliverInterval: this.#settings.maxRedeliverInterval as number,
       maxDeliver: this.#settings.maxDeliver as number,

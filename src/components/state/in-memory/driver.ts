@@ -107,7 +107,7 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
   private checkEtag({ key, etag, concurrency, kind }: StateOperation): void {
     const entry = this.live(key)
     if (etag !== undefined) {
-      if (!entry) throw new EtagError('mismatch', `state etag not match for key=${key}: current=, expect=${etag}`)
+      if (!entry) throw new EtagError('mismatch', `state not exist or expired for key=${key}`)
       if (entry.etag !== etag) throw new EtagError('mismatch', `state etag not match for key=${key}: current=${entry.etag}, expect=${etag}`)
     } else if (kind === 'upsert' && concurrency === 'first-write' && entry) {
       throw new EtagError('mismatch', 'item already exists and no etag was passed')

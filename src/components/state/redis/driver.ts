@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis'
 import {
   EtagError,
   type StateDelete,
@@ -12,8 +11,10 @@ import {
 } from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import { type MetadataField, parseMetadata } from '../../metadata.ts'
-import { closeRedis, connectRedis, redisClient, redisFields } from '../../redis-connection.ts'
+import { MetadataError, type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
+import type { RedisClient } from '../../redis/client.ts'
+import { redisFields } from '../../redis/fields.ts'
+import { openRedis } from '../../redis/open.ts'
 import { likeMatcher } from '../like.ts'
 import { readTtl } from '../ttl.ts'
 import { APPLY, refusal } from './script.ts'
@@ -27,42 +28,49 @@ const SCAN_COUNT = 1000
 /** How long a strong write waits for the replicas, milliseconds. */
 const REPLICA_WAIT = 1000
 
-type ScriptedRedis = Redis & { outriderApply(count: number, ...rest: (string | Buffer)[]): Promise<number> }
-
 /** State in Redis hashes laid out as daprd does. Every write is one script: what it checks and what it writes cannot be torn apart. */
 class RedisState implements StateStore, ListsKeys {
   readonly features: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE']
-  private readonly client: ScriptedRedis
+  private readonly values: MetadataValues
+  private opened: RedisClient | undefined
   private readonly defaultTtl: number | undefined
   private readonly context: ComponentContext
   private replicas = 0
 
   constructor(context: ComponentContext) {
-    const values = parseMetadata(fields, context.properties)
+    this.values = parseMetadata(fields, context.properties)
     this.context = context
-    this.defaultTtl = values.ttlInSeconds as number | undefined
-    this.client = redisClient(values) as ScriptedRedis
-    this.client.defineCommand('outriderApply', { lua: APPLY })
-    // Without a listener a lost connection would end the process; ioredis reconnects by itself.
-    this.client.on('error', (error: Error) => context.log.debug(`state store ${context.name}: ${error.message}`))
+    this.defaultTtl = this.values.ttlInSeconds as number | undefined
+    if (this.values.redisType === 'cluster')
+      throw new MetadataError('metadata field redisType: cluster is not supported by this component; use node, with failover for sentinels')
+  }
+
+  private get client(): RedisClient {
+    if (!this.opened) throw new Error(`state store ${this.context.name} is not connected`)
+    return this.opened
   }
 
   async init(signal: AbortSignal): Promise<void> {
-    await connectRedis(this.client, signal)
-    this.replicas = Number(/connected_slaves:(\d+)/.exec(await this.client.info('replication'))?.[1] ?? 0)
+    const { name, log } = this.context
+    this.opened ??= await openRedis(this.values, {
+      name,
+      signal,
+      onError: (error) => log.debug(`state store ${name}: ${error.message}`),
+    })
+    this.replicas = Number(/connected_slaves:(\d+)/.exec(String(await this.client.call('INFO', 'replication')))?.[1] ?? 0)
   }
 
   async ping(): Promise<void> {
-    await this.client.ping()
+    await this.client.call('PING')
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
     try {
-      const [data, version] = await this.client.hmgetBuffer(key, 'data', 'version')
+      const [data, version] = (await this.client.callBuffer('HMGET', key, 'data', 'version')) as (Buffer | null)[]
       return data ? { data, etag: version ? version.toString() : undefined } : undefined
     } catch (error) {
       if (!(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error
-      const data = await this.client.getBuffer(key)
+      const data = (await this.client.callBuffer('GET', key)) as Buffer | null
       return data ? { data } : undefined
     }
   }
@@ -100,7 +108,7 @@ class RedisState implements StateStore, ListsKeys {
     const found = new Set<string>()
     let cursor = '0'
     do {
-      const [next, keys] = await this.client.scan(cursor, 'MATCH', coarseGlob(pattern), 'COUNT', SCAN_COUNT)
+      const [next, keys] = (await this.client.call('SCAN', cursor, 'MATCH', coarseGlob(pattern), 'COUNT', SCAN_COUNT)) as [string, string[]]
       for (const key of keys) if (matches(key)) found.add(key)
       cursor = next
     } while (cursor !== '0')
@@ -109,8 +117,8 @@ class RedisState implements StateStore, ListsKeys {
     return { keys: sorted.slice(offset, end), ...(end < sorted.length ? { token: String(end) } : {}) }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return closeRedis(this.client)
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.opened?.close()
   }
 
   private async apply(operations: readonly StateOperation[], etags: readonly string[], firstWrite: boolean): Promise<number> {
@@ -120,13 +128,19 @@ class RedisState implements StateStore, ListsKeys {
       const ttl = readTtl(operation.metadata, 'failed to parse ttl from metadata: ') ?? this.defaultTtl
       return ['set', etag, operation.value, firstWrite ? '0' : '1', ttl === undefined ? '' : String(ttl)]
     })
-    return Number(await this.client.outriderApply(operations.length, ...operations.map(({ key }) => key), ...values))
+    return Number(
+      await this.client.script(
+        APPLY,
+        operations.map(({ key }) => key),
+        values,
+      ),
+    )
   }
 
   /** Strong consistency: the replicas have it too, or one second has passed. */
   private async settle(operation: StateOperation | undefined): Promise<void> {
     if (operation?.consistency !== 'strong' || this.replicas === 0) return
-    const reached = await this.client.wait(this.replicas, REPLICA_WAIT)
+    const reached = Number(await this.client.call('WAIT', this.replicas, REPLICA_WAIT))
     if (reached < this.replicas)
       throw new Error(`state store ${this.context.name}: only ${reached} of ${this.replicas} replicas have the write`)
   }

@@ -1,10 +1,12 @@
+import { redisScript } from '../../redis/client.ts'
+
 /**
  * Checks every operation of a list against the stored versions, then applies all or none; gives the number of the first
  * operation that is refused, or 0. KEYS: one key an operation. ARGV, five an operation: `set` or `del`, ETag (`0`: none),
  * data, `0` for first-write, TTL in seconds (empty: keep what is there, 0 or less: remove it).
  * A key is a hash of `data`, `version` and, once written with first-write, `first-write`.
  */
-export const APPLY = `
+export const APPLY = redisScript(`
 local versions, marks, foreign = {}, {}, {}
 for i, key in ipairs(KEYS) do
   local kind, etag, first = ARGV[i * 5 - 4], ARGV[i * 5 - 3], ARGV[i * 5 - 1]
@@ -46,7 +48,7 @@ for i, key in ipairs(KEYS) do
   end
 end
 return 0
-`
+`)
 
 /** What daprd answers when its own scripts refuse; clients know these words, so they stay though our script is another. */
 export function refusal(kind: 'set' | 'del', key: string): string {

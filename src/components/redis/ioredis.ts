@@ -1,0 +1,113 @@
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
+import type { RedisAddress } from './open.ts'
+import { asText, type Reply } from './reply.ts'
+
+/** A cluster's nodes, or a master that sentinels name: finding and following them is ioredis' work. */
+export function clusterClient(nodes: RedisAddress[], options: RedisClientOptions): RedisClient {
+  const client = new Cluster(nodes, {
+    lazyConnect: true,
+    redisOptions: settings(options),
+    ...(options.backoff ? { clusterRetryStrategy: options.backoff } : {}),
+  })
+  return new IoRedisClient(client, true, options)
+}
+
+export function sentinelClient(
+  sentinels: RedisAddress[],
+  options: RedisClientOptions,
+  sentinel: { master: string; username?: string | undefined; password?: string | undefined },
+): RedisClient {
+  const client = new Redis({
+    ...settings(options),
+    db: options.database ?? 0,
+    ...(options.backoff ? { retryStrategy: options.backoff } : {}),
+    sentinels,
+    name: sentinel.master,
+    sentinelUsername: sentinel.username,
+    sentinelPassword: sentinel.password,
+    ...(options.tls ? { enableTLSForSentinelMode: true, sentinelTLS: options.tls } : {}),
+  })
+  return new IoRedisClient(client, false, options)
+}
+
+function settings(options: RedisClientOptions): RedisOptions {
+  return {
+    protocol: 2,
+    lazyConnect: true,
+    connectionName: options.name,
+    username: options.username,
+    password: options.password,
+    connectTimeout: options.connectTimeout,
+    maxRetriesPerRequest: options.maxRetries,
+    commandTimeout: options.commandTimeout || undefined,
+    tls: options.tls,
+  }
+}
+
+class IoRedisClient implements RedisClient {
+  readonly isCluster: boolean
+  readonly #client: Redis | Cluster
+  #last: Error | undefined
+
+  constructor(client: Redis | Cluster, isCluster: boolean, options: RedisClientOptions) {
+    this.#client = client
+    this.isCluster = isCluster
+    // Without a listener a lost connection would end the process.
+    client.on('error', (error: Error) => {
+      this.#last = error
+      options.onError?.(error)
+    })
+    let before = false
+    client.on('ready', () => {
+      if (before) options.onReconnect?.()
+      before = true
+    })
+    client.on('message', (channel: string) => options.onMessage?.(channel, undefined))
+    client.on('pmessage', (pattern: string, channel: string) => options.onMessage?.(channel, pattern))
+  }
+
+  get ready(): boolean {
+    return this.#client.status === 'ready'
+  }
+
+  async connect(signal?: AbortSignal): Promise<void> {
+    const abort = () => this.#client.disconnect()
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', abort, { once: true })
+    try {
+      await this.#client.connect()
+    } catch (error) {
+      this.#client.disconnect()
+      throw signal?.aborted ? signal.reason : (this.#last ?? error)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  async call(name: string, ...args: Argument[]): Promise<unknown> {
+    return asText(await this.callBuffer(name, ...args))
+  }
+
+  callBuffer(name: string, ...args: Argument[]): Promise<Reply> {
+    return this.#client.callBuffer(name, ...args) as Promise<Reply>
+  }
+
+  async script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    try {
+      return await this.call('EVALSHA', script.sha, keys.length, ...keys, ...args)
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+      return this.call('EVAL', script.text, keys.length, ...keys, ...args)
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.ready) await this.#client.quit().catch(() => undefined)
+    this.#client.disconnect()
+  }
+
+  disconnect(): void {
+    this.#client.disconnect()
+  }
+}

@@ -1,0 +1,172 @@
+import { messageOf } from '../errors.ts'
+import type { PolicyNames, ResiliencyResource } from '../resources/kinds.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { type BreakerSettings, CircuitBreaker, parseBreaker } from './circuit-breaker.ts'
+import { parseRetry, policyDuration, type RetryPolicy } from './retry.ts'
+import { createRunner, type PolicyKind, type Runner } from './runner.ts'
+
+/** As default policies name a component's kind, e.g. `DefaultStatestoreComponentOutboundRetryPolicy`. */
+export type ComponentKind = 'Binding' | 'Configuration' | 'Lock' | 'Pubsub' | 'Crypto' | 'Conversation' | 'Secretstore' | 'Statestore'
+export type Direction = 'inbound' | 'outbound'
+
+export interface ResiliencyOptions {
+  resources: readonly ResiliencyResource[]
+  log: Logger
+  onActivation?: (activation: { target: string; direction: Direction; kind: PolicyKind }) => void
+}
+
+/** What a target is to be called with; each of them may be absent. */
+export interface TargetPolicy {
+  retry: RetryPolicy | undefined
+  timeout: number | undefined
+  /** The runner for one operation of the target; undefined: nothing is configured for it. */
+  runner: Runner | undefined
+}
+
+/** Dapr's built-in retry of service invocation, unless a resource redefines it. */
+const BUILT_IN_SERVICE = 'DaprBuiltInServiceRetries'
+const PROTECTED = 'DaprBuiltInActorNotFoundRetries'
+const MIN_BUILT_IN = 3
+const CACHE_SIZE = 100
+
+/** All policies of one sidecar, read from its Resiliency resources. Later resources replace names of earlier ones. */
+export class Resiliency {
+  readonly #log: Logger
+  readonly #onActivation: ResiliencyOptions['onActivation']
+  readonly #timeouts = new Map<string, number>()
+  readonly #retries = new Map<string, RetryPolicy>()
+  readonly #breakers = new Map<string, BreakerSettings>()
+  readonly #apps = new Map<string, PolicyNames & { circuitBreakerCacheSize?: number }>()
+  readonly #components = new Map<string, { inbound?: PolicyNames; outbound?: PolicyNames }>()
+  /** Breakers of one component serve both directions. */
+  readonly #componentBreakers = new Map<string, CircuitBreaker>()
+  readonly #appBreakers = new Map<string, Map<string, CircuitBreaker>>()
+  readonly #componentRunners = new Map<string, Runner | undefined>()
+
+  private constructor(options: ResiliencyOptions) {
+    this.#log = options.log.scope('dapr.runtime.resiliency')
+    this.#onActivation = options.onActivation
+    this.#retries.set(BUILT_IN_SERVICE, parseRetry(BUILT_IN_SERVICE, { duration: '1s', maxRetries: 3 }))
+  }
+
+  /** Reads the resources; one that cannot be read is logged, and what came before its mistake stays. */
+  static async load(options: ResiliencyOptions): Promise<Resiliency> {
+    const resiliency = new Resiliency(options)
+    for (const resource of options.resources) {
+      resiliency.#log.info(`Loading Resiliency configuration: ${resource.name}`)
+      try {
+        await resiliency.#take(resource)
+      } catch (error) {
+        resiliency.#log.error(`Could not read resiliency policy ${resource.name}: ${messageOf(error)}`)
+      }
+    }
+    return resiliency
+  }
+
+  async #take({ spec }: ResiliencyResource): Promise<void> {
+    const { policies = {}, targets = {} } = spec
+    for (const [name, text] of Object.entries(policies.timeouts ?? {})) this.#timeouts.set(name, policyDuration(text, 0, `timeout ${name}`))
+    for (const [name, text] of Object.entries(policies.retries ?? {})) {
+      if (name === PROTECTED) {
+        this.#log.warn(`Attempted to override protected policy ${name} which is not allowed. Ignoring provided policy and using default.`)
+        continue
+      }
+      let retry = parseRetry(name, text)
+      if (name.startsWith('DaprBuiltIn') && retry.maxRetries < MIN_BUILT_IN) {
+        this.#log.warn(`Attempted override of ${name} did not meet minimum retry count, resetting to ${MIN_BUILT_IN}.`)
+        retry = { ...retry, maxRetries: MIN_BUILT_IN }
+      }
+      this.#retries.set(name, retry)
+    }
+    for (const [name, text] of Object.entries(policies.circuitBreakers ?? {})) this.#breakers.set(name, await parseBreaker(name, text))
+    for (const [name, target] of Object.entries(targets.apps ?? {})) this.#apps.set(name, target ?? {})
+    for (const [name, target] of Object.entries(targets.components ?? {})) this.#components.set(name, target ?? {})
+  }
+
+  /** Whether anything is configured for calls to apps: without it `app` need not be asked. */
+  get coversApps(): boolean {
+    return this.#apps.size > 0 || Object.keys(this.#defaults(['App', ''])).length > 0
+  }
+
+  /** Whether an app has its own entry: then the built-in retries of service invocation do not apply. */
+  hasApp(appId: string): boolean {
+    return this.#apps.has(appId)
+  }
+
+  /** The retry of service invocation that applies without an entry for the app. */
+  get builtInServiceRetry(): RetryPolicy {
+    return this.#retries.get(BUILT_IN_SERVICE) as RetryPolicy
+  }
+
+  /** The policies of calls to an app. @param operation what a breaker is kept for, e.g. the method */
+  app(appId: string, operation: string): TargetPolicy {
+    const target = this.#apps.get(appId)
+    const names = target ?? this.#defaults(['App', ''])
+    const key = `${appId}:${operation}`
+    const retry = this.#retries.get(names.retry ?? '')
+    const timeout = this.#timeouts.get(names.timeout ?? '')
+    const settings = this.#breakers.get(names.circuitBreaker ?? '')
+    const runner = createRunner({
+      name: `endpoint[${appId}, ${key}]`,
+      retry,
+      timeout,
+      breaker: settings && this.#appBreaker(appId, key, settings, target?.circuitBreakerCacheSize ?? CACHE_SIZE),
+      log: this.#log,
+      onActivation: (kind) => this.#onActivation?.({ target: `app_${appId}`, direction: 'outbound', kind }),
+    })
+    return { retry, timeout, runner }
+  }
+
+  /** The policy around calls to a component, or around what it brings to the app; undefined: none. */
+  component(name: string, kind: ComponentKind, direction: Direction): Runner | undefined {
+    const key = `${direction}/${name}`
+    if (this.#componentRunners.has(key)) return this.#componentRunners.get(key)
+    const target = this.#components.get(name)
+    const way = direction === 'inbound' ? 'Inbound' : 'Outbound'
+    const names = target ? (target[direction] ?? {}) : this.#defaults([`${kind}Component${way}`, `Component${way}`, 'Component', ''])
+    const settings = this.#breakers.get(names.circuitBreaker ?? '')
+    let breaker: CircuitBreaker | undefined
+    if (settings) {
+      breaker = this.#componentBreakers.get(name) ?? this.#breaker(settings, name)
+      this.#componentBreakers.set(name, breaker)
+    }
+    const runner = createRunner({
+      name: `component[${name}] ${direction === 'inbound' ? 'input' : 'output'}`,
+      retry: this.#retries.get(names.retry ?? ''),
+      timeout: this.#timeouts.get(names.timeout ?? ''),
+      breaker,
+      log: this.#log,
+      onActivation: (activation) => this.#onActivation?.({ target: `${kind}_${name}`, direction, kind: activation }),
+    })
+    this.#componentRunners.set(key, runner)
+    return runner
+  }
+
+  /** Each of the three by itself, the most particular name first. */
+  #defaults(levels: readonly string[]): PolicyNames {
+    const find = (what: string, known: ReadonlyMap<string, unknown>) =>
+      levels.map((level) => `Default${level}${what}Policy`).find((name) => known.has(name))
+    const retry = find('Retry', this.#retries)
+    const timeout = find('Timeout', this.#timeouts)
+    const circuitBreaker = find('CircuitBreaker', this.#breakers)
+    return { ...(retry && { retry }), ...(timeout && { timeout }), ...(circuitBreaker && { circuitBreaker }) }
+  }
+
+  #appBreaker(appId: string, key: string, settings: BreakerSettings, size: number): CircuitBreaker {
+    let cache = this.#appBreakers.get(appId)
+    if (!cache) {
+      cache = new Map()
+      this.#appBreakers.set(appId, cache)
+    }
+    const breaker = cache.get(key) ?? this.#breaker(settings, key)
+    // The one used last stands last; the one unused longest goes.
+    cache.delete(key)
+    cache.set(key, breaker)
+    if (cache.size > size) cache.delete(cache.keys().next().value as string)
+    return breaker
+  }
+
+  #breaker(settings: BreakerSettings, instance: string): CircuitBreaker {
+    return new CircuitBreaker(settings, (from, to) => this.#log.info(`Circuit breaker "${instance}" changed state from ${from} to ${to}`))
+  }
+}
