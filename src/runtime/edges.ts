@@ -6,10 +6,12 @@ import { bindingMethods } from '../api/grpc/bindings.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
 import { conversationMethods } from '../api/grpc/conversation.ts'
 import { cryptoMethods } from '../api/grpc/crypto.ts'
+import { healthMethods } from '../api/grpc/health.ts'
 import { invokeMethods } from '../api/grpc/invoke.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
+import { reflectionMethods } from '../api/grpc/reflection.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
 import { shutdownMethods } from '../api/grpc/shutdown.ts'
 import { stateMethods } from '../api/grpc/state.ts'
@@ -172,22 +174,24 @@ export function openEdges(options: EdgesOptions): Edges {
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
+      const methods = [
+        ...stateMethods(blocks.state),
+        ...publishMethods(blocks.pubsub),
+        ...secretsMethods(blocks.secrets),
+        ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
+        ...lockMethods(blocks.lock),
+        ...metadataMethods(metadata),
+        ...shutdownMethods(options.shutdown),
+        ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http', stopping: stopping.signal }),
+        ...subscribeMethods(blocks.pubsub, log),
+        ...conversationMethods(blocks.conversation),
+        ...cryptoMethods(blocks.crypto),
+        ...bindingMethods(blocks.bindings),
+        ...invokeMethods(blocks.invoke, { maxMessageSize: maxBodySize }),
+        ...healthMethods(health),
+      ]
       grpc = createGrpcApi({
-        methods: [
-          ...stateMethods(blocks.state),
-          ...publishMethods(blocks.pubsub),
-          ...secretsMethods(blocks.secrets),
-          ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
-          ...lockMethods(blocks.lock),
-          ...metadataMethods(metadata),
-          ...shutdownMethods(options.shutdown),
-          ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http', stopping: stopping.signal }),
-          ...subscribeMethods(blocks.pubsub, log),
-          ...conversationMethods(blocks.conversation),
-          ...cryptoMethods(blocks.crypto),
-          ...bindingMethods(blocks.bindings),
-          ...invokeMethods(blocks.invoke, { maxMessageSize: maxBodySize }),
-        ],
+        methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
         proxy: () => blocks.proxy.fromApp,
         apiToken: flags.environment.apiToken,

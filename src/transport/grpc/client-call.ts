@@ -171,11 +171,11 @@ export class Call implements GrpcClientStream {
   }
 }
 
-function onResponse(this: ClientHttp2Stream, head: IncomingHttpHeaders, _: number, raw: string[]): void {
+function onResponse(this: ClientHttp2Stream, head: IncomingHttpHeaders, _flags: number, raw: string[]): void {
   ;(this as CallStream)[CALL].response(head, raw)
 }
 
-function onTrailers(this: ClientHttp2Stream, trailers: IncomingHttpHeaders, _: number, raw: string[]): void {
+function onTrailers(this: ClientHttp2Stream, trailers: IncomingHttpHeaders, _flags: number, raw: string[]): void {
   ;(this as CallStream)[CALL].trailers(trailers, raw)
 }
 

@@ -60,6 +60,7 @@ export class Connection {
     session.once('connect', () => {
       clearTimeout(late)
       this.connected = true
+      if (session.destroyed) return
       session.setLocalWindowSize(4 << 20)
       this.#keepAlive()
     })

@@ -17,6 +17,7 @@ export interface CallContext {
   readonly options: GrpcServerOptions
   /** Bytes of one message, both ways. */
   readonly limit: number
+  readonly draining: AbortSignal
 }
 
 /** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
@@ -94,12 +95,12 @@ export class GrpcServerCall implements GrpcStream {
     }
   }
 
-  /** From here on the stream is the method's, its deadline and its encoding too. */
+  /** From here on the stream is the handler's alone, its deadline too. */
   #handOver(method: GrpcMethod & { kind: 'raw' }): void {
     method.handle(this.#stream, this.headers, this.rawHeaders)
-    this.#over = true
     this.#session.answered = true
     clearTimeout(this.#timer)
+    this.#over = true
   }
 
   #startDeadline(milliseconds: number): void {
@@ -130,6 +131,10 @@ export class GrpcServerCall implements GrpcStream {
       if (this.#over) this.#abort.abort(new GrpcStatus(Code.Canceled, 'context canceled'))
     }
     return this.#abort.signal
+  }
+
+  get draining(): AbortSignal {
+    return this.#context.draining
   }
 
   data(chunk: Buffer): void {
@@ -193,15 +198,12 @@ export class GrpcServerCall implements GrpcStream {
     if (!this.#over) this.#stream.resume()
   }
 
-  setHeader(name: string, value: string): void {
-    this.#extra ??= []
-    const { length } = this.#extra
-    for (let index = 0; index < length; index += 2) {
-      if (this.#extra[index] !== name) continue
-      this.#extra[index + 1] = value
-      return
-    }
-    this.#extra.push(name, value)
+  setHeader(name: string, value: string | string[]): void {
+    const kept: string[] = []
+    for (let index = 0; index < (this.#extra?.length ?? 0); index += 2)
+      if (this.#extra?.[index] !== name) kept.push(this.#extra?.[index] as string, this.#extra?.[index + 1] as string)
+    for (const one of typeof value === 'string' ? [value] : value) kept.push(name, one)
+    this.#extra = kept
   }
 
   addHeader(name: string, value: string): void {
@@ -230,7 +232,6 @@ export class GrpcServerCall implements GrpcStream {
       this.setHeader('grpc-encoding', 'gzip')
       this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
     }
-    this.#session.answered = true
     stream.respond(this.#head(), WITH_TRAILERS)
     stream.on('wantTrailers', onWantTrailers)
   }
@@ -239,9 +240,7 @@ export class GrpcServerCall implements GrpcStream {
     const stream = this.#stream
     const trailers = statusTrailers(this.#status)
     stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-    // A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
-    // overtakes the trailers that are not written yet.
-    if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.close(constants.NGHTTP2_NO_ERROR))
+    if (!stream.readableEnded) closeSoon(stream)
   }
 
   write(framed: Buffer): boolean {
@@ -253,6 +252,7 @@ export class GrpcServerCall implements GrpcStream {
       return true
     }
     this.#respond()
+    this.#session.answered = true
     const room = this.#stream.write(this.#gzip ? compress(framed) : framed)
     if (!room) this.#stream.once('drain', () => this.onDrain?.())
     return room
@@ -272,6 +272,7 @@ export class GrpcServerCall implements GrpcStream {
   #finish(framed: Buffer | undefined, status: GrpcStatus | undefined): void {
     if (this.#over) return
     const stream = this.#stream
+    this.#session.answered = true
     this.#status = status
     this.#context.options.ended?.(this, status)
     if (!stream.destroyed && !stream.closed) {
@@ -303,12 +304,8 @@ export class GrpcServerCall implements GrpcStream {
       ...this.#trailers,
       ...statusTrailers(status),
     }
-    this.#session.answered = true
     stream.respond(headers, ALONE)
-    // Nothing more that the client sends would be read. A reset at once would overtake the status.
-    setImmediate(() => {
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-    })
+    closeSoon(stream)
   }
 
   streamClosed(): void {
@@ -327,6 +324,16 @@ export class GrpcServerCall implements GrpcStream {
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)
   }
+}
+
+/**
+ * Ends the stream of a client that is still sending: nothing more would be read, and it would stay open although we are done
+ * with it. A reset at once would overtake the status, which node:http2 sends in the next turn.
+ */
+function closeSoon(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+  })
 }
 
 function onStreamData(this: ServerHttp2Stream, chunk: Buffer): void {

@@ -14,24 +14,19 @@ export interface KeepaliveOptions {
 
 /** Pings that come too soon before the connection is ended, as grpc-go counts them. */
 const PING_STRIKES = 2
-/** The last stream that a first GOAWAY names: every one, so that calls already on their way are served. */
-const EVERY_STREAM = 0x7fffffff
-/** How long a draining connection waits for the client to have heard of it. */
-const GOAWAY_HEARD = 1000
 
 /**
  * One connection at the server: how long it may idle, whether the other side still lives, and whether it pings too much.
- * States: serving → draining (GOAWAY sent, calls on their way are still taken) → closing (none are) → closed.
+ * States: serving → draining (GOAWAY sent, no new calls) → closed with the last call.
  */
 export class ServerSession {
   /** Calls under way. */
   calls = 0
-  /** Something was sent to the client: pings before it are forgiven. */
+  /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
   readonly #session: ServerHttp2Session
   readonly #options: Required<KeepaliveOptions>
-  #timer: NodeJS.Timeout | undefined
-  #draining = false
+  readonly #timer: NodeJS.Timeout
   #strikes = 0
   #lastPing = Number.NEGATIVE_INFINITY
   #lastUse = performance.now()
@@ -47,7 +42,8 @@ export class ServerSession {
 
   /** A call is over. */
   left(): void {
-    if (--this.calls === 0) this.#lastUse = performance.now()
+    if (--this.calls > 0) return
+    this.#lastUse = performance.now()
   }
 
   #pinged(): void {
@@ -79,24 +75,17 @@ export class ServerSession {
     })
   }
 
-  /** Asks the client to take new calls elsewhere; the connection ends with its last call. */
+  /**
+   * Asks the client to take new calls elsewhere; the connection ends with its last call. The GOAWAY names the last call that was
+   * looked at, so that a client sends those after it again on another connection. (grpc-go first says goodbye without that limit;
+   * nghttp2 takes no stream any more once a GOAWAY is out.)
+   */
   drain(): void {
-    if (this.#draining || this.#session.destroyed) return
-    this.#draining = true
-    const session = this.#session
-    const close = () => {
-      clearTimeout(late)
-      if (!session.destroyed) session.close()
-    }
-    const late = setTimeout(close, GOAWAY_HEARD)
-    session.goaway(constants.NGHTTP2_NO_ERROR, EVERY_STREAM)
-    // Whatever the client sent before it heard of the GOAWAY comes before its answer to this.
-    session.ping(close)
+    if (!this.#session.destroyed && !this.#session.closed) this.#session.close()
   }
 
   /** The connection is gone. */
   end(): void {
     clearInterval(this.#timer)
-    this.#timer = undefined
   }
 }

@@ -13,14 +13,16 @@ export interface GrpcCall {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
-  /** Names and values in turn, as they came: `headers` joins the values of one name. */
+  /** Names and values in turn, as they came, pseudo headers first: `headers` joins the values of one name. */
   readonly rawHeaders: readonly string[]
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
   readonly signal: AbortSignal
+  /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
+  readonly draining: AbortSignal
   /** Sets response metadata; before the first message only. */
-  setHeader(name: string, value: string): void
+  setHeader(name: string, value: string | string[]): void
   /** Adds one more value of a name. */
   addHeader(name: string, value: string): void
   setTrailer(name: string, value: string | string[]): void
@@ -43,12 +45,24 @@ export interface GrpcStream extends GrpcCall {
   fail(error: unknown): void
 }
 
+/** What server reflection tells of a method's messages, by their full names. */
+export interface MethodTypes {
+  readonly request: { readonly fullName: string }
+  readonly response: { readonly fullName: string }
+  readonly clientStreams?: boolean
+  readonly serverStreams?: boolean
+}
+
 export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
-  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer> }
-  | { readonly kind: 'stream'; handle(stream: GrpcStream): void }
+  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer>; readonly types?: MethodTypes }
+  | { readonly kind: 'stream'; handle(stream: GrpcStream): void; readonly types?: MethodTypes }
   /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
-  | { readonly kind: 'raw'; handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void }
+  | {
+      readonly kind: 'raw'
+      handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
+      readonly types?: MethodTypes
+    }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -78,10 +92,23 @@ export interface GrpcServer {
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
-   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way, or sent before the client
-   * heard of it, finish within `grace` milliseconds, then they are cut.
+   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way finish within `grace`
+   * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
+}
+
+/** Decodes a request; throws what grpc-go answers when it cannot. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (error) {
+    throw new GrpcStatus(
+      Code.Internal,
+      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
+      { cause: error },
+    )
+  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
@@ -99,16 +126,6 @@ export function unary<Request, Response>(
   }
 }
 
-/** A request's message, or GrpcStatus in Go's words for what is wrong in it. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (cause) {
-    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
-    throw new GrpcStatus(Code.Internal, text, { cause })
-  }
-}
-
 /**
  * Bytes that a client may send ahead on one stream whose handler reads slowly. Each stream may hold so much, so it is small;
  * a connection's window is no bound, node:http2 gives its bytes back as they come.
@@ -118,7 +135,8 @@ const STREAM_WINDOW = 256 << 10
 /** A gRPC server on node:http2: our own thin codec, because it must pass on methods it does not know. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const sessions = new Map<ServerHttp2Session, ServerSession>()
-  const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024 }
+  const stop = new AbortController()
+  const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024, draining: stop.signal }
   const maxHeaderSize = options.maxHeaderSize ?? 65_536
   const http2 = createServer({
     settings: {
@@ -138,7 +156,6 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     strictSingleValueFields: false,
   })
   const listeners: Server[] = []
-  let draining = false
   let calls = 0
 
   http2.on('session', (session) => {
@@ -149,7 +166,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       watched.end()
       sessions.delete(session)
     })
-    if (draining) watched.drain()
+    if (stop.signal.aborted) watched.drain()
   })
   http2.on('sessionError', () => {})
   http2.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw) => {
@@ -186,7 +203,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         })
       }),
     async close(grace) {
-      draining = true
+      stop.abort()
       const closed = listeners.splice(0).map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())))
       const left = [...sessions.keys()].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
       for (const session of sessions.values()) session.drain()

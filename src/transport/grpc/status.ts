@@ -136,6 +136,13 @@ export function resetToGrpc(error: number): Code {
   }
 }
 
+const HTTP: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
+
+/** The HTTP status that says the same as a gRPC code, as grpc-gateway and Dapr have it. */
+export function grpcToHttp(code: Code): number {
+  return HTTP[code] ?? 500
+}
+
 export function writeAny(writer: ProtoWriter, field: number, any: Any): void {
   const mark = writer.begin(field)
   writer.string(1, any.typeUrl)

@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { type Feature, sdkTest } from './features.ts'
+
+const folder = join(import.meta.dirname, 'go')
+const program = (protocol: 'http' | 'grpc') => ({
+  name: `go-${protocol}`,
+  protocol,
+  command: join(folder, 'build/program'),
+  args: [],
+  cwd: folder,
+})
+
+const COMMON: readonly Feature[] = [
+  'wait for the sidecar',
+  'state: save and get',
+  'state: bulk save',
+  'state: bulk get',
+  'state: delete',
+  'state: transaction',
+  'state: a stale etag is refused',
+  'state: query',
+  'pub/sub: an object and a text',
+  'pub/sub: declared by a resource',
+  'pub/sub: raw',
+  'pub/sub: routes',
+  'pub/sub: dead letter',
+  'pub/sub: retried until it succeeds',
+  'pub/sub: bulk publish',
+  'pub/sub: streaming subscription',
+  'pub/sub: streaming subscription with a handler',
+  'pub/sub: an unknown component is an error',
+  'invocation: GET and POST',
+  'invocation: from another program',
+  'invocation: an unknown app is an error',
+  'secrets: one and all',
+  'configuration: get',
+  'configuration: subscribe',
+  'lock: one owner at a time',
+  'crypto: encrypt and decrypt',
+  'bindings: out',
+  'bindings: in',
+  'conversation: echo',
+  'conversation: echo over Alpha1',
+  'metadata: get and set',
+]
+
+// The client speaks gRPC in both; what differs is the service that the sidecar calls. It has no bulk subscriptions.
+sdkTest('Go SDK with an HTTP service', 'go', program('http'), [...COMMON, 'shutdown'])
+sdkTest('Go SDK with a gRPC service', 'go', program('grpc'), [...COMMON, 'invocation: gRPC proxying', 'shutdown'])
