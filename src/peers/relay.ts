@@ -16,6 +16,8 @@ export interface RelayOptions {
 
 /** What was sent and may have to be sent once more: at most this much is kept. */
 const REPLAY = 65_536
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
+const ALONE = { endStream: true, sendDate: false }
 const END_STREAM = constants.NGHTTP2_FLAG_END_STREAM
 
 /**
@@ -98,8 +100,7 @@ export class Relay {
     out.on('drain', () => this.#in.resume())
     out.once('close', () => {
       if (this.#over || this.#out !== out) return
-      const reset = out.rstCode === constants.NGHTTP2_CANCEL || out.rstCode === constants.NGHTTP2_ENHANCE_YOUR_CALM
-      this.#lost(reset || this.#answered ? brokenStatus(out.rstCode) : raw.lost(broken ?? new Error('closed without a status')))
+      this.#lost(raw.lost(broken ?? new Error('closed without a status')))
     })
     // Until the connection stands nothing is read: the call can still go elsewhere.
     if (out.pending) out.once('ready', () => this.#send(out))
@@ -142,13 +143,15 @@ export class Relay {
     if (stream.destroyed || stream.headersSent) return
     const last = (flags & END_STREAM) !== 0
     // The typings do not know the flat form yet.
-    stream.respond(rawHeaders as unknown as OutgoingHttpHeaders, last ? { endStream: true } : { waitForTrailers: true })
-    if (last) return this.#close()
+    stream.respond(rawHeaders as unknown as OutgoingHttpHeaders, last ? ALONE : WITH_TRAILERS)
+    if (last) {
+      endRequest(stream)
+      return this.#close()
+    }
     stream.on('drain', () => this.#out?.resume())
     stream.once('wantTrailers', () => {
-      stream.sendTrailers(this.#trailers ?? statusTrailers(brokenStatus(this.#out?.rstCode)))
-      // A client that is still sending would keep the stream open although we are done with it.
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+      stream.sendTrailers(this.#trailers ?? {})
+      endRequest(stream)
     })
   }
 
@@ -196,8 +199,9 @@ export class Relay {
     if (stream.destroyed) return
     this.#trailers = statusTrailers(status)
     if (stream.headersSent) stream.end()
-    else stream.respond({ ':status': 200, 'content-type': 'application/grpc', ...this.#trailers }, { endStream: true })
+    else stream.respond({ ':status': 200, 'content-type': 'application/grpc', ...this.#trailers }, ALONE)
     stream.resume()
+    endRequest(stream)
   }
 
   #left(): void {
@@ -210,15 +214,16 @@ export class Relay {
   }
 }
 
-/** What a reset stream means, by the gRPC specification. */
-function brokenStatus(code: number | undefined): GrpcStatus {
-  if (code === constants.NGHTTP2_CANCEL) return new GrpcStatus(Code.Canceled, 'the stream was canceled by the other side')
-  if (code === constants.NGHTTP2_ENHANCE_YOUR_CALM) return new GrpcStatus(Code.ResourceExhausted, 'the other side asks for calm')
-  return new GrpcStatus(Code.Unavailable, 'the connection was lost during the reply')
-}
-
 function tooLarge(size: number, limit: number): GrpcStatus {
   return new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${size} vs. ${limit})`)
+}
+
+/**
+ * A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
+ * overtakes what is not written yet.
+ */
+function endRequest(stream: ServerHttp2Stream): void {
+  if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.readableEnded || stream.close(constants.NGHTTP2_NO_ERROR))
 }
 
 /** A flat list as the object that node:http2 wants for trailers. */

@@ -49,7 +49,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   // The moment each call under way began, kept only for API logging.
   const begun = new WeakMap<GrpcCall, number>()
   const timed = (method: GrpcMethod): GrpcMethod => {
-    if (!onCall || method.kind === 'raw') return method
+    if (!onCall) return method
     const begin = (call: GrpcCall) => void begun.set(call, performance.now())
     if (method.kind === 'unary') {
       return {
@@ -57,6 +57,25 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
         handle(request, call) {
           begin(call)
           return method.handle(request, call)
+        },
+      }
+    }
+    if (method.kind === 'raw') {
+      return {
+        kind: 'raw',
+        handle(stream, headers, rawHeaders) {
+          const since = performance.now()
+          const agent = headers['user-agent']
+          method.handle(stream, headers, rawHeaders)
+          stream.once('close', () => {
+            const code = stream.sentTrailers?.['grpc-status'] ?? stream.sentHeaders?.['grpc-status'] ?? Code.Canceled
+            onCall({
+              method: headers[':path'] as string,
+              ...(agent !== undefined && { useragent: agent }),
+              code: Number(code) as Code,
+              duration: Math.trunc(performance.now() - since),
+            })
+          })
         },
       }
     }

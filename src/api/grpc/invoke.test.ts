@@ -39,7 +39,8 @@ function onInvoke(seen: Seen[]): GrpcMethod {
     handle(bytes, call) {
       const request = InvokeRequest.decode(bytes)
       seen.push({ request, raw: call.rawHeaders })
-      call.setHeader('x-app', ['one', 'two'])
+      call.addHeader('x-app', 'one')
+      call.addHeader('x-app', 'two')
       call.setHeader('x-app-bin', 'AAE')
       call.setTrailer('x-last', 'trailer')
       if (request.method === 'fail') throw new GrpcStatus(Code.NotFound, 'no such thing', { details: [DETAIL] })

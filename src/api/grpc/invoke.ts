@@ -104,10 +104,10 @@ class InvokeCall implements ResponseSink {
       const value = headers[name]
       if (value === undefined) continue
       if (answer) {
-        if (name !== 'content-type') stream.setHeader(name, value)
-      } else if (RENAMED.has(name)) stream.setHeader(`dapr-${name}`, value)
+        if (name !== 'content-type') addHeader(stream, name, value)
+      } else if (RENAMED.has(name)) addHeader(stream, `dapr-${name}`, value)
       else if (name !== 'te' && name !== 'trailer' && name !== 'proxy-connection' && !name.startsWith('grpc-'))
-        stream.setHeader(name, value)
+        addHeader(stream, name, value)
     }
     if (!answer) return stream.setHeader('dapr-http-status', String(status))
     const { trailers } = answer
@@ -145,4 +145,9 @@ class InvokeCall implements ResponseSink {
   failed(error: Error): void {
     this.#stream.fail(error)
   }
+}
+
+function addHeader(stream: GrpcStream, name: string, value: string | string[]): void {
+  if (Array.isArray(value)) for (const one of value) stream.addHeader(name, one)
+  else stream.addHeader(name, value)
 }

@@ -25,7 +25,8 @@ function shop() {
   const methods: Record<string, GrpcMethod> = {
     '/test.Shop/Unary': stream((call) => {
       note(call)
-      call.setHeader('x-app', ['one', 'two'])
+      call.addHeader('x-app', 'one')
+      call.addHeader('x-app', 'two')
       call.setTrailer('x-last', ['three', 'four'])
       call.onMessage = (message) => void call.write(frame(Buffer.concat([Buffer.from('got '), message])))
       call.onEnd = () => call.end()
