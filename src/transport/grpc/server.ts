@@ -5,7 +5,7 @@ import { Code, messageOf } from '../../errors.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
-import { GrpcStatus } from './status.ts'
+import type { GrpcStatus } from './status.ts'
 import { WireError } from './wire.ts'
 
 /** What every handler knows of its call. */
@@ -96,19 +96,6 @@ export interface GrpcServer {
    * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
-}
-
-/** Decodes a request; throws what grpc-go answers when it cannot. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (error) {
-    throw new GrpcStatus(
-      Code.Internal,
-      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
-      { cause: error },
-    )
-  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
