@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type Feature, sdkTest } from './features.ts'
+import { API_TOKEN, type Feature, sdkTest } from './features.ts'
 
 const folder = join(import.meta.dirname, 'go')
 const program = (protocol: 'http' | 'grpc') => ({
@@ -8,6 +8,8 @@ const program = (protocol: 'http' | 'grpc') => ({
   command: join(folder, 'build/program'),
   args: [],
   cwd: folder,
+  // Both ways are guarded: the SDK says one token to the sidecar and wants the other one from it.
+  env: { DAPR_API_TOKEN: API_TOKEN, APP_API_TOKEN: 'the token of the app' },
 })
 
 const COMMON: readonly Feature[] = [
@@ -44,6 +46,6 @@ const COMMON: readonly Feature[] = [
   'metadata: get and set',
 ]
 
-// The client speaks gRPC in both; what differs is the service that the sidecar calls. It has no bulk subscriptions.
+// With API tokens. The client speaks gRPC in both; what differs is the service that the sidecar calls. It has no bulk subscriptions.
 sdkTest('Go SDK with an HTTP service', 'go', program('http'), [...COMMON, 'shutdown'])
 sdkTest('Go SDK with a gRPC service', 'go', program('grpc'), [...COMMON, 'invocation: gRPC proxying', 'shutdown'])
