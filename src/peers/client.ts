@@ -44,7 +44,12 @@ const CHUNK = 65_536
 
 /** Calls other sidecars by dapr.proto.internals.v1.ServiceInvocation/CallLocalStream; by CallLocal those too old for it. */
 export function createPeerClient(options: PeerClientOptions): PeerClient {
-  const grpc = options.grpc ?? createGrpcClient(options.maxMessageSize ? { maxMessageSize: options.maxMessageSize } : {})
+  const grpc =
+    options.grpc ??
+    createGrpcClient({
+      keepalive: { interval: 10_000, timeout: 5000 },
+      ...(options.maxMessageSize ? { maxMessageSize: options.maxMessageSize } : {}),
+    })
   const ip = options.hostAddress ?? '127.0.0.1'
   const name = options.hostName ?? hostname()
   const bracketed = ip.includes(':') ? `"[${ip}]"` : ip

@@ -6,9 +6,11 @@ import { bindingMethods } from '../api/grpc/bindings.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
 import { conversationMethods } from '../api/grpc/conversation.ts'
 import { cryptoMethods } from '../api/grpc/crypto.ts'
+import { healthMethods } from '../api/grpc/health.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
+import { reflectionMethods } from '../api/grpc/reflection.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
 import { shutdownMethods } from '../api/grpc/shutdown.ts'
 import { stateMethods } from '../api/grpc/state.ts'
@@ -122,6 +124,7 @@ export function openEdges(options: EdgesOptions): Edges {
         }
       : undefined,
   })
+  const stopping = new AbortController()
   let grpc: GrpcApi | undefined
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
@@ -169,21 +172,23 @@ export function openEdges(options: EdgesOptions): Edges {
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
+      const methods = [
+        ...stateMethods(blocks.state),
+        ...publishMethods(blocks.pubsub),
+        ...secretsMethods(blocks.secrets),
+        ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
+        ...lockMethods(blocks.lock),
+        ...metadataMethods(metadata),
+        ...shutdownMethods(options.shutdown),
+        ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http', stopping: stopping.signal }),
+        ...subscribeMethods(blocks.pubsub, log),
+        ...conversationMethods(blocks.conversation),
+        ...cryptoMethods(blocks.crypto),
+        ...bindingMethods(blocks.bindings),
+        ...healthMethods(health),
+      ]
       grpc = createGrpcApi({
-        methods: [
-          ...stateMethods(blocks.state),
-          ...publishMethods(blocks.pubsub),
-          ...secretsMethods(blocks.secrets),
-          ...configurationMethods(blocks.configuration),
-          ...lockMethods(blocks.lock),
-          ...metadataMethods(metadata),
-          ...shutdownMethods(options.shutdown),
-          ...unavailableMethods({ appId: flags.appId, namespace, httpApp: options.app?.wire === 'http' }),
-          ...subscribeMethods(blocks.pubsub, log),
-          ...conversationMethods(blocks.conversation),
-          ...cryptoMethods(blocks.crypto),
-          ...bindingMethods(blocks.bindings),
-        ],
+        methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
         apiToken: flags.environment.apiToken,
         allowed: configuration.api.allowed,
@@ -227,6 +232,7 @@ export function openEdges(options: EdgesOptions): Edges {
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
     async close(grace) {
+      stopping.abort()
       await registration?.[Symbol.asyncDispose]()
       await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
       metricsServer.closeAllConnections()

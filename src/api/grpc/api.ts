@@ -5,6 +5,7 @@ import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type
 import { encodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ApiRule } from '../http/allow.ts'
 import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
+import { isHealth } from './health.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
 
 /** One finished call, as API logging tells it. */
@@ -92,7 +93,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     ...((rules || token) && {
       admit: (path: string, headers: IncomingHttpHeaders) => {
         rules?.(path)
-        token?.(headers)
+        if (!isHealth(path)) token?.(headers)
       },
     }),
     unknown(path, headers) {

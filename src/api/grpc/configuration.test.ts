@@ -38,11 +38,13 @@ async function serve(component: Partial<ConfigurationStore> = {}) {
   })
   const stores = new Map([['cfg', { name: 'cfg', type: 't', version: 'v1', component: store, properties: {} }]])
   const block = createConfigurationBlock({ stores, log })
-  const api = await serveGrpc({ methods: configurationMethods(block) })
+  const missing: string[] = []
+  const api = await serveGrpc({ methods: configurationMethods(block, (error) => void missing.push(error.code)) })
   return {
     api,
     block,
     subscribed,
+    missing,
     watchers,
     gone: () => gone.promise,
     change: (items: Items) => Promise.all([...watchers].map((watcher) => watcher(items))),
@@ -135,7 +137,9 @@ for (const version of ['', 'Alpha1']) {
     assert.equal(await ended, undefined)
     assert.equal(bed.watchers.size, 0)
     const gone = `failed to unsubscribe to configuration request ${id}: subscription does not exist`
+    assert.deepEqual(bed.missing, [])
     assert.deepEqual(await unsubscribe(), { 2: gone })
+    assert.deepEqual(bed.missing, ['ERR_CONFIGURATION_UNSUBSCRIBE'])
   })
 }
 

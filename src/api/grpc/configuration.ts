@@ -1,8 +1,8 @@
 import { type ConfigurationBlock, type ConfigurationItems, shownItem } from '../../blocks/configuration/block.ts'
-import { Code } from '../../errors.ts'
+import { Code, OutriderError } from '../../errors.ts'
 import { frame } from '../../transport/grpc/frames.ts'
-import { bool, type MessageOf, map, mapOf, message, repeated, string } from '../../transport/grpc/message.ts'
-import { type GrpcStream, undecodable } from '../../transport/grpc/server.ts'
+import { bool, map, mapOf, message, repeated, string } from '../../transport/grpc/message.ts'
+import { decodeRequest, type GrpcStream } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { DAPR, daprUnary, type GrpcMethods } from './method.ts'
 
@@ -19,19 +19,29 @@ const SubscribeConfigurationResponse = message(`${runtime}SubscribeConfiguration
 const UnsubscribeConfigurationRequest = message(`${runtime}UnsubscribeConfigurationRequest`, { storeName: string(1), id: string(2) })
 const UnsubscribeConfigurationResponse = message(`${runtime}UnsubscribeConfigurationResponse`, { ok: bool(1), message: string(2) })
 
-/** The methods of the configuration building block, in both their versions. */
-export function configurationMethods(block: ConfigurationBlock): GrpcMethods {
+/**
+ * The methods of the configuration building block, in both their versions.
+ * @param onMissing hears of each unsubscription from what is no subscription: that is an answer, but counts as an error
+ */
+export function configurationMethods(block: ConfigurationBlock, onMissing?: (error: OutriderError) => void): GrpcMethods {
   return ['', 'Alpha1'].flatMap(
     (version): GrpcMethods => [
       daprUnary(`GetConfiguration${version}`, GetConfigurationRequest, GetConfigurationResponse, async (given, call) => ({
         items: shown(await block.get(given.storeName, given.keys, given.metadata, call.signal)),
       })),
       [`${DAPR}SubscribeConfiguration${version}`, { kind: 'stream', handle: (stream) => subscribe(block, stream) }],
-      daprUnary(`UnsubscribeConfiguration${version}`, UnsubscribeConfigurationRequest, UnsubscribeConfigurationResponse, async ({ id }) =>
-        (await block.end(id))
-          ? { ok: true }
-          : { message: `failed to unsubscribe to configuration request ${id}: subscription does not exist` },
-      ),
+      daprUnary(`UnsubscribeConfiguration${version}`, UnsubscribeConfigurationRequest, UnsubscribeConfigurationResponse, async ({ id }) => {
+        if (await block.end(id)) return { ok: true }
+        const error = new OutriderError({
+          code: 'ERR_CONFIGURATION_UNSUBSCRIBE',
+          http: 500,
+          grpc: Code.Internal,
+          message: `failed to unsubscribe to configuration request ${id}: subscription does not exist`,
+          hint: 'send the id of the first message of SubscribeConfiguration; it ends with its stream',
+        })
+        onMissing?.(error)
+        return { message: error.message }
+      }),
     ],
   )
 }
@@ -49,20 +59,15 @@ function subscribe(block: ConfigurationBlock, stream: GrpcStream): void {
   stream.onMessage = (bytes) => {
     if (asked) return stream.fail(new GrpcStatus(Code.Internal, 'grpc: received more than one message for a request without a stream'))
     asked = true
-    let given: MessageOf<typeof SubscribeConfigurationRequest>
-    try {
-      given = SubscribeConfigurationRequest.decode(bytes)
-    } catch (error) {
-      return stream.fail(undecodable(error))
-    }
-    serve(block, stream, given).catch((error: unknown) => stream.fail(error))
+    serve(block, stream, bytes).catch((error: unknown) => stream.fail(error))
   }
   stream.onEnd = () => {
     if (!asked) stream.fail(new GrpcStatus(Code.Internal, 'grpc: no message received'))
   }
 }
 
-async function serve(block: ConfigurationBlock, stream: GrpcStream, given: MessageOf<typeof SubscribeConfigurationRequest>): Promise<void> {
+async function serve(block: ConfigurationBlock, stream: GrpcStream, request: Buffer): Promise<void> {
+  const given = decodeRequest(SubscribeConfigurationRequest.decode, request)
   const told = Promise.withResolvers<void>()
   const over = Promise.withResolvers<void>()
   let id: string | undefined

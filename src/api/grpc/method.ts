@@ -14,5 +14,5 @@ export function daprUnary<Request, RequestInput, Response, ResponseInput>(
   response: MessageType<Response, ResponseInput>,
   handle: (request: Request, call: GrpcCall) => ResponseInput | Promise<ResponseInput>,
 ): readonly [string, GrpcMethod] {
-  return [`${DAPR}${name}`, unary(request.decode, response.encode, handle)]
+  return [`${DAPR}${name}`, { ...unary(request.decode, response.encode, handle), types: { request, response } }]
 }

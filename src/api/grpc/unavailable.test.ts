@@ -8,7 +8,8 @@ import { DAPR } from './method.ts'
 import { type Raw, rawMessage, readRaw } from './raw-proto.ts'
 import { unavailableMethods } from './unavailable.ts'
 
-const serve = (httpApp = false) => serveGrpc({ methods: unavailableMethods({ appId: 'app', namespace: 'ns', httpApp }) })
+const serve = (httpApp = false, stopping = new AbortController().signal) =>
+  serveGrpc({ methods: unavailableMethods({ appId: 'app', namespace: 'ns', httpApp, stopping }) })
 
 const ACTORS = [
   'RegisterActorTimer',
@@ -117,4 +118,21 @@ test('an actor event stream registers and then stays silent; only a registration
     [refused.status?.code, refused.status?.message],
     [Code.FailedPrecondition, 'actor callback streaming requires a gRPC app channel'],
   )
+})
+
+test('the sidecar stopping ends actor event streams, those under way and those that come late', async () => {
+  const stop = new AbortController()
+  await using api = await serve(false, stop.signal)
+  const open = () => {
+    const registered = Promise.withResolvers<void>()
+    const { promise, resolve } = Promise.withResolvers<GrpcStatus | undefined>()
+    const listener = { onMessage: () => registered.resolve(), onClose: resolve }
+    api.client.stream(api.address, `${DAPR}SubscribeActorEventsAlpha1`, {}, listener).write(frame(rawMessage({ 1: {} })))
+    return { registered: registered.promise, ended: promise }
+  }
+  const early = open()
+  await early.registered
+  stop.abort()
+  assert.equal(await early.ended, undefined)
+  assert.equal(await open().ended, undefined)
 })

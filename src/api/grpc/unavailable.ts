@@ -6,6 +6,7 @@ import {
   bytes,
   int32,
   int64,
+  type MessageOf,
   type MessageType,
   map,
   message,
@@ -15,7 +16,7 @@ import {
   string,
   uint32,
 } from '../../transport/grpc/message.ts'
-import { type GrpcMethod, type GrpcStream, unary, undecodable } from '../../transport/grpc/server.ts'
+import { decodeRequest, type GrpcMethod, type GrpcStream, unary } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
 
@@ -93,10 +94,12 @@ export interface UnavailableOptions {
   namespace: string
   /** Whether the app speaks HTTP: it cannot stream actor events then. */
   httpApp: boolean
+  /** Aborted when the sidecar stops: streams that wait for nothing would hold it up. */
+  stopping: AbortSignal
 }
 
 /** Methods of blocks that this sidecar does not have yet, answering as daprd's do when they are switched off. */
-export function unavailableMethods({ appId, namespace, httpApp }: UnavailableOptions): GrpcMethods {
+export function unavailableMethods({ appId, namespace, httpApp, stopping }: UnavailableOptions): GrpcMethods {
   const jobs = jobErrors(appId, namespace)
   return [
     ...Object.entries(ACTOR_REQUESTS).map(([name, fields]) =>
@@ -105,7 +108,7 @@ export function unavailableMethods({ appId, namespace, httpApp }: UnavailableOpt
         return noPlacement()
       }),
     ),
-    [`${DAPR}SubscribeActorEventsAlpha1`, { kind: 'stream', handle: (stream) => subscribeActorEvents(stream, httpApp) }],
+    [`${DAPR}SubscribeActorEventsAlpha1`, { kind: 'stream', handle: (stream) => subscribeActorEvents(stream, httpApp, stopping) }],
     ...Object.entries(WORKFLOW_REQUESTS).flatMap(([name, fields]) => {
       const request = message(`${runtime}${name}Request`, fields)
       return ['Alpha1', 'Beta1'].map((version) => refusing(name + version, request, noPlacement))
@@ -148,21 +151,20 @@ function refusing<T, I>(name: string, request: MessageType<T, I>, why: (request:
   ]
 }
 
-/** Without placement a registration is taken and no event ever comes: the stream stays until the app ends it. */
-function subscribeActorEvents(stream: GrpcStream, httpApp: boolean): void {
+/** Without placement a registration is taken and no event ever comes: the stream stays until the app or the sidecar ends it. */
+function subscribeActorEvents(stream: GrpcStream, httpApp: boolean, stopping: AbortSignal): void {
   if (httpApp) return stream.fail(new GrpcStatus(Code.FailedPrecondition, 'actor callback streaming requires a gRPC app channel'))
   let registered = false
   stream.onMessage = (bytes) => {
     if (registered) return
     registered = true
+    let given: MessageOf<typeof SubscribeActorEventsRequest>
     try {
-      if (SubscribeActorEventsRequest.decode(bytes).initialRequest) {
-        stream.write(frame(SubscribeActorEventsResponse.encode({ initialResponse: {} })))
-        return
-      }
+      given = decodeRequest(SubscribeActorEventsRequest.decode, bytes)
     } catch (error) {
-      return stream.fail(undecodable(error))
+      return stream.fail(error)
     }
+    if (given.initialRequest) return void stream.write(frame(SubscribeActorEventsResponse.encode({ initialResponse: {} })))
     stream.fail(
       new OutriderError({
         code: 'ERROR',
@@ -173,5 +175,9 @@ function subscribeActorEvents(stream: GrpcStream, httpApp: boolean): void {
       }),
     )
   }
-  stream.onEnd = () => stream.end()
+  const end = () => stream.end()
+  stream.onEnd = end
+  stream.onClose = () => stopping.removeEventListener('abort', end)
+  stopping.addEventListener('abort', end)
+  if (stopping.aborted) end()
 }

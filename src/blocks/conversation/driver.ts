@@ -11,7 +11,7 @@ export type Role = 'developer' | 'system' | 'user' | 'assistant' | 'tool'
 
 export interface ConversationMessage {
   role: Role
-  /** Parts; each part of a `tool` message answers the call on its own. */
+  /** Parts of one text. */
   text: readonly string[]
   /** Of an assistant's message: what it asked for. */
   toolCalls?: readonly ToolCall[] | undefined

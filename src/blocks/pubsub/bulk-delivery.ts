@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { bothOf, type DeliveryContext, endedError, isDead, once, prepare } from './delivery.ts'
+import { type DeliveryContext, endedError, isDead, prepare, underPolicy } from './delivery.ts'
 import type { DeliveredMessage, MessageHandler } from './driver.ts'
 import { type BulkDeliveryEntry, type BulkVerdict, DeliveryError, type EventApp } from './event-app.ts'
 import type { BulkSubscribe } from './subscription.ts'
@@ -92,22 +92,21 @@ async function deliverBatch(context: DeliveryContext, batch: readonly Waiting[],
 
 /** One route's share of a batch; a policy tries only those entries again that failed. */
 async function deliverGroup(
-  { subscription, policy, ending }: DeliveryContext,
+  context: DeliveryContext,
   path: string,
   group: ReadonlyMap<string, Waiting>,
   app: EventApp,
 ): Promise<Map<Waiting, Exclude<BulkVerdict, DeliveryError> | Error>> {
-  const { pubsubName, topic } = subscription
+  const { pubsubName, topic } = context.subscription
   const outcomes = new Map<Waiting, Exclude<BulkVerdict, DeliveryError> | Error>()
   const { signal } = group.values().next().value as Waiting
   let left = group
   try {
-    await (policy ?? once)(async (attempt) => {
-      if (ending.aborted) throw endedError(subscription)
+    await underPolicy(context, signal, async (attempt) => {
       const entries = [...left.values()].map(({ entry }) => entry as BulkDeliveryEntry)
       const traceparent = [...left.values()].find((waiting) => waiting.traceparent !== undefined)?.traceparent
       const delivery = { id: randomUUID(), pubsubName, topic, path, metadata: { pubsubName }, traceparent, entries }
-      const verdicts = await app.deliverBulk(delivery, bothOf(attempt, signal))
+      const verdicts = await app.deliverBulk(delivery, attempt)
       const failed = new Map<string, Waiting>()
       let first: Error | undefined
       for (const [entryId, waiting] of left) {
@@ -119,7 +118,7 @@ async function deliverGroup(
       }
       left = failed
       if (first) throw first
-    }, signal)
+    })
   } catch (error) {
     const problem = error instanceof Error ? error : new Error(String(error))
     for (const waiting of left.values()) outcomes.set(waiting, outcomes.get(waiting) ?? problem)

@@ -444,3 +444,27 @@ test('with a real driver: what the app refuses comes again until it is handled',
   assert.equal(calls, 3)
   assert.equal(new Set(app.seen.map(({ body }) => body)).size, 1, 'the same event each time')
 })
+
+test('a subscription that ends does not wait for a policy that pauses between two attempts', async () => {
+  const pausing = Promise.withResolvers<void>()
+  const policy: Runner = async (operation) => {
+    for (;;) {
+      try {
+        return await operation(undefined)
+      } catch {
+        pausing.resolve()
+        // A pause without an end.
+        await new Promise(() => {})
+      }
+    }
+  }
+  await using app = await startApp([{ pubsubname: 'ps', topic: 'orders', route: '/on', deadLetterTopic: 'dead' }], () => ({ status: 500 }))
+  const broker = new TestBroker()
+  const block = testBlock(broker, { app: app.channel, policies: { inbound: () => policy, outbound: () => undefined } })
+  await block.start()
+  const settled = broker.deliver('orders', event())
+  await pausing.promise
+  await block.stop()
+  await assert.rejects(settled, /has ended/)
+  assert.deepEqual(broker.published, [])
+})

@@ -30,7 +30,7 @@ export function singleHandler(
   context: DeliveryContext,
   deliver: (delivery: Delivery, signal: AbortSignal | undefined) => Promise<Verdict>,
 ): MessageHandler {
-  const { subscription, policy, deadLetters, ending } = context
+  const { subscription, deadLetters, ending } = context
   return async (message, signal) => {
     if (ending.aborted || signal.aborted) throw endedError(subscription)
     const prepared = prepare(context, message)
@@ -47,10 +47,7 @@ export function singleHandler(
     }
     let verdict: Verdict
     try {
-      verdict = await (policy ?? once)((attempt) => {
-        if (ending.aborted) throw endedError(subscription)
-        return deliver(delivery, bothOf(attempt, signal))
-      }, signal)
+      verdict = await underPolicy(context, signal, (attempt) => deliver(delivery, attempt))
     } catch (error) {
       return settleFailure(context, message, error, signal)
     }
@@ -102,13 +99,46 @@ async function settleFailure(context: DeliveryContext, message: DeliveredMessage
   )
 }
 
-export const once: Runner = (operation) => operation(undefined)
+/**
+ * Tries as the policy says, each attempt with its own signal. When the subscription ends, an attempt under way finishes,
+ * but no other is waited for.
+ */
+export function underPolicy<T>(
+  { subscription, policy, ending }: DeliveryContext,
+  signal: AbortSignal,
+  operation: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (!policy) return operation(signal)
+  return new Promise((resolve, reject) => {
+    let underWay = false
+    const end = () => {
+      if (!underWay) reject(endedError(subscription))
+    }
+    ending.addEventListener('abort', end, { once: true })
+    const attempt = async (own: AbortSignal | undefined) => {
+      if (ending.aborted) throw endedError(subscription)
+      underWay = true
+      try {
+        return await operation(bothOf(own, signal))
+      } catch (error) {
+        // The policy may pause now: nobody waits for that.
+        if (ending.aborted) reject(error)
+        throw error
+      } finally {
+        underWay = false
+      }
+    }
+    policy(attempt, signal)
+      .then(resolve, reject)
+      .finally(() => ending.removeEventListener('abort', end))
+  })
+}
 
 export function endedError({ pubsubName, topic }: Subscription): Error {
   return new Error(`the subscription to topic ${topic} of pubsub ${pubsubName} has ended`)
 }
 
 /** The signal of one attempt, when a policy gives it one, and that of the whole delivery. */
-export function bothOf(attempt: AbortSignal | undefined, whole: AbortSignal): AbortSignal {
+function bothOf(attempt: AbortSignal | undefined, whole: AbortSignal): AbortSignal {
   return attempt === undefined || attempt === whole ? whole : AbortSignal.any([attempt, whole])
 }

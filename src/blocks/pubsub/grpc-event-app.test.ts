@@ -79,11 +79,18 @@ async function startApp(methods: Record<string, (fields: Fields) => Buffer | Pro
       },
     },
   ])
-  const server = createGrpcServer({ methods: new Map(served) })
+  let refused = 0
+  const unknown = () => {
+    refused++
+    return undefined
+  }
+  const server = createGrpcServer({ methods: new Map(served), unknown })
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   const channel = createGrpcChannel({ port })
   return {
     heard,
+    /** Calls of methods that the app does not have. */
+    refused: () => refused,
     app: createGrpcEventApp(channel, log),
     async [Symbol.asyncDispose]() {
       await channel[Symbol.asyncDispose]()
@@ -272,7 +279,8 @@ test('an app that only knows the alpha method gets its batches there; one that k
   await using old = await startApp({
     [`${ALPHA}OnBulkTopicEventAlpha1`]: () => TopicEventBulkResponse.encode({ statuses: [{ entryId: 'a' }] }),
   })
-  assert.deepEqual([...(await old.app.deliverBulk(bulk([entry('a')]), undefined))], [['a', 'SUCCESS']])
+  for (const _ of [1, 2]) assert.deepEqual([...(await old.app.deliverBulk(bulk([entry('a')]), undefined))], [['a', 'SUCCESS']])
+  assert.equal(old.refused(), 1)
   await using none = await startApp({})
   assert.deepEqual([...(await none.app.deliverBulk(bulk([entry('a')]), undefined))], [['a', 'GONE']])
   await using broken = await startApp({ [`${CALLBACK}OnBulkTopicEvent`]: refuse(Code.Internal) })

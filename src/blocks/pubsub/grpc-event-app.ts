@@ -15,7 +15,8 @@ import {
 } from './topic-event.ts'
 
 const CALLBACK = '/dapr.proto.runtime.v1.AppCallback/'
-const BULK = [`${CALLBACK}OnBulkTopicEvent`, '/dapr.proto.runtime.v1.AppCallbackAlpha/OnBulkTopicEventAlpha1'] as const
+const BULK = `${CALLBACK}OnBulkTopicEvent`
+const BULK_ALPHA = '/dapr.proto.runtime.v1.AppCallbackAlpha/OnBulkTopicEventAlpha1'
 const NONE = Buffer.alloc(0)
 
 /** Metadata that belongs to one connection, one body or the protocol, never to an event. */
@@ -41,6 +42,8 @@ const VALUE = /^[\x20-\x7e]*$/
 
 /** An app that speaks gRPC: asked by ListTopicSubscriptions, given events by OnTopicEvent and its bulk forms. */
 export function createGrpcEventApp(channel: GrpcChannel, log: Logger): EventApp {
+  /** In the order to try: what worked last stands first, so that an older app is not asked in vain for each batch. */
+  let bulkPaths = [BULK, BULK_ALPHA]
   return {
     async subscriptions(signal) {
       let reply: Buffer
@@ -93,15 +96,17 @@ export function createGrpcEventApp(channel: GrpcChannel, log: Logger): EventApp 
         for (const { entryId } of entries) verdicts.set(entryId, verdict)
         return verdicts
       }
-      for (const path of BULK) {
+      const [first, second] = bulkPaths as [string, string]
+      for (const path of [first, second]) {
         try {
           const reply = await channel.unary(path, request, options)
+          if (path === second) bulkPaths = [second, first]
           return bulkVerdicts(delivery, TopicEventBulkResponse.decode(reply), verdicts, log)
         } catch (error) {
           if (!isUnimplemented(error)) return all(failure('error returned from app while processing bulk pub/sub event', error))
           log.warn(
-            path === BULK[0]
-              ? `falling back to OnBulkTopicEventAlpha1 due to unimplemented error: ${describe(error)}`
+            path === first
+              ? `falling back to ${second.slice(second.lastIndexOf('/') + 1)} due to unimplemented error: ${describe(error)}`
               : `non-retriable error returned from app while processing bulk pub/sub event: ${describe(error)}`,
           )
         }

@@ -4,6 +4,7 @@ import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PubSub } from './driver.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
+import { codedRunner } from './publish-code.ts'
 import { topicScopes } from './scopes.ts'
 
 /** Entries published at once to a broker that cannot take many in one call. */
@@ -111,7 +112,10 @@ export function createPublisher(options: PublishOptions): Publisher {
   }
 
   const brokerTopic = (target: Target) => (options.namespaceScoped?.(target.pubsubName) ? options.namespace + target.topic : target.topic)
-  const runnerOf = (name: string): Runner => options.policies?.outbound(name) ?? ((operation, signal) => operation(signal))
+  const runnerOf = ({ pubsubName, wire }: Target): Runner => {
+    const policy = options.policies?.outbound(pubsubName)
+    return policy ? codedRunner(policy, wire ?? 'http') : (operation, signal) => operation(signal)
+  }
 
   return {
     appId,
@@ -128,7 +132,7 @@ export function createPublisher(options: PublishOptions): Publisher {
           : event.metadata
       const request = { topic: brokerTopic(event), data, contentType: raw ? undefined : 'application/cloudevents+json', metadata }
       try {
-        await runnerOf(event.pubsubName)((attempt) => named.component.publish(request, attempt), signal)
+        await runnerOf(event)((attempt) => named.component.publish(request, attempt), signal)
       } catch (error) {
         if (error instanceof OutriderError && error.code.startsWith('ERR_PUBSUB')) throw error
         throw publishFailed(event.pubsubName, event.topic, messageOf(error), error)
@@ -156,7 +160,7 @@ export function createPublisher(options: PublishOptions): Publisher {
       })
       allow(named, request)
       if (entries.length === 0) return { failedEntries: [] }
-      return publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request.pubsubName), signal)
+      return publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request), signal)
     },
   }
 }

@@ -153,11 +153,11 @@ export function encryptionFailed(name: string, cause: unknown): OutriderError {
 
 /** The whole call failed; keys that fail alone carry their error in the answer. */
 export function bulkGetFailed(cause: unknown): OutriderError {
-  const from = cause instanceof OutriderError ? cause : undefined
+  if (cause instanceof OutriderError) return new StoreAnswer(cause, 'ERR_STATE_BULK_GET', '')
   return new OutriderError({
     code: 'ERR_STATE_BULK_GET',
-    http: from?.http ?? 500,
-    grpc: from?.grpc ?? Code.Unknown,
+    http: 500,
+    grpc: Code.Unknown,
     message: messageOf(cause),
     hint: 'check that the store is reachable',
     cause,

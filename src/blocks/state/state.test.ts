@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Named } from '../../components/sets.ts'
 import { driver } from '../../components/state/in-memory/driver.ts'
-import { Code, OutriderError } from '../../errors.ts'
+import { Code, errorInfo, OutriderError } from '../../errors.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import type { StateOperation, StateStore } from './driver.ts'
 import { overHttp } from './errors.ts'
@@ -67,6 +67,25 @@ describe('state block', () => {
       assert.equal(error.message, "input key/keyPrefix 'a||b' can't contain '||'")
       assert.equal(error.grpc, Code.InvalidArgument)
       assert.equal(overHttp(error, 'app').message, `api error: code = InvalidArgument desc = ${error.message}`)
+    }
+  })
+
+  it("gives a store's own error as it is, over HTTP in the words of the operation", async () => {
+    const { block, component } = setup()
+    const own = new OutriderError({ code: 'own', http: 507, grpc: Code.Aborted, message: 'mine', hint: 'h', details: [errorInfo('why')] })
+    component.bulkGet = () => Promise.reject(own)
+    component.get = () => Promise.reject(own)
+    for (const [code, prefix, work] of [
+      ['ERR_STATE_BULK_GET', '', block.bulkGet('Store', { keys: ['a'], metadata: {} })],
+      ['ERR_STATE_GET', 'fail to get a from state store Store: ', block.get('Store', { key: 'a', metadata: {} })],
+    ] as const) {
+      const error = await failure(work)
+      assert.deepEqual([error.code, error.grpc, error.message, error.details], ['own', Code.Aborted, 'mine', [errorInfo('why')]])
+      const http = overHttp(error, 'app')
+      assert.deepEqual(
+        [http.code, http.http, http.message, http.details],
+        [code, 507, `${prefix}api error: code = Aborted desc = mine`, []],
+      )
     }
   })
 

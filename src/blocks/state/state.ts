@@ -16,6 +16,7 @@ import type {
 import { type Encryption, encryptionOf, plainOf } from './encryption.ts'
 import * as errors from './errors.ts'
 import { keyPrefix, originalKey, SEPARATOR } from './keys.ts'
+import { checkOptions, writeAll } from './list-write.ts'
 import { parseQuery } from './query.ts'
 
 /** What comes with a write; names and words as the client gave them. */
@@ -193,13 +194,13 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const { component } = store
       await writeAll(
         {
+          store: name,
           operation: 'save',
           items: sets,
           bulk: component.bulkSet?.bind(component),
           single: component.set.bind(component),
           failed: (causes, list) => errors.saveFailed(name, causes, list),
         },
-        name,
         around,
         signal,
       )
@@ -222,13 +223,13 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const { component } = store
       await writeAll(
         {
+          store: name,
           operation: 'bulkDelete',
           items: deletes,
           bulk: component.bulkDelete?.bind(component),
           single: component.delete.bind(component),
           failed: (causes, list) => errors.bulkDeleteFailed(name, causes, list),
         },
-        name,
         around,
         signal,
       )
@@ -317,50 +318,6 @@ function parse(text: string): ReturnType<typeof parseQuery> {
 /** Odd words are let through on reads, as Dapr does: they ask for nothing. */
 function readConsistency(word: string | undefined): Consistency | undefined {
   return word === 'strong' || word === 'eventual' ? word : undefined
-}
-
-function checkOptions(operation: StateOperation): void {
-  const { concurrency, consistency } = operation
-  if (concurrency !== undefined && concurrency !== 'first-write' && concurrency !== 'last-write')
-    throw new Error(`unrecognized concurrency model '${concurrency as string}'`)
-  if (consistency !== undefined && consistency !== 'strong' && consistency !== 'eventual')
-    throw new Error(`unrecognized consistency model '${consistency as string}'`)
-}
-
-interface ListWrite<T extends StateOperation> {
-  operation: string
-  items: readonly T[]
-  bulk: ((items: readonly T[], signal?: AbortSignal) => Promise<void>) | undefined
-  single: (item: T, signal?: AbortSignal) => Promise<void>
-  failed: (causes: readonly unknown[], list: boolean) => Error
-}
-
-/** One by its own call, several by the store's list call or, where it has none, each alone and all at once. */
-async function writeAll<T extends StateOperation>(
-  write: ListWrite<T>,
-  name: string,
-  around: Around,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const { items, bulk, single } = write
-  if (items.length === 0) return
-  const run = async (limit?: AbortSignal): Promise<void> => {
-    if (items.length === 1) return single(items[0] as T, limit)
-    if (bulk) return bulk(items, limit)
-    const outcomes = await Promise.allSettled(items.map((item) => single(item, limit)))
-    const causes = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [withKey(outcome.reason, items[index] as T)] : []))
-    if (causes.length) throw new AggregateError(causes)
-  }
-  try {
-    for (const item of items) checkOptions(item)
-    await around(name, write.operation, run, signal)
-  } catch (error) {
-    throw write.failed(error instanceof AggregateError && error.errors.length && !error.message ? error.errors : [error], items.length > 1)
-  }
-}
-
-function withKey(reason: unknown, item: StateOperation): Error {
-  return Object.assign(reason instanceof Error ? reason : new Error(messageOf(reason)), { key: item.key })
 }
 
 /** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */

@@ -8,5 +8,10 @@ export interface DriverRow {
 }
 
 export const conversationDrivers: DriverRow[] = [
+  { type: 'conversation.deepseek', versions: ['v1'], load: async () => (await import('./openai/flavours.ts')).deepseek },
   { type: 'conversation.echo', versions: ['v1'], load: async () => (await import('./echo/driver.ts')).driver },
+  { type: 'conversation.huggingface', versions: ['v1'], load: async () => (await import('./openai/flavours.ts')).huggingface },
+  { type: 'conversation.mistral', versions: ['v1'], load: async () => (await import('./openai/flavours.ts')).mistral },
+  { type: 'conversation.ollama', versions: ['v1'], load: async () => (await import('./openai/flavours.ts')).ollama },
+  { type: 'conversation.openai', versions: ['v1'], load: async () => (await import('./openai/flavours.ts')).openai },
 ]

@@ -94,7 +94,8 @@ export class PluggablePubSub implements PubSub {
       method: `${SERVICE}/PullMessages`,
       title: `topic ${topic} of pub/sub component ${name}`,
       first: messages.PullMessagesRequest.encode({ topic: { name: topic, metadata } }),
-      concurrency: Math.max(1, batch ?? 1),
+      // A broker whose messages must not wait for others gets each delivered as it comes.
+      concurrency: this.features.includes('BULK_SUBSCRIBE_IMMEDIATE') ? 1 : Math.max(1, batch ?? 1),
       drainTimeout: this.#drain,
       log,
       async handle(bytes, signal, ending) {

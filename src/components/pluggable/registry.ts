@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises'
-import { messageOf } from '../../errors.ts'
+import { Code, messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
+import { GrpcStatus } from '../../transport/grpc/status.ts'
 import type { Component, ComponentContext, DriverModule } from '../component.ts'
 import { PluggableBinding } from './bindings.ts'
 import { PluggablePubSub } from './pubsub.ts'
@@ -56,10 +57,14 @@ async function probe(socket: string): Promise<string[]> {
   try {
     return await listServices(client, `unix:${socket}`, late)
   } catch (error) {
-    const reason = late.aborted ? `timed out after ${PROBE_TIMEOUT / 1000} s` : messageOf(error)
-    throw new Error(
-      `the pluggable component behind ${socket} cannot be asked what it serves: ${reason}; start it with gRPC server reflection on, or remove the socket file if it has gone`,
-      { cause: error },
-    )
+    const unknown = error instanceof GrpcStatus && error.code === Code.Unimplemented
+    const reason = late.aborted ? `timed out after ${PROBE_TIMEOUT / 1000} s` : messageOf(unknown ? error : rootOf(error))
+    const advice = unknown ? 'serve gRPC server reflection there' : 'start its process, or remove the socket file if it has gone for good'
+    throw new Error(`the pluggable component behind ${socket} cannot be asked what it serves: ${reason}; ${advice}`, { cause: error })
   }
+}
+
+/** What was wrong in the first place, e.g. that a connection was refused. */
+function rootOf(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? rootOf(error.cause) : error
 }

@@ -1,20 +1,13 @@
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect,
-  constants,
-  type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
-} from 'node:http2'
-import { createConnection } from 'node:net'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import type { ConnectionOptions } from 'node:tls'
 import { Code } from '../../errors.ts'
-import { formatTimeout } from './deadline.ts'
-import { FrameReader, frame } from './frames.ts'
-import { GrpcStatus, httpToGrpc, readStatus } from './status.ts'
+import { Call } from './client-call.ts'
+import { Connection } from './client-connection.ts'
+import { frame } from './frames.ts'
+import { GrpcStatus } from './status.ts'
 
 export interface GrpcClientOptions {
-  /** Bytes of one received message. Default 4 MiB. */
+  /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
   /** Milliseconds for a connection to come up. Default 10,000. */
   connectTimeout?: number
@@ -24,6 +17,11 @@ export interface GrpcClientOptions {
   onGone?: (address: string) => void
   /** Speak TLS, with ALPN h2. Default: cleartext with prior knowledge. */
   tls?: ConnectionOptions | undefined
+  /**
+   * Pings a connection on which nothing came for `interval` milliseconds and cuts it without an answer within `timeout`.
+   * Default: never, for many servers take pings for an attack; daprd's takes them every 8 s.
+   */
+  keepalive?: { interval: number; timeout: number }
 }
 
 export interface GrpcCallOptions {
@@ -66,9 +64,6 @@ export interface GrpcClient extends AsyncDisposable {
   /** Sends no more calls over the connections to an address; those under way finish. */
   forget(address: string): void
 }
-
-/** At this many calls under way a further connection is opened. */
-const CALLS_PER_CONNECTION = 1000
 
 /** A gRPC client that keeps connections per address, opens them on demand and closes idle ones. */
 export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
@@ -127,245 +122,4 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
       await Promise.all(all.map((connection) => connection.destroy()))
     },
   }
-}
-
-/** How to reach an address that `connect` does not dial by itself. */
-function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
-  if (address.startsWith('unix:')) return { createConnection: () => createConnection(address.slice('unix:'.length)) }
-  if (!tls) return {}
-  return {
-    createConnection: (authority) =>
-      connectTls({
-        host: authority.hostname.replace(/^\[|\]$/g, ''),
-        port: Number(authority.port || 443),
-        ALPNProtocols: ['h2'],
-        ...tls,
-      }),
-  }
-}
-
-class Connection {
-  readonly session: ClientHttp2Session
-  readonly address: string
-  calls = 0
-  connected = false
-  usable = true
-  failure: Error | undefined
-  readonly #idle: number
-  readonly #onGone: () => void
-  #idleTimer: NodeJS.Timeout | undefined
-  #lastUse = 0
-
-  constructor(address: string, options: GrpcClientOptions, onGone: () => void) {
-    this.address = address
-    this.#onGone = onGone
-    this.#idle = options.idleTimeout ?? 180_000
-    this.session = connect(address.startsWith('unix:') ? 'http://localhost' : `${options.tls ? 'https' : 'http'}://${address}`, {
-      settings: { initialWindowSize: 1 << 20, enablePush: false },
-      maxSessionMemory: 64,
-      ...dialer(address, options.tls),
-    })
-    const session = this.session
-    const late = setTimeout(
-      () => session.destroy(new Error(`no connection to ${address} within ${options.connectTimeout ?? 10_000} ms`)),
-      options.connectTimeout ?? 10_000,
-    )
-    session.once('connect', () => {
-      clearTimeout(late)
-      this.connected = true
-      session.setLocalWindowSize(4 << 20)
-    })
-    session.on('error', (error) => {
-      this.failure = error
-    })
-    session.on('goaway', () => this.#gone())
-    session.once('close', () => {
-      clearTimeout(late)
-      clearTimeout(this.#idleTimer)
-      this.#gone()
-    })
-  }
-
-  get capacity(): number {
-    return Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION)
-  }
-
-  #gone(): void {
-    if (!this.usable) return
-    this.usable = false
-    this.#onGone()
-  }
-
-  enter(): void {
-    this.calls++
-  }
-
-  leave(): void {
-    if (--this.calls > 0) return
-    if (!this.usable) return this.session.close()
-    if (this.#idle === 0) return
-    this.#lastUse = performance.now()
-    // The timer runs through while calls come and go: setting one for each would cost more than their bookkeeping.
-    this.#idleTimer ??= setTimeout(() => this.#checkIdle(), this.#idle).unref()
-  }
-
-  #checkIdle(): void {
-    this.#idleTimer = undefined
-    const left = this.#lastUse + this.#idle - performance.now()
-    if (this.calls > 0 || !this.usable) return
-    if (left > 0) this.#idleTimer = setTimeout(() => this.#checkIdle(), left).unref()
-    else this.retire()
-  }
-
-  retire(): void {
-    this.#gone()
-    if (this.calls === 0) this.session.close()
-  }
-
-  destroy(): Promise<void> {
-    this.#gone()
-    if (this.session.closed && this.session.destroyed) return Promise.resolve()
-    return new Promise((resolve) => {
-      this.session.once('close', () => resolve())
-      this.session.destroy()
-    })
-  }
-}
-
-class Call implements GrpcClientStream {
-  readonly #connection: Connection
-  readonly #listener: GrpcListener
-  readonly #signal: AbortSignal | undefined
-  readonly #timer: NodeJS.Timeout | undefined
-  #stream: ClientHttp2Stream | undefined
-  #reason: GrpcStatus | undefined
-  #trailers: IncomingHttpHeaders | undefined
-  #status = 0
-  #over = false
-
-  constructor(connection: Connection, path: string, options: GrpcCallOptions, listener: GrpcListener, limit: number) {
-    this.#connection = connection
-    this.#listener = listener
-    this.#signal = options.signal
-    connection.enter()
-    const headers: OutgoingHttpHeaders = {
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...options.headers,
-    }
-    if (options.timeout !== undefined) {
-      headers['grpc-timeout'] = formatTimeout(options.timeout)
-      this.#timer = setTimeout(
-        () => this.cancel(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')),
-        Math.min(options.timeout, 0x7fffffff),
-      )
-    }
-    try {
-      this.#signal?.throwIfAborted()
-      const stream = connection.session.request(headers, { endStream: false })
-      this.#stream = stream
-      const reader = new FrameReader(limit, (message) => {
-        if (!this.#over) listener.onMessage(message)
-      })
-      stream.on('response', (head) => {
-        this.#status = head[':status'] ?? 0
-        if (head['grpc-status'] !== undefined) this.#trailers = head
-        listener.onHeaders?.(head)
-      })
-      stream.on('trailers', (trailers) => {
-        this.#trailers = trailers
-      })
-      stream.on('data', (chunk: Buffer) => {
-        if (this.#over) return
-        try {
-          reader.push(chunk)
-        } catch (error) {
-          this.cancel(GrpcStatus.from(error))
-        }
-      })
-      // The server has said all and does not read on; without this our open half would keep the call.
-      stream.once('end', () => {
-        if (this.#trailers && !stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
-      })
-      stream.on('error', (error) => {
-        if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)
-      })
-      stream.once('close', () => this.#close())
-      if (listener.onReady) {
-        const ready = () => void (this.#over || listener.onReady?.())
-        if (stream.pending) stream.once('ready', ready)
-        else queueMicrotask(ready)
-      }
-      if (listener.onDrain) stream.on('drain', () => listener.onDrain?.())
-    } catch (error) {
-      this.#reason = this.#signal?.aborted ? canceled(this.#signal) : this.#lost(error as Error)
-      queueMicrotask(() => this.#close())
-      return
-    }
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
-  }
-
-  readonly #onAbort = () => this.cancel(canceled(this.#signal as AbortSignal))
-
-  #lost(error: Error): GrpcStatus {
-    const connection = this.#connection
-    const cause = connection.failure ?? error
-    const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
-    if (!connection.connected)
-      return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
-    const code = this.#stream?.rstCode
-    const refused = code === constants.NGHTTP2_REFUSED_STREAM || this.#stream === undefined || this.#stream.id === undefined
-    return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !refused, cause })
-  }
-
-  #close(): void {
-    if (this.#over) return
-    this.#over = true
-    clearTimeout(this.#timer)
-    this.#signal?.removeEventListener('abort', this.#onAbort)
-    this.#connection.leave()
-    let status = this.#reason
-    const trailers = this.#trailers ?? {}
-    if (!status) {
-      if (this.#trailers) status = readStatus(this.#trailers)
-      else if (this.#status !== 0 && this.#status !== 200)
-        status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
-      else status = this.#lost(new Error('closed without a status'))
-    }
-    this.#listener.onClose(status, trailers)
-  }
-
-  write(framed: Buffer): boolean {
-    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded) return true
-    return this.#stream.write(framed)
-  }
-
-  end(framed?: Buffer): void {
-    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded) return
-    if (framed) this.#stream.end(framed)
-    else this.#stream.end()
-  }
-
-  pause(): void {
-    this.#stream?.pause()
-  }
-
-  resume(): void {
-    if (!this.#over) this.#stream?.resume()
-  }
-
-  cancel(reason?: GrpcStatus): void {
-    if (this.#over) return
-    this.#reason ??= reason ?? new GrpcStatus(Code.Canceled, 'context canceled')
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
-    // A paused stream would not reach its end.
-    this.#stream?.resume()
-    if (!this.#stream || this.#stream.pending) this.#close()
-  }
-}
-
-function canceled(signal: AbortSignal): GrpcStatus {
-  return signal.reason instanceof GrpcStatus ? signal.reason : new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal.reason })
 }

@@ -6,6 +6,14 @@ export function parseTimeout(text: string): number | undefined {
   return found ? Number(found[1]) * (UNITS[found[2] as string] as number) : undefined
 }
 
+/** What is wrong with a grpc-timeout value that `parseTimeout` does not take, in grpc-go's words. */
+export function timeoutFault(text: string): string {
+  if (text.length < 2) return `transport: timeout string is too short: ${JSON.stringify(text)}`
+  if (text.length > 9) return `transport: timeout string is too long: ${JSON.stringify(text)}`
+  if (UNITS[text.slice(-1)] === undefined) return `transport: timeout unit is not recognized: ${JSON.stringify(text)}`
+  return `strconv.ParseUint: parsing ${JSON.stringify(text.slice(0, -1))}: invalid syntax`
+}
+
 /** grpc-timeout of some milliseconds, at most eight digits. */
 export function formatTimeout(milliseconds: number): string {
   const whole = Math.max(1, Math.ceil(milliseconds))

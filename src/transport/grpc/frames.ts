@@ -1,5 +1,12 @@
+import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import { Code } from '../../errors.ts'
 import { GrpcStatus } from './status.ts'
+
+/** What our peers may name in grpc-encoding, as grpc-accept-encoding lists it. */
+export const ACCEPT_ENCODING = 'identity,gzip'
+
+/** Shorter messages are sent as they are even where the peer takes gzip: its header alone is 18 bytes. */
+const WORTH_COMPRESSING = 1024
 
 /** Puts gRPC's five-byte prefix into the first five bytes of `message`, which were left free for it. */
 export function seal(message: Buffer): Buffer {
@@ -15,20 +22,83 @@ export function frame(payload: Uint8Array): Buffer {
   return seal(out)
 }
 
+/** A framed message as one compressed with gzip, where that is worth it. */
+export function compress(framed: Buffer): Buffer {
+  if (framed.length - 5 < WORTH_COMPRESSING || framed[0] !== 0) return framed
+  const packed = gzipSync(framed.subarray(5), { level: constants.Z_BEST_SPEED })
+  if (packed.length >= framed.length - 5) return framed
+  const out = frame(packed)
+  out[0] = 1
+  return out
+}
+
+/** Unpacks one compressed message; never allocates more than about `limit` bytes for it. */
+function decompress(packed: Buffer, encoding: string, limit: number, side: 'client' | 'server'): Buffer {
+  if (encoding === '' || encoding === 'identity')
+    throw new GrpcStatus(Code.Internal, 'grpc: compressed flag set with identity or empty encoding')
+  if (encoding !== 'gzip') throw unknownEncoding(encoding, side)
+  if (packed.length < 10 || packed[0] !== 0x1f || packed[1] !== 0x8b)
+    throw new GrpcStatus(
+      Code.Internal,
+      `grpc: failed to decompress the message: ${packed.length < 10 ? 'unexpected EOF' : 'gzip: invalid header'}`,
+    )
+  try {
+    return gunzipSync(packed, { maxOutputLength: Math.min(limit, 0x7fffffff) })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ERR_BUFFER_TOO_LARGE')
+      throw new GrpcStatus(Code.ResourceExhausted, `grpc: received message after decompression larger than max ${limit}`)
+    throw new GrpcStatus(
+      Code.Internal,
+      `grpc: failed to read decompressed data: ${code === 'Z_BUF_ERROR' ? 'unexpected EOF' : `flate: corrupt input (${code})`}`,
+    )
+  }
+}
+
+/** A server says Unimplemented, which names its own lack; to a client it is the server's mistake. */
+export function unknownEncoding(encoding: string, side: 'client' | 'server'): GrpcStatus {
+  return new GrpcStatus(
+    side === 'server' ? Code.Unimplemented : Code.Internal,
+    `grpc: Decompressor is not installed for grpc-encoding ${JSON.stringify(encoding)}`,
+  )
+}
+
+/** Refuses a message before its bytes are read: past the limit, or of no known format. */
+function check(flag: number, length: number, limit: number): void {
+  if (length > limit) throw new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${limit})`)
+  if (flag > 1) throw new GrpcStatus(Code.Internal, `grpc: received unexpected payload format ${flag}`)
+}
+
 /**
- * Cuts a byte stream into gRPC messages. We name no grpc-accept-encoding, so peers send them uncompressed.
- * Throws GrpcStatus for a message past the limit or one that cannot be unpacked.
+ * The only message in a chunk that holds it whole and uncompressed, as most requests come: no reader is needed then.
+ * undefined: it is not that simple. Throws as FrameReader does.
+ */
+export function wholeMessage(chunk: Buffer, limit: number): Buffer | undefined {
+  if (chunk.length < 5 || chunk[0] !== 0) return undefined
+  const length = chunk.readUInt32BE(1)
+  check(0, length, limit)
+  return chunk.length === length + 5 ? chunk.subarray(5) : undefined
+}
+
+/**
+ * Cuts a byte stream into gRPC messages and unpacks compressed ones. What it holds of an unfinished message is at most twice
+ * what has come, whatever length was announced and however small the pieces are.
+ * Throws GrpcStatus for a message past the limit or one that cannot be unpacked; it must get nothing more after that.
  */
 export class FrameReader {
   readonly #limit: number
   readonly #onMessage: (message: Buffer) => void
-  #rest: Buffer[] = []
+  readonly #encoding: string
+  readonly #side: 'client' | 'server'
+  #held: Buffer = NOTHING
   #size = 0
   #need = 5
 
-  constructor(limit: number, onMessage: (message: Buffer) => void) {
+  constructor(limit: number, onMessage: (message: Buffer) => void, encoding = '', side: 'client' | 'server' = 'server') {
     this.#limit = limit
     this.#onMessage = onMessage
+    this.#encoding = encoding
+    this.#side = side
   }
 
   /** Whether a message has begun and not ended. */
@@ -36,39 +106,61 @@ export class FrameReader {
     return this.#size > 0
   }
 
+  /** Whether the prefix of a message is there and its end is not. */
+  get insideMessage(): boolean {
+    return this.#size >= 5
+  }
+
   push(chunk: Buffer): void {
-    if (this.#size > 0) {
-      this.#rest.push(chunk)
-      this.#size += chunk.length
-      if (this.#size < this.#need) return
-      chunk = Buffer.concat(this.#rest, this.#size)
-      this.#rest = []
-      this.#size = 0
-    }
     let at = 0
-    while (chunk.length - at >= 5) {
-      const length = chunk.readUInt32BE(at + 1)
-      if (length > this.#limit)
-        throw new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${length} vs. ${this.#limit})`)
-      const flag = chunk[at]
-      if (flag !== 0)
-        throw new GrpcStatus(
-          Code.Unimplemented,
-          flag === 1
-            ? 'grpc: compressed messages are not supported: send them with grpc-encoding identity'
-            : `grpc: received unexpected payload format ${flag}`,
-        )
-      if (chunk.length - at - 5 < length) {
-        this.#need = length + 5
-        break
+    while (at < chunk.length) {
+      if (this.#size === 0) {
+        this.#need = 5
+        if (chunk.length - at >= 5) {
+          const end = at + this.#length(chunk, at)
+          if (end <= chunk.length) {
+            this.#emit(chunk, at, end)
+            at = end
+            continue
+          }
+          this.#need = end - at
+        }
       }
-      this.#onMessage(chunk.subarray(at + 5, at + 5 + length))
-      at += 5 + length
-      this.#need = 5
-    }
-    if (at < chunk.length) {
-      this.#rest = [at === 0 ? chunk : chunk.subarray(at)]
-      this.#size = chunk.length - at
+      const taken = Math.min(this.#need - this.#size, chunk.length - at)
+      this.#hold(chunk, at, taken)
+      at += taken
+      if (this.#size < this.#need) return
+      if (this.#size === 5) this.#need = this.#length(this.#held, 0)
+      if (this.#size < this.#need) continue
+      const held = this.#held
+      this.#held = NOTHING
+      this.#size = 0
+      this.#emit(held, 0, this.#need)
     }
   }
+
+  /** Bytes of the message whose prefix stands at `at`, prefix included. */
+  #length(bytes: Buffer, at: number): number {
+    const length = bytes.readUInt32BE(at + 1)
+    check(bytes[at] as number, length, this.#limit)
+    return length + 5
+  }
+
+  #hold(chunk: Buffer, at: number, count: number): void {
+    const size = this.#size + count
+    if (size > this.#held.length) {
+      const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, this.#held.length * 2))))
+      this.#held.copy(larger, 0, 0, this.#size)
+      this.#held = larger
+    }
+    chunk.copy(this.#held, this.#size, at, at + count)
+    this.#size = size
+  }
+
+  #emit(bytes: Buffer, start: number, end: number): void {
+    const message = bytes.subarray(start + 5, end)
+    this.#onMessage(bytes[start] === 0 ? message : decompress(message, this.#encoding, this.#limit, this.#side))
+  }
 }
+
+const NOTHING = Buffer.alloc(0)

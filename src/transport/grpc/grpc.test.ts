@@ -141,7 +141,7 @@ test('unknown methods are UNIMPLEMENTED', async () => {
   await using peer = await serve({})
   await assert.rejects(peer.client.unary(peer.address, '/a.B/C', Buffer.alloc(0)), {
     code: Code.Unimplemented,
-    message: 'unknown method C for service a.B',
+    message: 'unknown service a.B',
   })
 })
 

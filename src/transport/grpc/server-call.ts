@@ -1,11 +1,28 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { Code } from '../../errors.ts'
 import { parseTimeout } from './deadline.ts'
-import { FrameReader, frame } from './frames.ts'
-import type { GrpcCall, GrpcMethod, GrpcStream } from './server.ts'
+import { ACCEPT_ENCODING, compress, FrameReader, frame, unknownEncoding, wholeMessage } from './frames.ts'
+import { unknownMethod } from './request-head.ts'
+import type { GrpcMethod, GrpcServerOptions, GrpcStream } from './server.ts'
+import type { ServerSession } from './server-session.ts'
 import { GrpcStatus, statusTrailers } from './status.ts'
 
-const RESPONSE: OutgoingHttpHeaders = { ':status': 200, 'content-type': 'application/grpc' }
+/** As one array that every reply shares: node:http2 copies header objects, takes arrays as they are, and adds a date unless told not to. */
+const HEAD: readonly string[] = [':status', '200', 'content-type', 'application/grpc']
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
+const ALONE = { endStream: true, sendDate: false }
+
+/** What one call needs of its server. */
+export interface CallContext {
+  readonly options: GrpcServerOptions
+  /** Bytes of one message, both ways. */
+  readonly limit: number
+  readonly draining: AbortSignal
+}
+
+/** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
+const CALL = Symbol('call')
+type CallStream = ServerHttp2Stream & { [CALL]: GrpcServerCall }
 
 /**
  * One call at the server. States: open → (half closed by the client) → ended by us, or closed by the other side;
@@ -14,56 +31,89 @@ const RESPONSE: OutgoingHttpHeaders = { ':status': 200, 'content-type': 'applica
 export class GrpcServerCall implements GrpcStream {
   readonly path: string
   readonly headers: IncomingHttpHeaders
+  readonly rawHeaders: readonly string[]
   onMessage: ((message: Buffer) => void) | undefined
   onEnd: (() => void) | undefined
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
   onDrain: (() => void) | undefined
   readonly #stream: ServerHttp2Stream
-  readonly #limit: number
-  readonly #timer: NodeJS.Timeout | undefined
+  readonly #context: CallContext
+  readonly #session: ServerSession
   readonly deadline: number | undefined
-  #extra: OutgoingHttpHeaders | undefined
-  #trailers: OutgoingHttpHeaders | undefined
+  #timer: NodeJS.Timeout | undefined
+  #method: GrpcMethod | undefined
+  #reader: FrameReader | undefined
+  /** A unary method has its message. */
+  #started = false
+  /** The peer sent its messages with gzip, and so do we. */
+  #gzip = false
+  #extra: string[] | undefined
+  #trailers: Record<string, string | string[]> | undefined
   #status: GrpcStatus | undefined
   #abort: AbortController | undefined
   #over = false
-  readonly #ended: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
 
   constructor(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    path: string,
-    limit: number,
-    ended?: (call: GrpcCall, status: GrpcStatus | undefined) => void,
+    rawHeaders: readonly string[],
+    session: ServerSession,
+    context: CallContext,
   ) {
     this.#stream = stream
     this.headers = headers
-    this.path = path
-    this.#limit = limit
-    this.#ended = ended
-    stream.on('error', noop)
-    stream.once('close', () => {
-      // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
-      if (this.#over) return
-      const left = new GrpcStatus(Code.Canceled, 'context canceled')
-      this.#ended?.(this, left)
-      this.#close(left)
-    })
+    this.rawHeaders = rawHeaders
+    this.path = headers[':path'] as string
+    this.#context = context
+    this.#session = session
+    session.calls++
+    ;(stream as CallStream)[CALL] = this
+    stream.on('error', ignore)
+    stream.on('close', onStreamClose)
     const timeout = headers['grpc-timeout']
-    if (typeof timeout === 'string') {
-      const milliseconds = parseTimeout(timeout)
-      if (milliseconds !== undefined) {
-        this.deadline = Date.now() + milliseconds
-        this.#timer = setTimeout(
-          () => {
-            const late = new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
-            this.#abort?.abort(late)
-            this.fail(late)
-          },
-          Math.min(milliseconds, 0x7fffffff),
-        )
-      }
+    const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
+    if (milliseconds !== undefined) this.deadline = Date.now() + milliseconds
+  }
+
+  /** Admits the call, finds its method and lets it run. */
+  run(): void {
+    try {
+      if (this.deadline !== undefined) this.#startDeadline(this.deadline - Date.now())
+      const { options } = this.#context
+      options.admit?.(this.path, this.headers)
+      const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
+      if (!method) throw unknownMethod(this.path, options.methods)
+      this.#checkEncoding()
+      this.#method = method
+      if (method.kind === 'stream') method.handle(this)
+      if (this.#over) return
+      this.#stream.on('data', onStreamData)
+      this.#stream.on('end', onStreamEnd)
+    } catch (error) {
+      this.fail(error)
     }
+  }
+
+  #startDeadline(milliseconds: number): void {
+    if (milliseconds <= 0) throw new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
+    this.#timer = setTimeout(
+      () => {
+        const late = new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
+        this.#abort?.abort(late)
+        this.fail(late)
+      },
+      Math.min(milliseconds, 0x7fffffff),
+    )
+  }
+
+  #checkEncoding(): void {
+    const encoding = this.headers['grpc-encoding']
+    if (typeof encoding !== 'string' || encoding === 'identity' || encoding === '') return
+    if (encoding !== 'gzip') {
+      this.setTrailer('grpc-accept-encoding', ACCEPT_ENCODING)
+      throw unknownEncoding(encoding, 'server')
+    }
+    this.#gzip = true
   }
 
   get signal(): AbortSignal {
@@ -74,63 +124,61 @@ export class GrpcServerCall implements GrpcStream {
     return this.#abort.signal
   }
 
-  run(method: GrpcMethod): void {
-    if (method.kind === 'unary') {
-      let request: Buffer | undefined
-      let several = false
-      this.#read(
-        (message) => {
-          if (request) several = true
-          else request = message
-        },
-        () => {
-          if (!request || several)
-            return this.fail(
-              new GrpcStatus(
-                Code.Internal,
-                several ? 'grpc: received more than one message for a unary call' : 'grpc: no message received',
-              ),
-            )
-          try {
-            const response = method.handle(request, this)
-            if (response instanceof Promise)
-              response.then(
-                (message) => this.end(frame(message)),
-                (error: unknown) => this.fail(error),
-              )
-            else this.end(frame(response))
-          } catch (error) {
-            this.fail(error)
-          }
-        },
-      )
-      return
-    }
-    method.handle(this)
-    if (!this.#over)
-      this.#read(
-        (message) => this.onMessage?.(message),
-        () => this.onEnd?.(),
-      )
+  get draining(): AbortSignal {
+    return this.#context.draining
   }
 
-  #read(onMessage: (message: Buffer) => void, onEnd: () => void): void {
-    const reader = new FrameReader(this.#limit, (message) => {
-      if (!this.#over) onMessage(message)
-    })
-    this.#stream.on('data', (chunk: Buffer) => {
-      if (this.#over) return
-      try {
-        reader.push(chunk)
-      } catch (error) {
-        this.fail(error)
+  data(chunk: Buffer): void {
+    if (this.#over || this.#started) return
+    const method = this.#method as GrpcMethod
+    try {
+      if (!this.#reader) {
+        const whole = wholeMessage(chunk, this.#context.limit)
+        if (whole) return method.kind === 'unary' ? this.#runUnary(whole) : this.onMessage?.(whole)
+        const encoding = this.headers['grpc-encoding']
+        this.#reader = new FrameReader(
+          this.#context.limit,
+          (message) => {
+            if (this.#over) return
+            if (method.kind === 'unary') this.#runUnary(message)
+            else this.onMessage?.(message)
+          },
+          typeof encoding === 'string' ? encoding : '',
+        )
       }
-    })
-    this.#stream.on('end', () => {
-      if (this.#over) return
-      if (reader.partial) this.fail(new GrpcStatus(Code.Internal, 'grpc: the request ended inside a message'))
-      else onEnd()
-    })
+      this.#reader.push(chunk)
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  /** As grpc-go: the first message starts a unary method, whatever follows is not looked at. */
+  #runUnary(message: Buffer): void {
+    const method = this.#method as GrpcMethod & { kind: 'unary' }
+    if (this.#started) return
+    this.#started = true
+    const response = method.handle(message, this)
+    if (response instanceof Promise)
+      response.then(
+        (reply) => this.#reply(reply),
+        (error: unknown) => this.fail(error),
+      )
+    else this.#reply(response)
+  }
+
+  #reply(message: Buffer): void {
+    const { limit } = this.#context
+    if (message.length > limit)
+      this.fail(new GrpcStatus(Code.ResourceExhausted, `grpc: trying to send message larger than max (${message.length} vs. ${limit})`))
+    else this.#finish(frame(message), undefined)
+  }
+
+  requestEnd(): void {
+    if (this.#over) return
+    if (this.#method?.kind === 'stream') {
+      if (this.#reader?.partial) this.fail(new GrpcStatus(Code.Internal, 'unexpected EOF'))
+      else this.onEnd?.()
+    } else if (!this.#started) this.fail(new GrpcStatus(Code.Unknown, this.#reader?.insideMessage ? 'unexpected EOF' : 'EOF'))
   }
 
   pause(): void {
@@ -142,38 +190,73 @@ export class GrpcServerCall implements GrpcStream {
   }
 
   setHeader(name: string, value: string): void {
-    this.#extra ??= {}
-    this.#extra[name] = value
+    this.#extra ??= []
+    const { length } = this.#extra
+    for (let index = 0; index < length; index += 2) {
+      if (this.#extra[index] !== name) continue
+      this.#extra[index + 1] = value
+      return
+    }
+    this.#extra.push(name, value)
   }
 
-  setTrailer(name: string, value: string): void {
+  addHeader(name: string, value: string): void {
+    this.#extra ??= []
+    this.#extra.push(name, value)
+  }
+
+  setTrailer(name: string, value: string | string[]): void {
     this.#trailers ??= {}
     this.#trailers[name] = value
+  }
+
+  #head(): string[] {
+    const contentType = this.headers['content-type'] as string
+    // node:http2 does not change an array that has what it would add.
+    let head = HEAD as string[]
+    if (contentType !== 'application/grpc') head = [':status', '200', 'content-type', contentType.replace(';', '+')]
+    if (this.#extra) head = [...head, ...this.#extra]
+    return head
   }
 
   #respond(): void {
     const stream = this.#stream
     if (stream.headersSent) return
-    stream.respond(this.#extra ? { ...RESPONSE, ...this.#extra } : RESPONSE, { waitForTrailers: true })
-    stream.once('wantTrailers', () => {
-      const trailers = statusTrailers(this.#status)
-      stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
-      // A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
-      // overtakes the trailers that are not written yet.
-      if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.close(constants.NGHTTP2_NO_ERROR))
-    })
+    if (this.#gzip) {
+      this.setHeader('grpc-encoding', 'gzip')
+      this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
+    }
+    stream.respond(this.#head(), WITH_TRAILERS)
+    stream.on('wantTrailers', onWantTrailers)
+  }
+
+  sendTrailers(): void {
+    const stream = this.#stream
+    const trailers = statusTrailers(this.#status)
+    stream.sendTrailers(this.#trailers ? { ...this.#trailers, ...trailers } : trailers)
+    if (!stream.readableEnded) closeSoon(stream)
   }
 
   write(framed: Buffer): boolean {
     if (this.#over || this.#stream.destroyed) return true
+    const size = framed.length - 5
+    const { limit } = this.#context
+    if (size > limit) {
+      this.fail(new GrpcStatus(Code.ResourceExhausted, `trying to send message larger than max (${size} vs. ${limit})`))
+      return true
+    }
     this.#respond()
-    const room = this.#stream.write(framed)
+    this.#session.answered = true
+    const room = this.#stream.write(this.#gzip ? compress(framed) : framed)
     if (!room) this.#stream.once('drain', () => this.onDrain?.())
     return room
   }
 
   end(framed?: Buffer): void {
-    this.#finish(framed, undefined)
+    const size = framed ? framed.length - 5 : 0
+    const { limit } = this.#context
+    if (size > limit) this.fail(new GrpcStatus(Code.ResourceExhausted, `trying to send message larger than max (${size} vs. ${limit})`))
+    else this.#finish(framed, undefined)
   }
 
   fail(error: unknown): void {
@@ -183,21 +266,49 @@ export class GrpcServerCall implements GrpcStream {
   #finish(framed: Buffer | undefined, status: GrpcStatus | undefined): void {
     if (this.#over) return
     const stream = this.#stream
+    this.#session.answered = true
     this.#status = status
-    this.#ended?.(this, status)
-    if (!stream.destroyed) {
-      // In a reply of trailers only, clients take headers for trailers.
-      if (!stream.headersSent && status && !this.#extra) {
-        stream.respond({ ...RESPONSE, ...this.#trailers, ...statusTrailers(status) }, { endStream: true })
-        if (!stream.readableEnded) stream.resume()
-      } else {
+    this.#context.options.ended?.(this, status)
+    if (!stream.destroyed && !stream.closed) {
+      if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
+      else {
         this.#respond()
-        if (framed) stream.end(framed)
+        if (framed) stream.end(this.#gzip ? compress(framed) : framed)
         else stream.end()
-        if (!stream.readableEnded) stream.resume()
       }
+      if (!stream.readableEnded) stream.resume()
     }
     this.#close(undefined)
+  }
+
+  /** Refuses the call with an HTTP status of its own. */
+  refuse(http: number, status: GrpcStatus): void {
+    if (this.#over) return
+    this.#respondAlone(http, status)
+    this.#stream.resume()
+    this.#close(undefined)
+  }
+
+  /** A status alone, in one header block that ends the stream. */
+  #respondAlone(http: number, status: GrpcStatus): void {
+    const stream = this.#stream
+    const headers: OutgoingHttpHeaders = {
+      ':status': http,
+      'content-type': http === 200 ? this.#head()[3] : 'application/grpc',
+      ...this.#trailers,
+      ...statusTrailers(status),
+    }
+    stream.respond(headers, ALONE)
+    closeSoon(stream)
+  }
+
+  streamClosed(): void {
+    this.#session.left()
+    // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
+    if (this.#over) return
+    const left = new GrpcStatus(Code.Canceled, 'context canceled')
+    this.#context.options.ended?.(this, left)
+    this.#close(left)
   }
 
   #close(reason: GrpcStatus | undefined): void {
@@ -209,4 +320,30 @@ export class GrpcServerCall implements GrpcStream {
   }
 }
 
-function noop(): void {}
+/**
+ * Ends the stream of a client that is still sending: nothing more would be read, and it would stay open although we are done
+ * with it. A reset at once would overtake the status, which node:http2 sends in the next turn.
+ */
+function closeSoon(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR)
+  })
+}
+
+function onStreamData(this: ServerHttp2Stream, chunk: Buffer): void {
+  ;(this as CallStream)[CALL].data(chunk)
+}
+
+function onStreamEnd(this: ServerHttp2Stream): void {
+  ;(this as CallStream)[CALL].requestEnd()
+}
+
+function onStreamClose(this: ServerHttp2Stream): void {
+  ;(this as CallStream)[CALL].streamClosed()
+}
+
+function onWantTrailers(this: ServerHttp2Stream): void {
+  ;(this as CallStream)[CALL].sendTrailers()
+}
+
+function ignore(): void {}

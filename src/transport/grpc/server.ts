@@ -1,28 +1,31 @@
-import {
-  createServer,
-  type Http2Server,
-  type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2'
+import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { createServer as createTcp, type Server } from 'node:net'
-import { Code } from '../../errors.ts'
+import { createServer as createTls, type TlsOptions } from 'node:tls'
+import { Code, messageOf } from '../../errors.ts'
+import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
+import { type KeepaliveOptions, ServerSession } from './server-session.ts'
 import { GrpcStatus } from './status.ts'
+import { WireError } from './wire.ts'
 
 /** What every handler knows of its call. */
 export interface GrpcCall {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
+  /** Names and values in turn, as they came: `headers` joins the values of one name. */
+  readonly rawHeaders: readonly string[]
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
   readonly signal: AbortSignal
-  /** Adds response metadata; before the first message only. */
+  /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
+  readonly draining: AbortSignal
+  /** Sets response metadata; before the first message only. */
   setHeader(name: string, value: string): void
-  setTrailer(name: string, value: string): void
+  /** Adds one more value of a name. */
+  addHeader(name: string, value: string): void
+  setTrailer(name: string, value: string | string[]): void
 }
 
 /** A call whose messages the handler reads and writes itself. Without `onMessage` the request is held back at the sender. */
@@ -42,10 +45,18 @@ export interface GrpcStream extends GrpcCall {
   fail(error: unknown): void
 }
 
+/** What server reflection tells of a method's messages, by their full names. */
+export interface MethodTypes {
+  readonly request: { readonly fullName: string }
+  readonly response: { readonly fullName: string }
+  readonly clientStreams?: boolean
+  readonly serverStreams?: boolean
+}
+
 export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
-  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer> }
-  | { readonly kind: 'stream'; handle(stream: GrpcStream): void }
+  | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer>; readonly types?: MethodTypes }
+  | { readonly kind: 'stream'; handle(stream: GrpcStream): void; readonly types?: MethodTypes }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -55,21 +66,41 @@ export interface GrpcServerOptions {
   admit?: (path: string, headers: IncomingHttpHeaders) => void
   /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. */
   ended?: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
-  /** Bytes of one message. Default 4 MiB. */
+  /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
   /** Bytes of metadata. Default 64 KiB. */
   maxHeaderSize?: number
   /** Streams under way on one connection. Default 2048. */
   maxStreams?: number
+  keepalive?: KeepaliveOptions
 }
+
+/** An address to listen on: a port, or a unix socket. With `tls` calls come encrypted; `ALPNProtocols` is set already. */
+export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & { tls?: TlsOptions }
 
 export interface GrpcServer {
   /** For handing it sockets: `http2.emit('connection', socket)`. */
   readonly http2: Http2Server
   /** Opens one more address; resolves with its port. */
-  listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number>
-  /** Takes no new calls, lets those under way finish for at most `grace` milliseconds, then cuts them. */
+  listen(at: GrpcAddress): Promise<number>
+  /**
+   * Takes no new connections and asks clients to take new calls elsewhere (GOAWAY); those under way finish within `grace`
+   * milliseconds, then they are cut.
+   */
   close(grace: number): Promise<void>
+}
+
+/** Decodes a request; throws what grpc-go answers when it cannot. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (error) {
+    throw new GrpcStatus(
+      Code.Internal,
+      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
+      { cause: error },
+    )
+  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
@@ -81,93 +112,90 @@ export function unary<Request, Response>(
   return {
     kind: 'unary',
     handle(message, call) {
-      let request: Request
-      try {
-        request = decode(message)
-      } catch (error) {
-        throw undecodable(error)
-      }
-      const response = handle(request, call)
+      const response = handle(decodeRequest(decode, message), call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
   }
 }
 
-/** What a request that is no such message is refused with: Go's words for whatever is wrong in it. */
-export function undecodable(cause: unknown): GrpcStatus {
-  // The space after `proto:` is a no-break one: Go's protobuf picks either by build, and daprd 1.18.3 has this.
-  return new GrpcStatus(Code.Internal, 'grpc: error unmarshalling request: proto:\u00a0cannot parse invalid wire-format data', { cause })
-}
+/**
+ * Bytes that a client may send ahead on one stream whose handler reads slowly. Each stream may hold so much, so it is small;
+ * a connection's window is no bound, node:http2 gives its bytes back as they come.
+ */
+const STREAM_WINDOW = 256 << 10
 
-/** A gRPC server on node:http2 without TLS: our own thin codec, because it must pass on methods it does not know. */
+/** A gRPC server on node:http2: our own thin codec, because it must pass on methods it does not know. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const sessions = new Set<ServerHttp2Session>()
-  const limit = options.maxMessageSize || 4 * 1024 * 1024
+  const sessions = new Map<ServerHttp2Session, ServerSession>()
+  const stop = new AbortController()
+  const context = { options, limit: options.maxMessageSize || 4 * 1024 * 1024, draining: stop.signal }
+  const maxHeaderSize = options.maxHeaderSize ?? 65_536
   const http2 = createServer({
     settings: {
       maxConcurrentStreams: options.maxStreams ?? 2048,
-      initialWindowSize: 1 << 20,
-      maxHeaderListSize: options.maxHeaderSize ?? 65_536,
+      initialWindowSize: STREAM_WINDOW,
+      maxHeaderListSize: maxHeaderSize,
       enablePush: false,
     },
+    // MiB of one connection, replies that its client does not read included; past it new streams are refused.
     maxSessionMemory: 64,
+    // Metadata is bounded by its bytes.
+    maxHeaderListPairs: 4096,
+    // A client whose calls time out resets streams for good reason; one that does nothing else is cut off.
+    streamResetBurst: 5000,
+    streamResetRate: 500,
+    // A name may come several times, and checking that costs.
+    strictSingleValueFields: false,
   })
   const listeners: Server[] = []
-  let draining = false
 
   http2.on('session', (session) => {
     session.setLocalWindowSize(4 << 20)
-    sessions.add(session)
-    session.once('close', () => sessions.delete(session))
-    session.on('error', () => {})
-    if (draining) session.close()
+    const watched = new ServerSession(session, options.keepalive)
+    sessions.set(session, watched)
+    session.once('close', () => {
+      watched.end()
+      sessions.delete(session)
+    })
+    if (stop.signal.aborted) watched.drain()
   })
   http2.on('sessionError', () => {})
-  http2.on('stream', (stream: ServerHttp2Stream, headers) => {
-    const contentType = headers['content-type']
-    if (headers[':method'] !== 'POST' || typeof contentType !== 'string' || !contentType.startsWith('application/grpc')) {
-      stream.on('error', () => {})
-      const reply: OutgoingHttpHeaders = { ':status': headers[':method'] === 'POST' ? 415 : 405 }
-      stream.respond(reply, { endStream: true })
-      return
-    }
-    const path = headers[':path'] as string
-    const call = new GrpcServerCall(stream, headers, path, limit, options.ended)
-    try {
-      options.admit?.(path, headers)
-      const method = options.methods.get(path) ?? options.unknown?.(path, headers)
-      if (!method)
-        throw new GrpcStatus(
-          Code.Unimplemented,
-          `unknown method ${path.slice(path.lastIndexOf('/') + 1)} for service ${path.slice(1, path.lastIndexOf('/'))}`,
-        )
-      call.run(method)
-    } catch (error) {
-      call.fail(error)
-    }
+  http2.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw) => {
+    const session = stream.session && sessions.get(stream.session as ServerHttp2Session)
+    if (!session) return stream.destroy()
+    const rawHeaders = raw as unknown as string[]
+    const call = new GrpcServerCall(stream, headers, rawHeaders, session, context)
+    const refusal = refuse(headers, rawHeaders, maxHeaderSize)
+    if (refusal) call.refuse(refusal.http, refusal.status)
+    else call.run()
   })
 
   return {
     http2,
-    listen: (at) =>
+    listen: ({ tls, ...at }) =>
       new Promise((resolve, reject) => {
         // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.
-        const listener = createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
+        const listener: Server = tls
+          ? createTls({ ...tls, ALPNProtocols: ['h2'] }, (socket) => http2.emit('connection', socket))
+          : createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
         listener.once('error', reject)
+        // A client that breaks off its handshake is no event.
+        if (tls) listener.on('tlsClientError', () => {})
         listener.listen(at, () => {
           listener.removeListener('error', reject)
+          listener.on('error', () => {})
           listeners.push(listener)
           const address = listener.address()
           resolve(address !== null && typeof address === 'object' ? address.port : 0)
         })
       }),
     async close(grace) {
-      draining = true
+      stop.abort()
       const closed = listeners.splice(0).map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())))
-      const left = [...sessions].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
-      for (const session of sessions) session.close()
+      const left = [...sessions.keys()].map((session) => new Promise<void>((resolve) => session.once('close', () => resolve())))
+      for (const session of sessions.values()) session.drain()
       const timer = setTimeout(() => {
-        for (const session of sessions) session.destroy()
+        for (const session of sessions.keys()) session.destroy()
       }, grace)
       await Promise.all([...closed, ...left])
       clearTimeout(timer)

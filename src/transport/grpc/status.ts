@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { Code, type ErrorDetail, OutriderError } from '../../errors.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
 
@@ -117,6 +117,30 @@ export function httpToGrpc(status: number): Code {
     default:
       return Code.Unknown
   }
+}
+
+/** What a stream reset by its server means, by HTTP/2 error code and as grpc-go has it. */
+export function resetToGrpc(error: number): Code {
+  switch (error) {
+    case constants.NGHTTP2_REFUSED_STREAM:
+      return Code.Unavailable
+    case constants.NGHTTP2_CANCEL:
+      return Code.Canceled
+    case constants.NGHTTP2_FLOW_CONTROL_ERROR:
+    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+      return Code.ResourceExhausted
+    case constants.NGHTTP2_INADEQUATE_SECURITY:
+      return Code.PermissionDenied
+    default:
+      return Code.Internal
+  }
+}
+
+const HTTP: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
+
+/** The HTTP status that says the same as a gRPC code, as grpc-gateway and Dapr have it. */
+export function grpcToHttp(code: Code): number {
+  return HTTP[code] ?? 500
 }
 
 export function writeAny(writer: ProtoWriter, field: number, any: Any): void {

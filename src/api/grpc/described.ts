@@ -1,0 +1,110 @@
+import { bool, bytes, enumeration, int32, map, message, nested, repeated, string } from '../../transport/grpc/message.ts'
+
+/**
+ * Tables of the messages whose codecs are written by hand (messages.ts, metadata-message.ts): server reflection describes
+ * them by these. Loaded when somebody asks for it.
+ */
+
+const runtime = (name: string) => `dapr.proto.runtime.v1.${name}`
+const common = (name: string) => `dapr.proto.common.v1.${name}`
+
+const Consistency = {
+  fullName: common('StateOptions.StateConsistency'),
+  values: { 0: 'CONSISTENCY_UNSPECIFIED', 1: 'CONSISTENCY_EVENTUAL', 2: 'CONSISTENCY_STRONG' },
+}
+const Concurrency = {
+  fullName: common('StateOptions.StateConcurrency'),
+  values: { 0: 'CONCURRENCY_UNSPECIFIED', 1: 'CONCURRENCY_FIRST_WRITE', 2: 'CONCURRENCY_LAST_WRITE' },
+}
+const ActorRuntimeStatus = {
+  fullName: runtime('ActorRuntime.ActorRuntimeStatus'),
+  values: { 0: 'INITIALIZING', 1: 'DISABLED', 2: 'RUNNING' },
+}
+const SubscriptionType = {
+  fullName: runtime('PubsubSubscriptionType'),
+  values: { 0: 'UNKNOWN', 1: 'DECLARATIVE', 2: 'PROGRAMMATIC', 3: 'STREAMING' },
+}
+
+const StateItem = message(common('StateItem'), {
+  key: string(1),
+  value: bytes(2),
+  etag: nested(3, message(common('Etag'), { value: string(1) })),
+  metadata: map(4),
+  options: nested(
+    5,
+    message(common('StateOptions'), { concurrency: enumeration(1, Concurrency), consistency: enumeration(2, Consistency) }),
+  ),
+})
+
+message(runtime('GetStateRequest'), {
+  storeName: string(1),
+  key: string(2),
+  consistency: enumeration(3, Consistency),
+  metadata: map(4),
+})
+message(runtime('GetStateResponse'), { data: bytes(1), etag: string(2), metadata: map(3) })
+message(runtime('SaveStateRequest'), { storeName: string(1), states: repeated(nested(2, StateItem)) })
+message(runtime('PublishEventRequest'), {
+  pubsubName: string(1),
+  topic: string(2),
+  data: bytes(3),
+  dataContentType: string(4),
+  metadata: map(5),
+})
+
+const ActiveActorsCount = message(runtime('ActiveActorsCount'), { type: string(1), count: int32(2) })
+const Rule = message(runtime('PubsubSubscriptionRule'), { match: string(1), path: string(2) })
+const Subscription = message(runtime('PubsubSubscription'), {
+  pubsubName: string(1),
+  topic: string(2),
+  metadata: map(3),
+  rules: nested(4, message(runtime('PubsubSubscriptionRules'), { rules: repeated(nested(1, Rule)) })),
+  deadLetterTopic: string(5),
+  type: enumeration(6, SubscriptionType),
+})
+
+message(runtime('GetMetadataRequest'), {})
+message(runtime('GetMetadataResponse'), {
+  id: string(1),
+  activeActorsCount: repeated(nested(2, ActiveActorsCount)),
+  registeredComponents: repeated(
+    nested(
+      3,
+      message(runtime('RegisteredComponents'), { name: string(1), type: string(2), version: string(3), capabilities: repeated(string(4)) }),
+    ),
+  ),
+  extendedMetadata: map(4),
+  subscriptions: repeated(nested(5, Subscription)),
+  httpEndpoints: repeated(nested(6, message(runtime('MetadataHTTPEndpoint'), { name: string(1) }))),
+  appConnectionProperties: nested(
+    7,
+    message(runtime('AppConnectionProperties'), {
+      port: int32(1),
+      protocol: string(2),
+      channelAddress: string(3),
+      maxConcurrency: int32(4),
+      health: nested(
+        5,
+        message(runtime('AppConnectionHealthProperties'), {
+          healthCheckPath: string(1),
+          healthProbeInterval: string(2),
+          healthProbeTimeout: string(3),
+          healthThreshold: int32(4),
+        }),
+      ),
+    }),
+  ),
+  runtimeVersion: string(8),
+  enabledFeatures: repeated(string(9)),
+  actorRuntime: nested(
+    10,
+    message(runtime('ActorRuntime'), {
+      runtimeStatus: enumeration(1, ActorRuntimeStatus),
+      activeActors: repeated(nested(2, ActiveActorsCount)),
+      hostReady: bool(3),
+      placement: string(4),
+    }),
+  ),
+  scheduler: nested(11, message(runtime('MetadataScheduler'), { connectedAddresses: repeated(string(1)) })),
+  workflows: nested(12, message(runtime('MetadataWorkflows'), { connectedWorkers: int32(1) })),
+})
