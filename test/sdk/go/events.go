@@ -103,8 +103,7 @@ func invocationFeatures(dapr client.Client) map[string]feature {
 		},
 		"invocation: gRPC proxying": func() (any, error) {
 			var answer wrapperspb.StringValue
-			// The connection is the SDK's, the metadata is not.
-			to := metadata.AppendToOutgoingContext(ctx, "dapr-app-id", app, "dapr-api-token", os.Getenv("DAPR_API_TOKEN"))
+			to := metadata.AppendToOutgoingContext(ctx, "dapr-app-id", app)
 			err := dapr.GrpcClientConn().Invoke(to, "/test.Greeter/Greet", wrapperspb.String("ann"), &answer)
 			return list{answer.GetValue()}, err
 		},
