@@ -100,6 +100,8 @@ export function sdkTest(name: string, language: string, program: Program, featur
 }
 
 const LIMIT = 10_000
+/** What a program whose environment says DAPR_API_TOKEN must say, as must everybody else. */
+export const API_TOKEN = 'the token of the sidecar'
 const isDaprd = basename(binary) === 'daprd'
 
 /** A setting that changes until the program has seen a change; a store may miss what changes before it watches. */
@@ -116,7 +118,7 @@ async function seesChange(bench: Bench): Promise<void> {
 async function invoked(bench: Bench): Promise<void> {
   const response = await fetch(`${bench.http}/v1.0/invoke/${bench.appId}/method/hello`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', 'dapr-api-token': API_TOKEN },
     body: '{"name":"bob"}',
   })
   assert.deepEqual([response.status, await response.json()], [200, { method: 'POST', heard: { name: 'bob' } }])

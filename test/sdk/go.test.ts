@@ -1,13 +1,14 @@
 import { join } from 'node:path'
-import { type Feature, sdkTest } from './features.ts'
+import { API_TOKEN, type Feature, sdkTest } from './features.ts'
 
 const folder = join(import.meta.dirname, 'go')
-const program = (protocol: 'http' | 'grpc') => ({
+const program = (protocol: 'http' | 'grpc', env = {}) => ({
   name: `go-${protocol}`,
   protocol,
   command: join(folder, 'build/program'),
   args: [],
   cwd: folder,
+  env,
 })
 
 const COMMON: readonly Feature[] = [
@@ -44,6 +45,10 @@ const COMMON: readonly Feature[] = [
   'metadata: get and set',
 ]
 
-// The client speaks gRPC in both; what differs is the service that the sidecar calls. It has no bulk subscriptions.
-sdkTest('Go SDK with an HTTP service', 'go', program('http'), [...COMMON, 'shutdown'])
+// Both ways are guarded: the SDK says one token to the sidecar and wants the other one from it.
+const TOKENS = { DAPR_API_TOKEN: API_TOKEN, APP_API_TOKEN: 'the token of the app' }
+
+// The client speaks gRPC in both; what differs is the service that the sidecar calls. It has no bulk subscriptions,
+// and with a token it drops all other metadata of a call, so that nothing can be proxied.
+sdkTest('Go SDK with an HTTP service, API tokens both ways', 'go', program('http', TOKENS), [...COMMON, 'shutdown'])
 sdkTest('Go SDK with a gRPC service', 'go', program('grpc'), [...COMMON, 'invocation: gRPC proxying', 'shutdown'])

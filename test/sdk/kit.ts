@@ -22,6 +22,7 @@ export interface Program {
   command: string
   args: readonly string[]
   cwd: string
+  /** For the program and its sidecar, such as DAPR_API_TOKEN, which both must know. */
   env?: Readonly<Record<string, string>>
 }
 
@@ -80,7 +81,7 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
   const sidecar = start(
     binary,
     Object.entries(flags).map(([name, value]) => `--${name}=${value}`),
-    { cwd: folder, env: process.env },
+    { cwd: folder, env: { ...process.env, ...program.env } },
   )
   const waiting = new Map<string, { resolve: (result: unknown) => void; reject: (error: Error) => void }>()
   const logs = () => `--- sidecar\n${sidecar.log().slice(-LOG_SHOWN)}\n--- program\n${app.log().slice(-LOG_SHOWN)}`

@@ -201,7 +201,7 @@ final class Features {
   }
 
   private Object stream() throws InterruptedException {
-    var subscription = preview.subscribeToEvents("pubsub", "streamed", TypeRef.BYTE_ARRAY)
+    var subscription = preview.subscribeToTopic("pubsub", "streamed", TypeRef.BYTE_ARRAY)
         .subscribe(data -> program.note("streamed", Program.parsed(data)));
     publish("streamed", Map.of("id", 5));
     program.until("streamed", 1);
