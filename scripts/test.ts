@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { missingSdks } from '../test/sdk/install.ts'
 import { missingServers } from './servers.ts'
 
 // npm test: every test file, two at a time; the summary of node:test is the last thing printed.
@@ -10,10 +11,10 @@ const asked = process.argv.slice(2)
 const patterns = ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts']
 const files = asked.length > 0 ? asked : globSync(patterns, { cwd: root, exclude: ['**/node_modules/**'] }).sort()
 
-const missing = missingServers()
+const missing = [...missingServers(), ...missingSdks()]
 if (missing.length > 0) {
   const required = process.env.OUTRIDER_REQUIRE_SERVERS === '1'
-  console.log(`\n!!! ${required ? 'MISSING' : 'SKIPPED'}: tests that need these servers ${required ? 'will fail' : 'are skipped'}`)
+  console.log(`\n!!! ${required ? 'MISSING' : 'SKIPPED'}: tests that need these ${required ? 'will fail' : 'are skipped'}`)
   for (const { name, help } of missing) console.log(`!!!   ${name}: ${help}`)
   console.log('')
 }

@@ -60,6 +60,26 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
         },
       }
     }
+    if (method.kind === 'raw') {
+      return {
+        kind: 'raw',
+        handle(stream, headers, rawHeaders) {
+          const since = performance.now()
+          const agent = headers['user-agent']
+          method.handle(stream, headers, rawHeaders)
+          stream.onClosed = () => {
+            const last = stream.last ?? []
+            const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
+            onCall({
+              method: headers[':path'] as string,
+              ...(agent !== undefined && { useragent: agent }),
+              code: Number(code) as Code,
+              duration: Math.trunc(performance.now() - since),
+            })
+          }
+        },
+      }
+    }
     return {
       kind: 'stream',
       handle(stream) {

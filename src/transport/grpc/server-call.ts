@@ -1,13 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
 import { encodeHeaders } from '../http2/hpack.ts'
-import type { Http2Stream, StreamSink } from '../http2/stream.ts'
+import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import { parseTimeout } from './deadline.ts'
 import { ACCEPT_ENCODING, compress, FrameReader, frame, unknownEncoding, wholeMessage } from './frames.ts'
 import { unknownMethod } from './request-head.ts'
 import type { GrpcMethod, GrpcServerOptions, GrpcStream } from './server.ts'
 import type { ServerSession } from './server-session.ts'
-import { GrpcStatus, statusTrailers } from './status.ts'
+import { flatten, GrpcStatus, statusTrailers } from './status.ts'
 
 /** What most replies begin and end with, encoded once. */
 const HEAD: readonly string[] = [':status', '200', 'content-type', 'application/grpc']
@@ -34,7 +34,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   onEnd: (() => void) | undefined
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
   onDrain: (() => void) | undefined
-  readonly #stream: Http2Stream
+  readonly #stream: ServerStream
   readonly #context: CallContext
   readonly #session: ServerSession
   readonly deadline: number | undefined
@@ -51,7 +51,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   #abort: AbortController | undefined
   #over = false
 
-  constructor(stream: Http2Stream, session: ServerSession, context: CallContext) {
+  constructor(stream: ServerStream, session: ServerSession, context: CallContext) {
     const { headers } = stream
     this.#stream = stream
     this.headers = headers
@@ -59,7 +59,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     this.path = headers[':path'] as string
     this.#context = context
     this.#session = session
-    session.calls++
     stream.sink = this
     const timeout = headers['grpc-timeout']
     const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
@@ -74,12 +73,21 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       options.admit?.(this.path, this.headers)
       const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
       if (!method) throw unknownMethod(this.path, options.methods)
+      if (method.kind === 'raw') return this.#handOver(method)
       this.#checkEncoding()
       this.#method = method
       if (method.kind === 'stream') method.handle(this)
     } catch (error) {
       this.fail(error)
     }
+  }
+
+  /** From here on the stream is the handler's alone, its deadline too. */
+  #handOver(method: GrpcMethod & { kind: 'raw' }): void {
+    method.handle(this.#stream, this.headers, this.rawHeaders)
+    this.#session.answered = true
+    clearTimeout(this.#timer)
+    this.#over = true
   }
 
   #startDeadline(milliseconds: number): void {
@@ -185,15 +193,12 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (!this.#over) this.#stream.resume()
   }
 
-  setHeader(name: string, value: string): void {
-    this.#extra ??= []
-    const { length } = this.#extra
-    for (let index = 0; index < length; index += 2) {
-      if (this.#extra[index] !== name) continue
-      this.#extra[index + 1] = value
-      return
-    }
-    this.#extra.push(name, value)
+  setHeader(name: string, value: string | string[]): void {
+    const kept: string[] = []
+    for (let index = 0; index < (this.#extra?.length ?? 0); index += 2)
+      if (this.#extra?.[index] !== name) kept.push(this.#extra?.[index] as string, this.#extra?.[index + 1] as string)
+    for (const one of typeof value === 'string' ? [value] : value) kept.push(name, one)
+    this.#extra = kept
   }
 
   addHeader(name: string, value: string): void {
@@ -291,7 +296,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   }
 
   streamClosed(): void {
-    this.#session.left()
     // Nearly always we ended it ourselves: an error costs a stack trace, so it is made only when someone left.
     if (this.#over) return
     const left = new GrpcStatus(Code.Canceled, 'context canceled')
@@ -305,11 +309,4 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)
   }
-}
-
-/** Names and values in turn. */
-function flatten(headers: Readonly<Record<string, unknown>>): string[] {
-  const out: string[] = []
-  for (const name in headers) for (const value of [headers[name]].flat()) if (value !== undefined) out.push(name, String(value))
-  return out
 }

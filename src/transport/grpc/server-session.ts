@@ -21,8 +21,6 @@ const PING_STRIKES = 2
  * States: serving → draining (GOAWAY sent, no new calls) → closed with the last call.
  */
 export class ServerSession {
-  /** Calls under way. */
-  calls = 0
   /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
   readonly #session: Http2Connection
@@ -40,9 +38,8 @@ export class ServerSession {
     this.#timer = setInterval(() => this.#check(), Math.min(this.#options.ping, this.#options.idle)).unref()
   }
 
-  /** A call is over. */
-  left(): void {
-    if (--this.calls > 0) return
+  /** The last call is over. */
+  idled(): void {
     this.#lastUse = performance.now()
   }
 
@@ -60,7 +57,7 @@ export class ServerSession {
   #check(): void {
     const session = this.#session
     if (session.closed) return
-    if (this.calls === 0 && performance.now() - this.#lastUse >= this.#options.idle) return this.drain()
+    if (session.streams.size === 0 && performance.now() - this.#lastUse >= this.#options.idle) return this.drain()
     const read = session.bytesRead
     if (read !== this.#read) {
       this.#read = read

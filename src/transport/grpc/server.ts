@@ -3,6 +3,7 @@ import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
 import { Http2Connection } from '../http2/connection.ts'
+import type { ServerStream } from '../http2/stream.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
@@ -14,7 +15,7 @@ export interface GrpcCall {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
-  /** Names and values in turn, as they came: `headers` joins the values of one name. */
+  /** Names and values in turn, as they came, pseudo headers first: `headers` joins the values of one name. */
   readonly rawHeaders: readonly string[]
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
@@ -23,7 +24,7 @@ export interface GrpcCall {
   /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
   readonly draining: AbortSignal
   /** Sets response metadata; before the first message only. */
-  setHeader(name: string, value: string): void
+  setHeader(name: string, value: string | string[]): void
   /** Adds one more value of a name. */
   addHeader(name: string, value: string): void
   setTrailer(name: string, value: string | string[]): void
@@ -58,6 +59,12 @@ export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
   | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer>; readonly types?: MethodTypes }
   | { readonly kind: 'stream'; handle(stream: GrpcStream): void; readonly types?: MethodTypes }
+  /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
+  | {
+      readonly kind: 'raw'
+      handle(stream: ServerStream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
+      readonly types?: MethodTypes
+    }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -82,6 +89,8 @@ export type GrpcAddress = ({ host?: string | undefined; port: number } | { path:
 export interface GrpcServer {
   /** Serves a socket that was accepted elsewhere. */
   accept(socket: Socket): void
+  /** Calls that came so far. */
+  readonly calls: number
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
@@ -89,6 +98,16 @@ export interface GrpcServer {
    * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
+}
+
+/** A request's message; throws GrpcStatus in Go's words for what is wrong in it. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (cause) {
+    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
+    throw new GrpcStatus(Code.Internal, text, { cause })
+  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
@@ -103,16 +122,6 @@ export function unary<Request, Response>(
       const response = handle(decodeRequest(decode, message), call)
       return response instanceof Promise ? response.then(encode) : encode(response)
     },
-  }
-}
-
-/** A request's message, or GrpcStatus in Go's words for what is wrong in it. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (cause) {
-    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
-    throw new GrpcStatus(Code.Internal, text, { cause })
   }
 }
 
@@ -143,15 +152,19 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     resetRate: 500,
   }
   const gone = new Set<() => void>()
+  const listeners: Server[] = []
+  let calls = 0
   const accept = (socket: Socket) => {
     const connection = new Http2Connection(socket, limits, {
       onStream(stream) {
+        calls++
         const call = new GrpcServerCall(stream, session, context)
         const refusal = refuse(stream.headers, stream.rawHeaders, maxHeaderSize)
         if (refusal) call.refuse(refusal.http, refusal.status)
         else call.run()
       },
       onPing: () => session.pinged(),
+      onIdle: () => session.idled(),
       onClose() {
         session.end()
         sessions.delete(connection)
@@ -162,10 +175,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     sessions.set(connection, session)
     if (stop.signal.aborted) session.drain()
   }
-  const listeners: Server[] = []
 
   return {
     accept,
+    get calls() {
+      return calls
+    },
     listen: ({ tls, ...at }) =>
       new Promise((resolve, reject) => {
         const listener: Server = tls ? createTls({ ...tls, ALPNProtocols: ['h2'] }, accept) : createTcp({ noDelay: true }, accept)

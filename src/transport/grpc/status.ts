@@ -209,3 +209,10 @@ function encodeDetail(detail: ErrorDetail): Any[] {
   }
   return [{ typeUrl: detail['@type'], value: writer.take() }]
 }
+
+/** Headers by names as names and values in turn. */
+export function flatten(headers: Readonly<Record<string, unknown>>): string[] {
+  const out: string[] = []
+  for (const name in headers) for (const value of [headers[name]].flat()) if (value !== undefined) out.push(name, String(value))
+  return out
+}

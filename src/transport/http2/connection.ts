@@ -1,16 +1,18 @@
 import type { Socket } from 'node:net'
+import { Budget } from './budget.ts'
 import { HpackDecoder, HpackError } from './hpack.ts'
-import { code, H2, T } from './protocol.ts'
+import { Output } from './output.ts'
+import { ConnectionError, FLAG, H2, MAX_FRAME, MAX_WINDOW, T, uint32, unpad } from './protocol.ts'
+import { CONNECTION_WINDOW, ReceiveWindow } from './receive-window.ts'
+import { readRequest, trailersAllowed } from './request.ts'
 import { Http2Stream } from './stream.ts'
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-const MAX_FRAME = 16_384
-const CONNECTION_WINDOW = 4 << 20
-const MAX_WINDOW = 0x7fffffff
-/** Bytes of replies that are written in one turn of the loop; the rest waits for the socket to take them. */
-const MAX_TURN = 256 << 10
-/** Answers (PING, SETTINGS) that a client may leave unread. */
-const MAX_ANSWERS = 1000
+const NOTHING = Buffer.alloc(0)
+/** Frames of one header block: those without content cost as much as others. */
+const MAX_PARTS = 64
+/** Streams that we have reset and whose client may not know it yet. */
+const MAX_REMEMBERED = 1000
 
 export interface ConnectionOptions {
   maxStreams: number
@@ -21,7 +23,7 @@ export interface ConnectionOptions {
   maxHeaderSize: number
   /** Bytes of replies that may wait for the client; past it new streams are refused. */
   maxQueued: number
-  /** Resets a client may send: at once, and per second. */
+  /** Streams that a client may have reset, by itself or by its errors: at once, and per second. */
   resetBurst: number
   resetRate: number
 }
@@ -29,61 +31,58 @@ export interface ConnectionOptions {
 export interface ConnectionEvents {
   onStream(stream: Http2Stream): void
   onPing(): void
+  /** The last stream is over. */
+  onIdle(): void
   onClose(): void
 }
 
 interface HeaderBlock {
   stream: number
-  flags: number
+  ended: boolean
   parts: Buffer[]
   size: number
 }
 
-class ConnectionError extends Error {
-  readonly code: number
-  constructor(code: number, text: string) {
-    super(text)
-    this.code = code
-  }
-}
-
 /**
- * The server's side of one HTTP/2 connection, on any socket. Frames are read as they come; what is written in one turn of the
- * loop leaves in one write. States: open → closing (GOAWAY sent, the last streams finish) → closed.
+ * The server's side of one HTTP/2 connection, on any socket: https://www.rfc-editor.org/rfc/rfc9113. Frames are read as they come,
+ * and no more of them while the client leaves our answers unread. States: open → closing (GOAWAY sent, the last streams finish) → closed.
  */
 export class Http2Connection {
   readonly streams = new Map<number, Http2Stream>()
   readonly options: ConnectionOptions
-  /** What the client lets us send on the whole connection, and on a new stream. */
-  sendWindow = 65_535
+  readonly output: Output
+  readonly receiving: ReceiveWindow
+  /** What the client lets us send on a new stream. */
   initialWindow = 65_535
-  maxFrame = MAX_FRAME
-  /** Bytes of replies that wait. */
+  /** Bytes of replies that wait for windows. */
   queued = 0
   closed = false
   readonly #socket: Socket
   readonly #events: ConnectionEvents
   readonly #decoder = new HpackDecoder()
-  #rest: Buffer = Buffer.alloc(0)
+  readonly #resets: Budget
+  readonly #settingsBudget = new Budget('SETTINGS', 100, 10)
+  readonly #emptyFrames = new Budget('frames without content', 10_000, 1000)
+  readonly #reset = new Set<number>()
+  #rest: Buffer = NOTHING
+  #stalled = false
   #greeted = false
+  #settled = false
+  /** The last stream that was looked at, and the last that came. */
   #lastStream = 0
+  #highest = 0
+  /** The client has left stream numbers out. */
+  #skipped = false
   #closing = false
-  #received = 0
-  #answers = 0
   #block: HeaderBlock | undefined
-  #out: Buffer[] = []
-  #outBytes = 0
-  #scheduled = false
-  #full = false
-  readonly #waiting = new Set<Http2Stream>()
-  #resets: number
-  #resetsAt = performance.now()
 
   constructor(socket: Socket, options: ConnectionOptions, events: ConnectionEvents) {
     this.#socket = socket
     this.options = options
     this.#events = events
-    this.#resets = options.resetBurst
+    this.#resets = new Budget('resets', options.resetBurst, options.resetRate)
+    this.output = new Output(socket, () => this.#goOn())
+    this.receiving = new ReceiveWindow((bytes) => this.windowUpdate(0, bytes))
     const settings = Buffer.alloc(18)
     ;[
       [3, options.maxStreams],
@@ -93,10 +92,9 @@ export class Http2Connection {
       settings.writeUInt16BE(id as number, index * 6)
       settings.writeUInt32BE(value as number, index * 6 + 2)
     })
-    this.frame(T.SETTINGS, 0, 0, settings)
+    this.output.frame(T.SETTINGS, 0, 0, settings)
     this.windowUpdate(0, CONNECTION_WINDOW - 65_535)
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
-    socket.on('drain', () => this.#drained())
     socket.on('error', () => {})
     socket.on('end', () => socket.end())
     socket.on('close', () => this.#closed())
@@ -106,84 +104,68 @@ export class Http2Connection {
     return this.#socket.bytesRead
   }
 
-  /** Writes a frame with what else this turn of the loop brings. */
-  frame(type: number, flags: number, stream: number, payload?: Buffer): void {
-    const length = payload?.length ?? 0
-    const head = Buffer.allocUnsafe(9)
-    head[0] = length >> 16
-    head[1] = length >> 8
-    head[2] = length
-    head[3] = type
-    head[4] = flags
-    head.writeUInt32BE(stream, 5)
-    this.#out.push(head)
-    if (payload && length > 0) this.#out.push(payload)
-    this.#outBytes += length + 9
-    if (this.#scheduled) return
-    this.#scheduled = true
-    process.nextTick(flush, this)
-  }
-
-  flush(): void {
-    this.#scheduled = false
-    const out = this.#out
-    if (out.length === 0 || this.closed) return
-    this.#out = []
-    const bytes = out.length === 1 ? (out[0] as Buffer) : Buffer.concat(out, this.#outBytes)
-    this.#outBytes = 0
-    if (!this.#socket.write(bytes)) this.#full = true
-    else {
-      this.#answers = 0
-      if (this.#waiting.size > 0) this.#wake()
-    }
-  }
-
-  /** Whether replies may be written now. */
-  get room(): boolean {
-    return !this.#full && this.sendWindow > 0 && this.#outBytes < MAX_TURN
-  }
-
-  /** Lets a stream know when there is room again. */
-  wait(stream: Http2Stream): void {
-    this.#waiting.add(stream)
-  }
-
-  forget(stream: Http2Stream): void {
-    this.#waiting.delete(stream)
-    if (this.streams.delete(stream.id) && this.#closing && this.streams.size === 0) this.#end()
-  }
-
   windowUpdate(stream: number, bytes: number): void {
-    const payload = Buffer.allocUnsafe(4)
-    payload.writeUInt32BE(bytes)
-    this.frame(T.WINDOW, 0, stream, payload)
+    this.output.frame(T.WINDOW, 0, stream, uint32(bytes))
   }
 
   ping(): void {
-    this.frame(T.PING, 0, 0, Buffer.alloc(8))
+    this.output.frame(T.PING, 0, 0, Buffer.alloc(8))
+  }
+
+  /** A stream is over. */
+  forget(stream: Http2Stream): void {
+    this.output.forget(stream)
+    if (!this.streams.delete(stream.id) || this.streams.size > 0) return
+    this.#events.onIdle()
+    if (this.#closing) this.#end()
+  }
+
+  /** What a client sends on such a stream before it knows is no error. */
+  resetByUs(id: number): void {
+    this.#reset.add(id)
+    if (this.#reset.size > MAX_REMEMBERED) for (const oldest of this.#reset) return void this.#reset.delete(oldest)
   }
 
   /** Takes no new streams and ends with the last one; with an error at once. */
   close(code: number = H2.NO_ERROR, text = ''): void {
-    if (this.closed || (this.#closing && code === H2.NO_ERROR)) return
-    this.#closing = true
-    const payload = Buffer.alloc(8 + text.length)
-    payload.writeUInt32BE(this.#lastStream)
-    payload.writeUInt32BE(code, 4)
-    payload.write(text, 8, 'latin1')
-    this.frame(T.GOAWAY, 0, 0, payload)
-    if (code !== H2.NO_ERROR || this.streams.size === 0) this.#end()
+    if (this.closed) return
+    if (code !== H2.NO_ERROR) return this.#fail(new ConnectionError(code, text))
+    if (this.#closing) return
+    this.#goAway(code, text)
+    if (this.streams.size === 0) this.#end()
   }
 
   destroy(): void {
     this.#socket.destroy()
   }
 
+  #goAway(code: number, text: string): void {
+    this.#closing = true
+    const payload = Buffer.alloc(8 + text.length)
+    payload.writeUInt32BE(this.#lastStream)
+    payload.writeUInt32BE(code, 4)
+    payload.write(text, 8, 'latin1')
+    this.output.frame(T.GOAWAY, 0, 0, payload)
+  }
+
   #end(): void {
-    this.flush()
-    this.#socket.end()
-    // A client that does not answer the end must not keep the connection.
+    // A client that does not answer the end must not keep the connection; one that reads slowly may have what was written.
+    this.#socket.once('finish', () => setTimeout(() => this.#socket.destroy(), 1000).unref())
+    this.output.end()
+  }
+
+  /** Ends the connection for what the other side did. */
+  #fail(error: unknown): void {
+    if (this.closed) return
+    const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? H2.COMPRESSION : H2.INTERNAL
+    // A mistake of ours costs this connection only, but is not kept quiet.
+    if (code === H2.INTERNAL) process.emitWarning(error as Error)
+    this.#goAway(code, code === H2.INTERNAL ? '' : (error as Error).message)
+    this.output.end()
+    this.#rest = NOTHING
+    this.#socket.removeAllListeners('data').resume()
     setTimeout(() => this.#socket.destroy(), 1000).unref()
+    this.#closed()
   }
 
   #closed(): void {
@@ -193,36 +175,37 @@ export class Http2Connection {
     this.#events.onClose()
   }
 
-  #drained(): void {
-    this.#full = false
-    this.#answers = 0
-    this.#wake()
-  }
-
-  #wake(): void {
-    for (const stream of this.#waiting) {
-      if (!this.room) return
-      this.#waiting.delete(stream)
-      stream.flush()
-    }
-  }
-
   #read(chunk: Buffer): void {
     if (this.closed) return
-    let bytes: Buffer = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    if (!this.#stalled) this.#parse()
+  }
+
+  /** The client has read what it left unread. */
+  #goOn(): void {
+    if (!this.#stalled || this.output.stalled || this.closed) return
+    this.#stalled = false
+    this.#parse()
+    if (!this.#stalled) this.#socket.resume()
+  }
+
+  #parse(): void {
+    const bytes = this.#rest
     let at = 0
     try {
       if (!this.#greeted) {
         const given = bytes.subarray(0, PREFACE.length)
         if (!given.equals(PREFACE.subarray(0, given.length))) throw new ConnectionError(H2.PROTOCOL, 'no HTTP/2')
-        if (bytes.length < PREFACE.length) {
-          this.#rest = bytes
-          return
-        }
+        if (bytes.length < PREFACE.length) return
         this.#greeted = true
         at = PREFACE.length
       }
       while (bytes.length - at >= 9) {
+        if (this.output.stalled) {
+          this.#stalled = true
+          this.#socket.pause()
+          break
+        }
         const length = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number)
         if (length > MAX_FRAME) throw new ConnectionError(H2.FRAME_SIZE, `a frame of ${length} bytes`)
         if (bytes.length - at - 9 < length) break
@@ -236,148 +219,182 @@ export class Http2Connection {
         )
         if (this.closed) return
       }
+      this.#rest = at === bytes.length ? NOTHING : at === 0 ? bytes : Buffer.from(bytes.subarray(at))
     } catch (error) {
-      bytes = Buffer.alloc(0)
-      at = 0
-      this.#socket.removeAllListeners('data').resume()
-      if (error instanceof ConnectionError) this.close(error.code, error.message)
-      else if (error instanceof HpackError) this.close(H2.COMPRESSION, error.message)
-      else throw error
-      this.#socket.destroySoon()
+      this.#fail(error)
     }
-    this.#rest = at === bytes.length ? bytes.subarray(0, 0) : Buffer.from(bytes.subarray(at))
   }
 
   #frame(type: number, flags: number, id: number, payload: Buffer): void {
     if (this.#block && (type !== T.CONTINUATION || id !== this.#block.stream))
       throw new ConnectionError(H2.PROTOCOL, 'a header block without its end')
+    if (!this.#settled && type !== T.SETTINGS) throw new ConnectionError(H2.PROTOCOL, 'no SETTINGS first')
     switch (type) {
       case T.DATA:
         return this.#data(flags, id, payload)
       case T.HEADERS: {
         if (id % 2 === 0) throw new ConnectionError(H2.PROTOCOL, 'no stream of a client')
         let part = unpad(flags, payload)
-        if (flags & 0x20) part = part.subarray(5)
-        this.#block = { stream: id, flags, parts: [], size: 0 }
+        if (flags & FLAG.PRIORITY) {
+          if (part.length < 5) throw new ConnectionError(H2.FRAME_SIZE, 'HEADERS')
+          dependsOnOther(id, part)
+          part = part.subarray(5)
+        }
+        this.#block = { stream: id, ended: (flags & FLAG.END_STREAM) !== 0, parts: [], size: 0 }
         return this.#headers(flags, part)
       }
       case T.CONTINUATION:
         if (!this.#block) throw new ConnectionError(H2.PROTOCOL, 'a continuation of nothing')
         return this.#headers(flags, payload)
-      case T.RST: {
+      case T.PRIORITY:
+        this.#emptyFrames.spend()
+        if (id === 0) throw new ConnectionError(H2.PROTOCOL, 'PRIORITY of no stream')
+        if (payload.length !== 5) throw new ConnectionError(H2.FRAME_SIZE, 'PRIORITY')
+        return dependsOnOther(id, payload)
+      case T.RST:
         if (payload.length !== 4) throw new ConnectionError(H2.FRAME_SIZE, 'RST_STREAM')
-        if (id === 0 || id > this.#lastStream) throw new ConnectionError(H2.PROTOCOL, 'RST_STREAM of an idle stream')
-        this.#countReset()
+        this.#known(id, 'RST_STREAM')
+        this.#resets.spend()
         return this.streams.get(id)?.gone()
-      }
       case T.SETTINGS:
         return this.#settings(flags, id, payload)
       case T.PING:
-        if (payload.length !== 8 || id !== 0) throw new ConnectionError(H2.FRAME_SIZE, 'PING')
-        if (flags & 1) return
-        this.#answer()
-        this.frame(T.PING, 1, 0, Buffer.from(payload))
+        if (id !== 0) throw new ConnectionError(H2.PROTOCOL, 'PING of a stream')
+        if (payload.length !== 8) throw new ConnectionError(H2.FRAME_SIZE, 'PING')
+        if (flags & FLAG.ACK) return
+        this.output.frame(T.PING, FLAG.ACK, 0, Buffer.from(payload))
         return this.#events.onPing()
-      case T.WINDOW: {
-        if (payload.length !== 4) throw new ConnectionError(H2.FRAME_SIZE, 'WINDOW_UPDATE')
-        const more = payload.readUInt32BE() & MAX_WINDOW
-        if (more === 0) throw new ConnectionError(H2.PROTOCOL, 'WINDOW_UPDATE of 0')
-        if (id > this.#lastStream) throw new ConnectionError(H2.PROTOCOL, 'WINDOW_UPDATE of an idle stream')
-        if (id !== 0) return this.streams.get(id)?.more(more)
-        this.sendWindow += more
-        if (this.sendWindow > MAX_WINDOW) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
-        return this.#wake()
-      }
+      case T.WINDOW:
+        return this.#window(id, payload)
       case T.GOAWAY:
+        if (id !== 0) throw new ConnectionError(H2.PROTOCOL, 'GOAWAY of a stream')
+        if (payload.length < 8) throw new ConnectionError(H2.FRAME_SIZE, 'GOAWAY')
         return this.close()
       case T.PUSH:
         throw new ConnectionError(H2.PROTOCOL, 'a client that pushes')
+      default:
+        this.#emptyFrames.spend()
     }
   }
 
-  #data(flags: number, id: number, payload: Buffer): void {
-    if (id === 0 || id > this.#lastStream) throw new ConnectionError(H2.PROTOCOL, 'DATA of an idle stream')
-    // The connection's bytes are given back as they come: one slow stream must not stop the others.
-    this.#received += payload.length
-    if (this.#received > CONNECTION_WINDOW / 2) {
-      this.windowUpdate(0, this.#received)
-      this.#received = 0
-    }
+  /** Throws for a stream that was never opened. */
+  #known(id: number, what: string): void {
+    if (id % 2 === 0 || id > this.#highest) throw new ConnectionError(H2.PROTOCOL, `${what} of an idle stream`)
+  }
+
+  /** Resets a stream for what the client did: whoever provokes resets without end is as bad as one who sends them. */
+  #fault(id: number, error: number): void {
+    this.#resets.spend()
     const stream = this.streams.get(id)
-    if (stream && !stream.receive(unpad(flags, payload), payload.length, (flags & 1) !== 0))
-      throw new ConnectionError(H2.FLOW_CONTROL, 'more than the window')
+    if (stream) return stream.reset(error)
+    this.output.frame(T.RST, 0, id, uint32(error))
+    this.resetByUs(id)
+  }
+
+  #data(flags: number, id: number, payload: Buffer): void {
+    this.#known(id, 'DATA')
+    this.receiving.take(payload.length)
+    const body = unpad(flags, payload)
+    const ended = (flags & FLAG.END_STREAM) !== 0
+    if (body.length === 0 && !ended) this.#emptyFrames.spend()
+    const stream = this.streams.get(id)
+    const error = stream ? stream.receive(body, payload.length, ended) : this.#forgotten(id) ? 0 : H2.STREAM_CLOSED
+    if (error !== 0) this.#fault(id, error)
+    this.receiving.settle()
+  }
+
+  /** Whether what still comes on a stream that is over is no error: the client cannot know yet. */
+  #forgotten(id: number): boolean {
+    return id > this.#lastStream || this.#reset.has(id)
+  }
+
+  #window(id: number, payload: Buffer): void {
+    if (payload.length !== 4) throw new ConnectionError(H2.FRAME_SIZE, 'WINDOW_UPDATE')
+    const more = payload.readUInt32BE() & MAX_WINDOW
+    if (id === 0) {
+      if (more === 0) throw new ConnectionError(H2.PROTOCOL, 'WINDOW_UPDATE of 0')
+      this.output.window += more
+      if (this.output.window > MAX_WINDOW) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+      return this.output.wake()
+    }
+    this.#known(id, 'WINDOW_UPDATE')
+    const stream = this.streams.get(id)
+    if (!stream) return
+    if (more === 0) this.#fault(id, H2.PROTOCOL)
+    else if (!stream.more(more)) this.#fault(id, H2.FLOW_CONTROL)
   }
 
   #headers(flags: number, part: Buffer): void {
     const block = this.#block as HeaderBlock
     block.size += part.length
-    block.parts.push(Buffer.from(part))
-    if (block.size > this.options.maxHeaderBlock || block.parts.length > 64) throw new ConnectionError(H2.CALM, 'a flood of headers')
-    if (!(flags & 4)) return
+    const last = (flags & FLAG.END_HEADERS) !== 0
+    block.parts.push(last ? part : Buffer.from(part))
+    if (block.size > this.options.maxHeaderBlock || block.parts.length > MAX_PARTS) throw new ConnectionError(H2.CALM, 'a flood of headers')
+    if (!last) return
     this.#block = undefined
-    const bytes = block.parts.length === 1 ? (block.parts[0] as Buffer) : Buffer.concat(block.parts)
-    const raw = this.#decoder.decode(bytes, this.options.maxHeaderBlock)
-    const { stream: id } = block
-    const ended = (block.flags & 1) !== 0
-    const known = this.streams.get(id)
-    if (known) return void known.receive(Buffer.alloc(0), 0, ended)
-    if (id <= this.#lastStream) return
+    // Whatever becomes of the stream, the tables must follow.
+    const raw = this.#decoder.decode(block.parts.length === 1 ? part : Buffer.concat(block.parts), this.options.maxHeaderBlock)
+    const { stream: id, ended } = block
+    if (id > this.#highest) return this.#open(id, raw, ended)
+    const stream = this.streams.get(id)
+    if (stream) {
+      const fits = raw && (stream.remoteEnded || (ended && trailersAllowed(raw)))
+      const error = fits ? stream.receive(NOTHING, 0, true) : raw ? H2.PROTOCOL : H2.CALM
+      if (error !== 0) this.#fault(id, error)
+    } else if (!this.#forgotten(id))
+      throw new ConnectionError(this.#skipped ? H2.PROTOCOL : H2.STREAM_CLOSED, 'HEADERS of a stream that is over')
+  }
+
+  #open(id: number, raw: readonly string[] | undefined, ended: boolean): void {
+    if (id > this.#highest + 2) this.#skipped = true
+    this.#highest = id
     if (this.#closing) return
     this.#lastStream = id
-    if (!raw || this.streams.size >= this.options.maxStreams || this.queued > this.options.maxQueued) {
-      this.frame(T.RST, 0, id, code(raw ? H2.REFUSED : H2.CALM))
-      return
-    }
-    const stream = new Http2Stream(this, id, raw)
+    if (!raw) return this.#fault(id, H2.CALM)
+    if (this.streams.size >= this.options.maxStreams || this.queued + this.output.unsent > this.options.maxQueued)
+      return this.#fault(id, H2.REFUSED)
+    const headers = readRequest(raw)
+    if (!headers) return this.#fault(id, H2.PROTOCOL)
+    const stream = new Http2Stream(this, id, headers, raw)
     this.streams.set(id, stream)
-    if (!stream.wellFormed) return stream.reset(H2.PROTOCOL)
     this.#events.onStream(stream)
-    if (ended) stream.receive(Buffer.alloc(0), 0, true)
+    if (!ended || stream.closed) return
+    const error = stream.receive(NOTHING, 0, true)
+    if (error !== 0) this.#fault(id, error)
   }
 
   #settings(flags: number, id: number, payload: Buffer): void {
-    if (id !== 0 || payload.length % 6 !== 0) throw new ConnectionError(H2.FRAME_SIZE, 'SETTINGS')
-    if (flags & 1) return
+    if (id !== 0) throw new ConnectionError(H2.PROTOCOL, 'SETTINGS of a stream')
+    if (payload.length % 6 !== 0 || (flags & FLAG.ACK && payload.length > 0)) throw new ConnectionError(H2.FRAME_SIZE, 'SETTINGS')
+    if (flags & FLAG.ACK) return
+    this.#settled = true
+    this.#settingsBudget.spend()
     const before = this.initialWindow
-    for (let at = 0; at < payload.length; at += 6) {
-      const value = payload.readUInt32BE(at + 2)
-      switch (payload.readUInt16BE(at)) {
-        case 4: {
-          if (value > MAX_WINDOW) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
-          this.initialWindow = value
-          break
-        }
-        case 5:
-          if (value < MAX_FRAME || value > 0xffffff) throw new ConnectionError(H2.PROTOCOL, 'frame size')
-          this.maxFrame = Math.min(value, 65_536)
-      }
-    }
+    for (let at = 0; at < payload.length; at += 6) this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
     const change = this.initialWindow - before
-    if (change !== 0) for (const stream of this.streams.values()) stream.more(change)
-    this.#answer()
-    this.frame(T.SETTINGS, 1, 0)
+    if (change !== 0)
+      for (const stream of [...this.streams.values()])
+        if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+    this.output.frame(T.SETTINGS, FLAG.ACK, 0)
   }
 
-  #answer(): void {
-    if (++this.#answers > MAX_ANSWERS) throw new ConnectionError(H2.CALM, 'answers that nobody reads')
-  }
-
-  #countReset(): void {
-    const now = performance.now()
-    const { resetBurst, resetRate } = this.options
-    this.#resets = Math.min(resetBurst, this.#resets + ((now - this.#resetsAt) / 1000) * resetRate) - 1
-    this.#resetsAt = now
-    if (this.#resets < 0) throw new ConnectionError(H2.CALM, 'too many resets')
+  #setting(id: number, value: number): void {
+    switch (id) {
+      case 2:
+        if (value > 1) throw new ConnectionError(H2.PROTOCOL, 'ENABLE_PUSH')
+        break
+      case 4:
+        if (value > MAX_WINDOW) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+        this.initialWindow = value
+        break
+      case 5:
+        if (value < MAX_FRAME || value > 0xffffff) throw new ConnectionError(H2.PROTOCOL, 'frame size')
+        this.output.maxFrame = Math.min(value, 65_536)
+    }
   }
 }
 
-function flush(connection: Http2Connection): void {
-  connection.flush()
-}
-
-function unpad(flags: number, payload: Buffer): Buffer {
-  if (!(flags & 8)) return payload
-  const padding = payload[0] ?? 0
-  if (payload.length === 0 || padding >= payload.length) throw new ConnectionError(H2.PROTOCOL, 'padding')
-  return payload.subarray(1, payload.length - padding)
+/** Throws for a stream that is to wait for itself: https://www.rfc-editor.org/rfc/rfc7540#section-5.3.1 */
+function dependsOnOther(id: number, priority: Buffer): void {
+  if ((priority.readUInt32BE() & MAX_WINDOW) === id) throw new ConnectionError(H2.PROTOCOL, 'a stream that depends on itself')
 }

@@ -91,8 +91,11 @@ export class HpackDecoder {
     const out: string[] = []
     let size = 0
     let fields = 0
+    let begun = false
     while (this.#at < this.#end) {
       const first = bytes[this.#at] as number
+      // Sizes come first.
+      if ((first & 0xe0) !== 0x20) begun = true
       if (first & 0x80) this.#entry(this.#integer(7), out)
       else if (first & 0x40) {
         const name = this.#name(6)
@@ -101,7 +104,7 @@ export class HpackDecoder {
         out.push(name, value)
       } else if (first & 0x20) {
         const capacity = this.#integer(5)
-        if (capacity > TABLE_SIZE || fields > 0) throw new HpackError('wrong table size')
+        if (capacity > TABLE_SIZE || begun) throw new HpackError('wrong table size')
         this.#capacity = capacity
         this.#evict(0)
       } else {
@@ -176,20 +179,31 @@ export class HpackDecoder {
 const NAMES = new Map<string, number>()
 for (let entry = STATIC_ENTRIES; entry > 0; entry--) NAMES.set(STATIC_TABLE[entry * 2 - 2] as string, entry)
 
-/** Names and values in turn as a header block that touches no table, so that it may be kept and sent again anywhere. */
+/** What HTTP/2 has no place for, and a client would take for an attack: https://www.rfc-editor.org/rfc/rfc9113#section-8.2 */
+const CONNECTION = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
+const UPPER = /[A-Z]/
+const WIDE = /[^\0-\xff]/
+const BREAKS = /[\0\r\n]/g
+
+/**
+ * Names and values in turn as a header block that touches no table, so that it may be kept and sent again anywhere, and no secret
+ * stays in one. Names go out in lower case; fields of a connection are left out; line breaks in values become spaces.
+ */
 export function encodeHeaders(fields: readonly string[]): Buffer {
   const parts: Buffer[] = []
   for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string
+    const given = fields[index] as string
+    const name = UPPER.test(given) ? given.toLowerCase() : given
     const value = fields[index + 1] as string
     if (name === ':status' && value === '200') {
       parts.push(Buffer.from([0x88]))
       continue
     }
+    if (CONNECTION.has(name)) continue
     const entry = NAMES.get(name)
     if (entry === undefined) parts.push(Buffer.from([0]), literal(name))
     else parts.push(integer(entry, 4))
-    parts.push(literal(value))
+    parts.push(literal(value.replace(BREAKS, ' ')))
   }
   return Buffer.concat(parts)
 }
@@ -203,6 +217,6 @@ function integer(value: number, bits: number): Buffer {
 }
 
 function literal(text: string): Buffer {
-  const bytes = Buffer.from(text, 'latin1')
+  const bytes = Buffer.from(text, WIDE.test(text) ? 'utf8' : 'latin1')
   return Buffer.concat([integer(bytes.length, 7), bytes])
 }

@@ -2,6 +2,7 @@
 export const H2 = {
   NO_ERROR: 0,
   PROTOCOL: 1,
+  INTERNAL: 2,
   FLOW_CONTROL: 3,
   STREAM_CLOSED: 5,
   FRAME_SIZE: 6,
@@ -11,11 +12,37 @@ export const H2 = {
   CALM: 11,
 } as const
 
+/** Types of frames: https://www.rfc-editor.org/rfc/rfc9113#section-6 */
 export const T = { DATA: 0, HEADERS: 1, PRIORITY: 2, RST: 3, SETTINGS: 4, PUSH: 5, PING: 6, GOAWAY: 7, WINDOW: 8, CONTINUATION: 9 } as const
 
-/** An error code as the payload of RST_STREAM. */
-export function code(error: number): Buffer {
-  const out = Buffer.alloc(4)
-  out.writeUInt32BE(error)
+export const FLAG = { END_STREAM: 1, ACK: 1, END_HEADERS: 4, PADDED: 8, PRIORITY: 32 } as const
+
+/** The largest frame that both sides take without asking. */
+export const MAX_FRAME = 16_384
+export const MAX_WINDOW = 0x7fffffff
+
+/** What ends a connection: the other side breaks the protocol, or asks for too much. */
+export class ConnectionError extends Error {
+  override readonly name = 'ConnectionError'
+  readonly code: number
+  constructor(code: number, text: string) {
+    super(text)
+    this.code = code
+  }
+}
+
+/** A number of 32 bits, as RST_STREAM and WINDOW_UPDATE have it. */
+export function uint32(value: number): Buffer {
+  const out = Buffer.allocUnsafe(4)
+  out.writeUInt32BE(value)
   return out
+}
+
+/** The payload of a frame without its padding. */
+export function unpad(flags: number, payload: Buffer): Buffer {
+  if (!(flags & FLAG.PADDED)) return payload
+  if (payload.length === 0) throw new ConnectionError(H2.FRAME_SIZE, 'padding without its length')
+  const padding = payload[0] as number
+  if (padding >= payload.length) throw new ConnectionError(H2.PROTOCOL, 'more padding than frame')
+  return payload.subarray(1, payload.length - padding)
 }

@@ -1,75 +1,120 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import type { Http2Connection } from './connection.ts'
-import { code, H2, T } from './protocol.ts'
+import { HeldBytes } from './held-bytes.ts'
+import { encodeHeaders } from './hpack.ts'
+import { H2, MAX_WINDOW, T, uint32 } from './protocol.ts'
 
 /** Who hears of a stream. */
 export interface StreamSink {
   data(chunk: Buffer): void
+  /** The client has sent everything. */
   requestEnd(): void
+  /** The stream is over: both sides have ended, or one of them has reset it. */
   streamClosed(): void
+  /** After `write` returned false: there is room again. */
   drained(): void
+}
+
+/** Names and values in turn, or such a list encoded before by `encodeHeaders`. */
+export type Fields = readonly string[] | Buffer
+
+/** A request and its reply as bytes: what a handler needs that passes both on. */
+export interface ServerStream {
+  readonly headers: IncomingHttpHeaders
+  /** Names and values in turn, as they came. */
+  readonly rawHeaders: readonly string[]
+  readonly headersSent: boolean
+  /** The client has sent everything, and the sink has it. */
+  readonly readableEnded: boolean
+  readonly closed: boolean
+  sink: StreamSink | undefined
+  /** The fields that ended the reply, once it has ended. */
+  readonly last: Fields | undefined
+  /** Hears of the stream's end after its sink. */
+  onClosed: (() => void) | undefined
+  /** Holds the request back at the sender: at most one window of it comes. */
+  pause(): void
+  resume(): void
+  /** Sends the head; with `end` there is nothing after it. */
+  respond(head: Fields, end?: boolean): void
+  /** False: wait until the sink hears `drained`. */
+  write(bytes: Buffer): boolean
+  /** Ends the reply: last bytes, then trailers. A client that still sends is told that nobody reads it. */
+  end(bytes: Buffer | undefined, trailers: Fields): void
+  reset(error: number): void
 }
 
 /** Bytes that a stream takes from its writer before it asks it to wait. */
 const HIGH_WATER = 65_536
-const SINGLE = new Set(['content-type', 'user-agent', 'grpc-timeout', 'grpc-encoding', 'host'])
 
 /** One stream at the server. It is over when both sides have ended, or when one of them has reset it. */
-export class Http2Stream {
+export class Http2Stream implements ServerStream {
   readonly id: number
   readonly rawHeaders: readonly string[]
   readonly headers: IncomingHttpHeaders
-  readonly wellFormed: boolean
   sink: StreamSink | undefined
+  last: Fields | undefined
+  onClosed: (() => void) | undefined
   headersSent = false
-  /** The client has sent everything, and the sink has it. */
   readableEnded = false
   closed = false
   readonly #connection: Http2Connection
   #window: number
   /** Bytes that came since the client was last given room. */
   #received = 0
+  /** Bytes that must still come by the request's content-length. */
+  #missing: number | undefined
   #paused = false
-  #held: Buffer[] = []
-  #remoteEnded = false
+  #held: HeldBytes | undefined
+  /** The client has sent everything, whether the sink has it or not. */
+  remoteEnded = false
+  #localEnded = false
   #queue: Buffer[] = []
   #queued = 0
   #trailers: Buffer | undefined
   #blocked = false
 
-  constructor(connection: Http2Connection, id: number, raw: readonly string[]) {
+  constructor(connection: Http2Connection, id: number, headers: IncomingHttpHeaders, raw: readonly string[]) {
     this.#connection = connection
     this.id = id
     this.rawHeaders = raw
-    this.#window = connection.initialWindow
-    const headers = Object.create(null) as Record<string, string>
-    let wellFormed = true
-    for (let index = 0; index < raw.length; index += 2) {
-      const name = raw[index] as string
-      const value = raw[index + 1] as string
-      const known = headers[name]
-      if (known === undefined) headers[name] = value
-      else if (name.startsWith(':')) wellFormed = false
-      else if (!SINGLE.has(name)) headers[name] = `${known}, ${value}`
-    }
     this.headers = headers
-    this.wellFormed = wellFormed && headers[':path'] !== undefined && headers[':method'] !== undefined && headers.connection === undefined
+    this.#window = connection.initialWindow
+    const length = headers['content-length']
+    if (length !== undefined) this.#missing = Number(length)
   }
 
-  /** Takes what came; false: more than the client was allowed. */
-  receive(bytes: Buffer, counted: number, ended: boolean): boolean {
+  /**
+   * Takes what came; `counted` is its share of the windows. Gives the error that the stream is to be reset with, if any.
+   */
+  receive(bytes: Buffer, counted: number, ended: boolean): number {
+    if (this.remoteEnded) return H2.STREAM_CLOSED
     this.#received += counted
-    if (this.#received > this.#connection.options.streamWindow) return false
-    if (this.#remoteEnded) return true
-    if (ended) this.#remoteEnded = true
+    const { streamWindow } = this.#connection.options
+    if (this.#received > streamWindow) return H2.FLOW_CONTROL
+    if (this.#missing !== undefined) {
+      this.#missing -= bytes.length
+      if (this.#missing < 0 || (ended && this.#missing > 0)) return H2.PROTOCOL
+    }
+    if (ended) this.remoteEnded = true
     if (this.#paused) {
-      if (bytes.length > 0) this.#held.push(Buffer.from(bytes))
-      return true
+      if (bytes.length === 0) return 0
+      this.#held ??= new HeldBytes()
+      this.#held.push(bytes)
+      this.#connection.receiving.hold(bytes.length)
+      return 0
     }
     if (bytes.length > 0) this.sink?.data(bytes)
-    this.#credit()
-    if (ended && !this.#paused) this.#endRead()
-    return true
+    this.#afterData()
+    return 0
+  }
+
+  #afterData(): void {
+    if (this.closed || this.#paused) return
+    if (this.remoteEnded) return this.#endRead()
+    if (this.#received < this.#connection.options.streamWindow / 2) return
+    this.#connection.windowUpdate(this.id, this.#received)
+    this.#received = 0
   }
 
   #endRead(): void {
@@ -79,32 +124,31 @@ export class Http2Stream {
     this.#maybeOver()
   }
 
-  #credit(): void {
-    if (this.closed || this.#remoteEnded || this.#received < this.#connection.options.streamWindow / 2) return
-    this.#connection.windowUpdate(this.id, this.#received)
-    this.#received = 0
-  }
-
   pause(): void {
     this.#paused = true
   }
 
   resume(): void {
-    if (!this.#paused) return
+    if (!this.#paused || this.closed) return
     this.#paused = false
-    while (this.#held.length > 0 && !this.#paused) this.sink?.data(this.#held.shift() as Buffer)
-    if (this.#paused) return
-    this.#credit()
-    if (this.#remoteEnded) this.#endRead()
+    const held = this.#held
+    if (held) {
+      this.#held = undefined
+      this.#connection.receiving.release(held.size)
+      this.sink?.data(held.take())
+    }
+    this.#afterData()
   }
 
-  respond(block: Buffer, end = false): void {
+  respond(head: Fields, end = false): void {
+    if (this.closed || this.#localEnded) return
     this.headersSent = true
-    this.#connection.frame(T.HEADERS, end ? 5 : 4, this.id, block)
-    if (end) this.#localEnd()
+    this.#connection.output.headers(this.id, encoded(head), end)
+    if (!end) return
+    this.last = head
+    this.#localEnd()
   }
 
-  /** False: wait until the sink hears `drained`. */
   write(bytes: Buffer): boolean {
     if (this.closed) return true
     this.#queue.push(bytes)
@@ -116,35 +160,36 @@ export class Http2Stream {
     return false
   }
 
-  end(bytes: Buffer | undefined, trailers: Buffer): void {
-    if (this.closed) return
-    this.#trailers = trailers
-    if (bytes) {
-      this.#blocked = false
-      this.write(bytes)
-    } else this.flush()
+  end(bytes: Buffer | undefined, trailers: Fields): void {
+    if (this.closed || this.#localEnded || this.#trailers) return
+    this.last = trailers
+    this.#trailers = encoded(trailers)
+    if (bytes) this.write(bytes)
+    else this.flush()
+    // Whoever has ended hears of room no more.
+    this.#blocked = false
   }
 
   /** Sends what the windows allow. */
   flush(): void {
-    const connection = this.#connection
+    const { output } = this.#connection
     while (this.#queue.length > 0) {
-      if (!connection.room) return connection.wait(this)
+      if (!output.room) return output.wait(this)
       if (this.#window <= 0) return
       const head = this.#queue[0] as Buffer
-      const size = Math.min(head.length, this.#window, connection.sendWindow, connection.maxFrame)
+      const size = Math.min(head.length, this.#window, output.window, output.maxFrame)
       if (size === head.length) this.#queue.shift()
       else this.#queue[0] = head.subarray(size)
       this.#window -= size
-      connection.sendWindow -= size
-      connection.queued -= size
+      output.window -= size
+      this.#connection.queued -= size
       this.#queued -= size
-      connection.frame(T.DATA, 0, this.id, size === head.length ? head : head.subarray(0, size))
+      output.frame(T.DATA, 0, this.id, size === head.length ? head : head.subarray(0, size))
     }
     const trailers = this.#trailers
     if (trailers) {
       this.#trailers = undefined
-      connection.frame(T.HEADERS, 5, this.id, trailers)
+      output.headers(this.id, trailers, true)
       this.#localEnd()
     } else if (this.#blocked) {
       this.#blocked = false
@@ -152,28 +197,29 @@ export class Http2Stream {
     }
   }
 
-  more(bytes: number): void {
+  /** The client lets us send more, or less. False: more than there can be. */
+  more(bytes: number): boolean {
     this.#window += bytes
-    if (this.#window > 0x7fffffff) this.reset(H2.FLOW_CONTROL)
-    else if (this.#window > 0) this.flush()
+    if (this.#window > MAX_WINDOW) return false
+    if (this.#window > 0) this.flush()
+    return true
   }
 
-  #ended = false
-
   #localEnd(): void {
-    this.#ended = true
+    this.#localEnded = true
     // What the client still sends would not be read.
-    if (this.#remoteEnded) this.#maybeOver()
-    else setImmediate(() => (this.#remoteEnded ? this.#maybeOver() : this.reset(H2.NO_ERROR)))
+    if (this.remoteEnded) this.#maybeOver()
+    else setImmediate(() => (this.remoteEnded ? this.#maybeOver() : this.reset(H2.NO_ERROR)))
   }
 
   #maybeOver(): void {
-    if (this.#ended && this.#remoteEnded) this.gone()
+    if (this.#localEnded && this.remoteEnded) this.gone()
   }
 
   reset(error: number): void {
     if (this.closed) return
-    this.#connection.frame(T.RST, 0, this.id, code(error))
+    this.#connection.output.frame(T.RST, 0, this.id, uint32(error))
+    this.#connection.resetByUs(this.id)
     this.gone()
   }
 
@@ -183,8 +229,15 @@ export class Http2Stream {
     this.closed = true
     this.#connection.queued -= this.#queued
     this.#queue = []
-    this.#held = []
+    this.#trailers = undefined
+    if (this.#held) this.#connection.receiving.release(this.#held.size)
+    this.#held = undefined
     this.#connection.forget(this)
     this.sink?.streamClosed()
+    this.onClosed?.()
   }
+}
+
+function encoded(fields: Fields): Buffer {
+  return Buffer.isBuffer(fields) ? fields : encodeHeaders(fields)
 }
