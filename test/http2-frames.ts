@@ -81,9 +81,7 @@ export class RawHttp2 {
 
   /** Connects and says hello, with SETTINGS as pairs of identifier and value. */
   static async connect(port: number, settings: readonly (readonly [number, number])[] = []): Promise<RawHttp2> {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    await once(socket, 'connect')
-    const raw = new RawHttp2(socket)
+    const raw = await RawHttp2.bare(port)
     const payload = Buffer.alloc(settings.length * 6)
     settings.forEach(([id, value], index) => {
       payload.writeUInt16BE(id, index * 6)
@@ -91,6 +89,13 @@ export class RawHttp2 {
     })
     raw.send(PREFACE, h2Frame(FRAME.SETTINGS, 0, 0, payload))
     return raw
+  }
+
+  /** Connects and says nothing. */
+  static async bare(port: number): Promise<RawHttp2> {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    await once(socket, 'connect')
+    return new RawHttp2(socket)
   }
 
   send(...frames: readonly Buffer[]): void {

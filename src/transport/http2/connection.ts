@@ -161,8 +161,9 @@ export class Http2Connection {
     // A mistake of ours costs this connection only, but is not kept quiet.
     if (code === H2.INTERNAL) process.emitWarning(error as Error)
     this.#goAway(code, code === H2.INTERNAL ? '' : (error as Error).message)
-    this.output.end()
     this.#rest = NOTHING
+    this.#stalled = false
+    this.output.end()
     this.#socket.removeAllListeners('data').resume()
     setTimeout(() => this.#socket.destroy(), 1000).unref()
     this.#closed()
@@ -371,11 +372,12 @@ export class Http2Connection {
     this.#settingsBudget.spend()
     const before = this.initialWindow
     for (let at = 0; at < payload.length; at += 6) this.#setting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
+    // Before what the new values bring: the client must not see it earlier than that we know them.
+    this.output.frame(T.SETTINGS, FLAG.ACK, 0)
     const change = this.initialWindow - before
     if (change !== 0)
       for (const stream of [...this.streams.values()])
         if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
-    this.output.frame(T.SETTINGS, FLAG.ACK, 0)
   }
 
   #setting(id: number, value: number): void {

@@ -187,7 +187,7 @@ const BREAKS = /[\0\r\n]/g
 
 /**
  * Names and values in turn as a header block that touches no table, so that it may be kept and sent again anywhere, and no secret
- * stays in one. Names go out in lower case; fields of a connection are left out; line breaks in values become spaces.
+ * stays in one. Names go out in lower case; fields of a connection are left out; line breaks in values become spaces, and none stand at their ends.
  */
 export function encodeHeaders(fields: readonly string[]): Buffer {
   const parts: Buffer[] = []
@@ -203,9 +203,22 @@ export function encodeHeaders(fields: readonly string[]): Buffer {
     const entry = NAMES.get(name)
     if (entry === undefined) parts.push(Buffer.from([0]), literal(name))
     else parts.push(integer(entry, 4))
-    parts.push(literal(value.replace(BREAKS, ' ')))
+    parts.push(literal(trimmed(value.replace(BREAKS, ' '))))
   }
   return Buffer.concat(parts)
+}
+
+/** By hand: a regular expression takes the square of the length for a long run of spaces. */
+function trimmed(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isSpace(text.charCodeAt(start))) start++
+  while (end > start && isSpace(text.charCodeAt(end - 1))) end--
+  return end - start === text.length ? text : text.slice(start, end)
+}
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x09
 }
 
 function integer(value: number, bits: number): Buffer {
