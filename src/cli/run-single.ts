@@ -43,7 +43,7 @@ export async function runSingle(plan: Plan, reporter: Reporter): Promise<number>
   })
   instances.record(instanceOf(plan, sidecar, undefined))
   try {
-    if (plan.settings.appPort <= 0) await waitForSidecar(plan, sidecar, reporter, stop.signal)
+    await waitForSidecar(plan, sidecar, plan.settings.appPort <= 0 ? reporter : undefined, stop.signal)
     if (hasApp && !stop.signal.aborted && !sidecar.ending()) {
       // A process group in the background may not read the terminal: the app would be stopped by the kernel.
       app = startApp(plan, [process.stdin.isTTY ? 'ignore' : 'inherit', 'inherit', 'inherit'])

@@ -86,7 +86,7 @@ const APP =
 test('an app and its sidecar run, are listed, reached and stopped together', async () => {
   const tool = new Tool(['run', '--app-id', 'one', '--app-port', '8123', '--', process.execPath, '-e', APP])
   await tool.says("✅  You're up and running! Both Dapr and your app logs will appear here.\n\n")
-  await tool.says('APP UP')
+  await tool.says(' one 8123 true\n')
   assert.match(tool.out, /ℹ️ {2}No resources given: using the embedded defaults .* \(SQLite in .*data\)\n/)
   assert.match(tool.out, /ℹ️ {2}Starting Dapr with id one\. HTTP Port: \d+\. gRPC Port: \d+\n/)
   assert.match(tool.out, /\nstub sidecar log line\n/)
