@@ -154,11 +154,7 @@ async function startOne(
       if (stop.signal.aborted) return
       const failure = failureOf(ending)
       if (failure) toAppLog.failure(`The App process exited with error code: ${failure}`)
-      else {
-        toSidecarLog.success('Exited App successfully')
-        // Dapr's tool says it where the sidecar logs, which is a file unless told otherwise.
-        if (one.plan.daprdLogDestination === 'file') toAppLog.success('Exited App successfully')
-      }
+      else toAppLog.success('Exited App successfully')
       left(`App "${id}" has ended (${failure ?? 'exit status 0'})`)
     })
   } else if (plan.command.length === 0) toSidecarLog.info('No application command present')
@@ -180,7 +176,11 @@ async function endOne(one: Started): Promise<void> {
   if (app) {
     await app.stop(APP_GRACE)
     if (before.app) toAppLog.failure(`Error exiting App: ${before.app}`)
-    else toAppLog.success('Exited App successfully')
+    else {
+      toSidecarLog.success('Exited App successfully')
+      // Dapr's tool says it where the sidecar logs, which is a file unless told otherwise.
+      if (one.plan.daprdLogDestination === 'file') toAppLog.success('Exited App successfully')
+    }
   }
   new Instances(one.plan.settings.dataDir).forget(instanceOf(one.plan, sidecar, app))
   await one.close()

@@ -208,6 +208,7 @@ test('a run file starts its apps in order, prefixes their output and ends with e
   assert.equal((await call('stop', '-f', 'pair')).out, '✅  Dapr and app processes stopped successfully\n')
   assert.equal(await tool.end(), 0)
   assert.match(tool.out, /\nℹ️ {2}Received signal to stop Dapr and app processes\. Shutting down Dapr and app processes\.\n/)
+  assert.match(tool.out, /\n(✅ {2})?Exited App successfully\n/)
   assert.match(readFileSync(join(logs, sidecarLog), 'utf8'), /Exited Dapr successfully\nExited App successfully\n$/)
   for (const pid of pidsIn(tool.out)) assert.equal(stillRuns(pid, ''), false)
 })
