@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
+import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -149,6 +150,28 @@ test('the subscription of docs/pubsub.md delivers the published event', { timeou
   }
   const event = JSON.parse(events[0] as string) as { topic: string; data: unknown }
   assert.deepEqual([event.topic, event.data], ['orders', { id: 7 }])
+})
+
+test('docs/grpc.md names every method that is served, and no other', async () => {
+  // fileContainingSymbol of server reflection; the descriptor names each method before the type that it takes.
+  const symbol = Buffer.from('dapr.proto.runtime.v1.Dapr')
+  const session = connect(`http://127.0.0.1:${grpc}`)
+  const path = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo'
+  const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' })
+  call.end(Buffer.concat([Buffer.from([0, 0, 0, 0, symbol.length + 2, 0x22, symbol.length]), symbol]))
+  const reply = Buffer.concat(await Array.fromAsync(call as AsyncIterable<Buffer>))
+    .toString('latin1')
+    .replaceAll('\u0012', '<')
+    .replaceAll('\u001a', '>')
+  session.close()
+  const described = /\n[\s\S]([A-Z]\w+)<[\s\S]{1,2}\.(?:dapr|google)\.[\w.]+>/g
+  const served = [...reply.matchAll(described)].map((match) => match[1] as string)
+  const table = text('docs/grpc.md').split('\nMethods of actors')[0] as string
+  const named = [...table.matchAll(/`([A-Z]\w+)`/g)].map((match) => match[1] as string).filter((name) => name !== 'Alpha1')
+  const withAlpha = ['GetConfiguration', 'SubscribeConfiguration', 'UnsubscribeConfiguration'].map((name) => `${name}Alpha1`)
+  const elsewhere = /Actor|Workflow|Job|^Subtle/
+  assert.ok(served.some((name) => elsewhere.test(name)))
+  assert.deepEqual([...new Set([...named, ...withAlpha])].sort(), [...new Set(served.filter((name) => !elsewhere.test(name)))].sort())
 })
 
 test('every link between pages leads somewhere', () => {
