@@ -34,7 +34,7 @@ const data = join(work, 'data')
 const profiles = mkdtempSync(join(tmpdir(), 'outrider-profile-'))
 mkdirSync(resources)
 mkdirSync(data)
-const [redis, app] = [await startRedis(), await startApp()]
+const [redis, app, grpcApp] = [await startRedis(), await startApp(), await startApp('grpc')]
 const load = new LoadGenerator()
 try {
   console.log(
@@ -47,13 +47,14 @@ try {
     ({ name, redis: needed }) => (profiled === undefined ? only.test(name) : name === profiled) && (!needed || redis !== undefined),
   )
   console.log(
-    `\n${'scenario'.padEnd(22)} ${'CPU µs'.padStart(7)} ${'rate/s'.padStart(8)} ${'p50 µs*'.padStart(8)} ${'p99 µs'.padStart(8)} ${'RSS MiB'.padStart(8)} ${'anon MiB'.padStart(9)}`,
+    `\n${'scenario'.padEnd(24)} ${'CPU µs'.padStart(7)} ${'rate/s'.padStart(8)} ${'p50 µs*'.padStart(8)} ${'p99 µs*'.padStart(8)} ${'p99 µs'.padStart(8)} ${'RSS MiB'.padStart(8)} ${'anon MiB'.padStart(9)}`,
   )
   for (const scenario of chosen) await measure(scenario)
   console.log('CPU per request, all sidecars of the scenario; * with one connection; memory after the load, all sidecars')
 } finally {
   load.stop()
   await end(app.child)
+  await end(grpcApp.child)
   if (redis) await end(redis.child)
   rmSync(work, { recursive: true, force: true })
   if (profiled === undefined) rmSync(profiles, { recursive: true, force: true })
@@ -82,13 +83,23 @@ async function measure(scenario: Scenario): Promise<void> {
   const profileDirectory = profiled === undefined ? undefined : profiles
   const sidecars: BenchSidecar[] = []
   try {
-    const caller = await startSidecar({ appId: 'bench-caller', resources, appPort: app.port, profileDirectory })
+    const beside = scenario.grpcApp
+      ? ({ resources, appPort: grpcApp.port, appProtocol: 'grpc' } as const)
+      : ({ resources, appPort: app.port } as const)
+    const caller = await startSidecar({ ...beside, appId: 'bench-caller', profileDirectory })
     sidecars.push(caller)
-    if (scenario.callee) sidecars.push(await startSidecar({ appId: 'bench-callee', resources, appPort: app.port }))
+    if (scenario.callee) sidecars.push(await startSidecar({ ...beside, appId: 'bench-callee' }))
     for (const store of redis ? ['memory', 'sqlite', 'redis'] : ['memory', 'sqlite'])
       await call(caller.httpPort, 'POST', `/v1.0/state/${store}`, '[{"key":"key","value":{"name":"order","n":42}}]')
-    const run = (clients: number, milliseconds: number) =>
-      load.run({ port: caller.httpPort, request: requestText(scenario), connections: clients, milliseconds })
+    const { grpc } = scenario
+    const what = grpc
+      ? {
+          port: caller.grpcPort,
+          request: '',
+          grpc: { path: scenario.path, message: grpc.message.toString('base64'), metadata: grpc.metadata },
+        }
+      : { port: caller.httpPort, request: requestText(scenario) }
+    const run = (clients: number, milliseconds: number) => load.run({ ...what, connections: clients, milliseconds })
     await run(connections, 1500)
     const single = await run(1, 1000)
     const cpu = () => sidecars.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0)
@@ -101,11 +112,12 @@ async function measure(scenario: Scenario): Promise<void> {
       ((spent / result.requests) * 1e6).toFixed(1).padStart(7),
       ((result.requests / result.elapsedMilliseconds) * 1000).toFixed(0).padStart(8),
       single.p50Microseconds.toFixed(0).padStart(8),
+      single.p99Microseconds.toFixed(0).padStart(8),
       result.p99Microseconds.toFixed(0).padStart(8),
       total('rss').padStart(8),
       total('anonymous').padStart(9),
     ]
-    console.log(`${scenario.name.padEnd(22)} ${columns.join(' ')}${result.bad > 0 ? `  ${result.bad} answers were not 2xx` : ''}`)
+    console.log(`${scenario.name.padEnd(24)} ${columns.join(' ')}${result.bad > 0 ? `  ${result.bad} answers were not 2xx` : ''}`)
     if (result.bad > 0) process.exitCode = 1
   } finally {
     for (const sidecar of sidecars) await sidecar.stop()

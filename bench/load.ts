@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { createGrpcClient, type GrpcClient } from '../src/transport/grpc/client.ts'
 
 /**
  * One load generator process: keeps `connections` HTTP/1.1 requests under way for a time, over raw sockets so that it
@@ -8,6 +9,8 @@ export interface Load {
   port: number
   /** The whole request, head and body. */
   request: string
+  /** Sent over gRPC instead, all calls on one connection. */
+  grpc?: { path: string; message: string; metadata: Record<string, string> } | undefined
   connections: number
   milliseconds: number
 }
@@ -35,20 +38,23 @@ process.on('disconnect', () => process.exit(0))
 
 async function run(load: Load): Promise<LoadResult> {
   const request = Buffer.from(load.request)
+  const client = load.grpc && createGrpcClient()
   const times: number[] = []
   const result = { requests: 0, bad: 0 }
   const start = performance.now()
   const end = start + load.milliseconds
   await Promise.all(
-    Array.from({ length: load.connections }, () =>
-      oneConnection(load.port, request, (microseconds, ok) => {
+    Array.from({ length: load.connections }, () => {
+      const answered = (microseconds: number, ok: boolean) => {
         result.requests++
         if (!ok) result.bad++
         if (times.length < MAX_TIMES) times.push(microseconds)
         return performance.now() < end
-      }),
-    ),
+      }
+      return client && load.grpc ? oneCaller(client, load.port, load.grpc, answered) : oneConnection(load.port, request, answered)
+    }),
   )
+  await client?.[Symbol.asyncDispose]()
   const sorted = Float64Array.from(times).sort()
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
   return { ...result, elapsedMilliseconds: performance.now() - start, p50Microseconds: at(0.5), p99Microseconds: at(0.99) }
@@ -78,6 +84,24 @@ function oneConnection(port: number, request: Buffer, answered: (microseconds: n
     socket.once('error', reject)
     socket.once('close', () => reject(new Error('the sidecar closed the connection')))
   })
+}
+
+/** Makes the call again as long as `answered` wants more. */
+async function oneCaller(
+  client: GrpcClient,
+  port: number,
+  call: NonNullable<Load['grpc']>,
+  answered: (microseconds: number, ok: boolean) => boolean,
+): Promise<void> {
+  const message = Buffer.from(call.message, 'base64')
+  for (;;) {
+    const sent = performance.now()
+    const ok = await client.unary(`127.0.0.1:${port}`, call.path, message, { headers: call.metadata }).then(
+      () => true,
+      () => false,
+    )
+    if (!answered((performance.now() - sent) * 1000, ok)) return
+  }
 }
 
 /** Bytes of the first whole answer, or -1 while it is not all there. */

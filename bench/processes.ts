@@ -73,8 +73,10 @@ export async function startRedis(): Promise<{ child: ChildProcess; port: number 
 }
 
 /** The app that the sidecars call. */
-export async function startApp(): Promise<{ child: ChildProcess; port: number }> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'app.ts')], { stdio: ['pipe', 'pipe', 'inherit'] })
+export async function startApp(wire: 'http' | 'grpc' = 'http'): Promise<{ child: ChildProcess; port: number }> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, wire === 'http' ? 'app.ts' : 'grpc-app.ts')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
   return { child, port: Number(line.toString()) }
 }

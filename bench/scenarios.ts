@@ -4,6 +4,10 @@ export interface Scenario {
   method: 'GET' | 'POST'
   path: string
   body?: string
+  /** Sent over gRPC instead: `path` is the method, this its message and metadata. */
+  grpc?: { message: Buffer; metadata: Record<string, string> }
+  /** The app speaks gRPC. */
+  grpcApp?: boolean
   /** Needs the Redis components. */
   redis?: boolean
   /** Goes through a second sidecar, whose CPU and memory count too. */
@@ -32,7 +36,37 @@ export const scenarios: readonly Scenario[] = [
     body: JSON.stringify('x'.repeat(1022)),
     callee: true,
   },
+  {
+    name: 'InvokeService',
+    method: 'POST',
+    path: '/dapr.proto.runtime.v1.Dapr/InvokeService',
+    grpc: { message: invokeService('hello'), metadata: {} },
+    callee: true,
+  },
+  {
+    name: 'InvokeService, gRPC app',
+    method: 'POST',
+    path: '/dapr.proto.runtime.v1.Dapr/InvokeService',
+    grpc: { message: invokeService('hello'), metadata: {} },
+    grpcApp: true,
+    callee: true,
+  },
+  {
+    name: 'gRPC proxy',
+    method: 'POST',
+    path: '/bench.Echo/Say',
+    grpc: { message: Buffer.alloc(64, 'x'), metadata: { 'dapr-app-id': 'bench-callee' } },
+    grpcApp: true,
+    callee: true,
+  },
 ]
+
+/** An InvokeServiceRequest to `bench-callee`: GET of this method. */
+function invokeService(method: string): Buffer {
+  const id = Buffer.from('bench-callee')
+  const message = Buffer.concat([Buffer.from([10, method.length]), Buffer.from(method), Buffer.from([34, 2, 8, 1])])
+  return Buffer.concat([Buffer.from([10, id.length]), id, Buffer.from([26, message.length]), message])
+}
 
 /** The request as it goes over the wire. */
 export function requestText({ method, path, body }: Scenario): string {

@@ -10,6 +10,7 @@ const binary = join(import.meta.dirname, '../bin/outriderd')
 export interface BenchSidecar {
   pid: number
   httpPort: number
+  grpcPort: number
   /** From spawning the process to the first healthy answer. */
   readyMilliseconds: number
   stop(): Promise<void>
@@ -20,6 +21,8 @@ export interface SidecarOptions {
   /** Where its components are written; see writeComponents. */
   resources: string
   appPort?: number
+  /** Default http. */
+  appProtocol?: 'http' | 'grpc'
   /** Writes a CPU profile here when it ends. */
   profileDirectory?: string
 }
@@ -36,6 +39,7 @@ export async function startSidecar(options: SidecarOptions): Promise<BenchSideca
     'metrics-port': metrics,
     'log-level': 'error',
     ...(options.appPort === undefined ? {} : { 'app-port': options.appPort }),
+    ...(options.appProtocol === undefined ? {} : { 'app-protocol': options.appProtocol }),
   }
   const env = { ...process.env }
   if (options.profileDirectory) env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${options.profileDirectory}`
@@ -55,7 +59,7 @@ export async function startSidecar(options: SidecarOptions): Promise<BenchSideca
     await end(child)
     throw error
   }
-  return { pid: child.pid as number, httpPort: http, readyMilliseconds: performance.now() - began, stop: () => end(child) }
+  return { pid: child.pid as number, httpPort: http, grpcPort: grpc, readyMilliseconds: performance.now() - began, stop: () => end(child) }
 }
 
 /** One request; its status, or 0 when the connection failed. */

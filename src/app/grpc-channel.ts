@@ -1,6 +1,12 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
 import { Code } from '../errors.ts'
-import { createGrpcClient, type GrpcCallOptions, type GrpcClientStream, type GrpcListener } from '../transport/grpc/client.ts'
+import {
+  createGrpcClient,
+  type GrpcCallOptions,
+  type GrpcClientStream,
+  type GrpcListener,
+  type RawStream,
+} from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ConcurrencyGate } from './concurrency.ts'
 import { waitForPort } from './http-channel.ts'
@@ -27,6 +33,9 @@ export interface GrpcChannel extends AsyncDisposable {
   probe(path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
   /** A call of any kind, message by message; adds the token. Counted until it closes. */
   stream(path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
+  /** A stream for passing bytes on, outside the limit: proxied calls may last. The token is the caller's to add. */
+  raw(headers: readonly string[]): RawStream
+  readonly token: string | undefined
   /** Resolves once the app's port accepts connections. */
   ready(signal: AbortSignal): Promise<void>
 }
@@ -61,6 +70,8 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     probe: (path, message, call) => client.unary(address, path, message, call),
     stream: (path, call, listener) =>
       new GatedStream(gate, full, listener, (heard) => client.stream(address, path, withToken(call), heard)),
+    raw: (headers) => client.raw(address, headers),
+    token: options.token || undefined,
     ready: (signal) => waitForPort(host, options.port, signal),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
@@ -74,12 +85,15 @@ function entered(gate: ConcurrencyGate, signal: AbortSignal | undefined, full: (
       giveUp?.()
       reject(new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal?.reason }))
     }
+    let entered = false
     const giveUp = gate.enter(() => {
+      entered = true
       signal?.removeEventListener('abort', onAbort)
       resolve()
     })
     if (!giveUp) reject(full())
-    else signal?.addEventListener('abort', onAbort, { once: true })
+    // The place may be free at once; then no listener may stay behind at a signal that outlives this call.
+    else if (!entered) signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
 
@@ -96,11 +110,11 @@ class GatedStream implements GrpcClientStream {
     this.#listener = listener
     this.#giveUp = gate.enter(() => {
       const stream = open({
-        ...(listener.onHeaders ? { onHeaders: (headers) => listener.onHeaders?.(headers) } : {}),
+        ...(listener.onHeaders ? { onHeaders: (headers, raw) => listener.onHeaders?.(headers, raw) } : {}),
         onMessage: (message) => listener.onMessage(message),
-        onClose: (status, trailers) => {
+        onClose: (status, trailers, raw) => {
           gate.leave()
-          this.#close(status, trailers)
+          this.#close(status, trailers, raw)
         },
         onDrain: () => listener.onDrain?.(),
         onReady: () => listener.onReady?.(),

@@ -13,6 +13,8 @@ export interface HttpChannelOptions {
   port: number
   /** Default `http`. `https` does not verify the app's certificate. */
   protocol?: 'http' | 'https' | 'h2c'
+  /** With `https`: checks the certificate, by these authorities or the system's, and shows one if given. */
+  tls?: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined } | undefined
   /** Sent as `dapr-api-token` when not empty. */
   token?: string | undefined
   /** Calls under way at once, counted until the response body is consumed; 0 (default): no limit. */
@@ -32,6 +34,8 @@ export interface SinkRequest extends Omit<AppRequest, 'headers' | 'signal'> {
 export interface HttpChannel extends AppChannel, AsyncDisposable {
   /** Sends a request and feeds the reply to `sink`. Returns a function that gives the exchange up; the sink then hears nothing more. */
   dispatch(request: SinkRequest, sink: ResponseSink): (reason?: Error) => void
+  /** Takes no more requests and lets those under way finish. Disposing cuts them. */
+  close(): Promise<void>
 }
 
 /** One request on its way: undici's handler, the sink's source, and the holder of a place in the queue, in one object. */
@@ -119,7 +123,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
     keepAliveTimeout: 60_000,
     maxHeaderSize: options.maxHeaderSize ?? 65_536,
     ...(protocol === 'h2c' ? { allowH2: true, useH2c: true } : {}),
-    ...(protocol === 'https' ? { connect: { rejectUnauthorized: false, minVersion: 'TLSv1.2' as const } } : {}),
+    ...(protocol === 'https' ? { connect: { minVersion: 'TLSv1.2' as const, ...(options.tls ?? { rejectUnauthorized: false }) } } : {}),
   })
   const gate = new ConcurrencyGate(options.maxConcurrency ?? 0)
   const token = options.token || undefined
@@ -241,6 +245,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
         if (!exchange.over) signal?.addEventListener('abort', onAbort, { once: true })
       }),
     ready: (signal) => waitForPort(host, options.port, signal),
+    close: () => pool.close(),
     [Symbol.asyncDispose]: () => pool.destroy(),
   }
 }

@@ -1,6 +1,9 @@
-import type { AppChannel } from '../app/channel.ts'
-import type { HttpChannel, SinkRequest } from '../app/http-channel.ts'
+import { type App, requireHealthy } from '../app/app.ts'
+import type { HttpChannel } from '../app/http-channel.ts'
 import type { ResponseSink } from '../app/response-sink.ts'
+import { Code } from '../errors.ts'
+import { GrpcStatus } from '../transport/grpc/status.ts'
+import { callGrpcApp } from './grpc-app-call.ts'
 import { escapePath, type Invocation } from './invocation.ts'
 
 /** Names that never reach the app although they travel between sidecars. */
@@ -23,51 +26,50 @@ const HIDDEN = new Set([
   'proxy-authenticate',
 ])
 
+/** The header an app gets for a name of the metadata, '' for none. Bounded: emptied when full. */
+const names = new Map<string, string>()
+
+function headerName(raw: string): string {
+  let name = names.get(raw)
+  if (name === undefined) {
+    const lower = raw.toLowerCase()
+    if (HIDDEN.has(lower) || lower.endsWith('-bin')) name = ''
+    else name = lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : raw
+    if (names.size >= 2000) names.clear()
+    names.set(raw, name)
+  }
+  return name
+}
+
 /** Metadata of another sidecar as headers for the app. */
-export function appHeaders(metadata: readonly string[]): string[] {
+function appHeaders(metadata: readonly string[]): string[] {
   const headers: string[] = []
   for (let i = 0; i < metadata.length; i += 2) {
-    const lower = (metadata[i] as string).toLowerCase()
-    if (HIDDEN.has(lower) || lower.endsWith('-bin')) continue
-    headers.push(
-      lower.startsWith(':') ? `dapr-${lower.slice(1)}` : lower.startsWith('grpc-') ? `dapr-${lower}` : (metadata[i] as string),
-      metadata[i + 1] as string,
-    )
+    const name = headerName(metadata[i] as string)
+    if (name !== '') headers.push(name, metadata[i + 1] as string)
   }
   return headers
 }
 
-/** Hands an invocation to the app beside us and its reply to `sink`. Returns what gives it up. */
-export function callApp(app: AppChannel | HttpChannel, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
-  const { headers, contentType, body, length } = invocation
+/**
+ * Hands an invocation to the app beside us and its reply to `sink`; a body that has to be read whole may have `limit` bytes.
+ * Returns what gives it up. Throws GrpcStatus or MethodError for a call that the app cannot be asked.
+ */
+export function callApp(app: App, invocation: Invocation, limit: number, sink: ResponseSink): (reason?: Error) => void {
+  requireHealthy(app)
+  return app.wire === 'http' ? callHttpApp(app.channel, invocation, sink) : callGrpcApp(app.channel, invocation, limit, sink)
+}
+
+/** The same for a channel that is known to speak HTTP; `prefix` stands before the path. */
+export function callHttpApp(channel: HttpChannel, invocation: Invocation, sink: ResponseSink, prefix = ''): (reason?: Error) => void {
+  const { verb, body, length, typeUrl } = invocation
+  if (verb === '') throw new GrpcStatus(Code.InvalidArgument, 'missing HTTP extension field')
+  if (verb === 'NONE' || verb === 'CONNECT') throw new GrpcStatus(Code.InvalidArgument, 'invalid HTTP verb')
+  const headers = invocation.internal ? appHeaders(invocation.headers) : invocation.headers
+  const contentType = typeUrl ? 'application/x-protobuf' : invocation.contentType
   if (contentType) headers.push('Content-Type', contentType)
   // undici counts a Buffer itself and refuses a length that does not match.
   if (length !== undefined && body !== undefined && !Buffer.isBuffer(body)) headers.push('Content-Length', String(length))
-  const path = escapePath(invocation.method)
-  const request: SinkRequest = { method: invocation.verb, path: invocation.query ? `${path}?${invocation.query}` : path, headers, body }
-  if ('dispatch' in app) return app.dispatch(request, sink)
-  return callPlain(app, request, sink)
-}
-
-/** For channels without `dispatch`. */
-function callPlain(app: AppChannel, request: SinkRequest, sink: ResponseSink): (reason?: Error) => void {
-  const stop = new AbortController()
-  const headers: Record<string, string | string[]> = {}
-  const flat = request.headers as string[]
-  for (let i = 0; i < flat.length; i += 2) {
-    const name = flat[i] as string
-    const before = headers[name]
-    headers[name] = before === undefined ? (flat[i + 1] as string) : [before, flat[i + 1] as string].flat()
-  }
-  app.request({ ...request, headers, signal: stop.signal }).then(
-    ({ status, headers: fields, body }) => {
-      sink.head(status, fields, { pause: () => body.pause(), resume: () => body.resume(), abort: () => stop.abort() })
-      body
-        .on('data', (chunk: Buffer) => sink.data(chunk))
-        .on('end', () => sink.end())
-        .on('error', (error) => !stop.signal.aborted && sink.failed(error))
-    },
-    (error: Error) => !stop.signal.aborted && sink.failed(error),
-  )
-  return (reason) => stop.abort(reason)
+  const path = prefix + escapePath(invocation.method)
+  return channel.dispatch({ method: verb, path: invocation.query ? `${path}?${invocation.query}` : path, headers, body }, sink)
 }

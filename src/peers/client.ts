@@ -73,6 +73,8 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
         'dapr-caller-namespace',
         options.namespace,
       ]
+      // A gRPC app gets these as metadata; what came over gRPC has its own.
+      if (!invocation.internal && invocation.contentType) metadata.push('Content-Type', invocation.contentType)
       if (invocation.length !== undefined && invocation.body !== undefined) metadata.push('Content-Length', String(invocation.length))
       const call = new PeerCall(grpc, address, invocation, metadata, sink)
       return (reason) => call.abort(reason)
@@ -95,6 +97,8 @@ class PeerCall implements GrpcListener, ResponseSource {
   #over = false
   #nextSeq = 0
   #seq = 0
+  /** Bytes of the reply still to come, where the app has said how many: then nobody waits for the end of the call. */
+  #left = -1
   #stopBody: (() => void) | undefined
   readonly onReady: (() => void) | undefined
   readonly onDrain: (() => void) | undefined
@@ -153,11 +157,13 @@ class PeerCall implements GrpcListener, ResponseSource {
         this.#answer(head)
       } else if (head && (head.status > 0 || Object.keys(head.headers).length > 0))
         throw new GrpcStatus(Code.Internal, 'response metadata found in non-leading chunk')
-      if (!payload) return
+      if (!payload) return this.#whole()
       if (payload.seq !== this.#nextSeq)
         throw new GrpcStatus(Code.Internal, `invalid sequence number received: ${payload.seq} (expected: ${this.#nextSeq})`)
       this.#nextSeq++
       if (payload.data.length > 0) this.#sink.data(payload.data)
+      this.#left -= payload.data.length
+      this.#whole()
     } catch (error) {
       this.#stream.cancel(GrpcStatus.from(error))
     }
@@ -165,21 +171,16 @@ class PeerCall implements GrpcListener, ResponseSource {
 
   #answer(head: IncomingResponse): void {
     this.#answered = true
-    if (head.status >= 100) return this.#sink.head(head.status, head.headers, this)
-    if (head.status === 0) return this.#sink.head(200, head.headers, this)
-    const body = Buffer.from(
-      JSON.stringify({
-        code: head.status,
-        message: head.message,
-        details: head.details.map((detail) => ({ '@type': detail.typeUrl, value: detail.value.toString('base64') })),
-      }),
-    )
-    this.#sink.head(
-      GRPC_TO_HTTP[head.status] ?? 500,
-      { ...head.headers, 'content-type': 'application/json', 'content-length': String(body.length) },
-      this,
-    )
-    this.#sink.data(body)
+    const length = head.headers['content-length']
+    if (length !== undefined && head.status >= 200 && this.#invocation.verb !== 'HEAD') this.#left = Number(length)
+    this.#sink.head(head.status, head.headers, this, head.answer)
+  }
+
+  #whole(): void {
+    // A request that is still being sent needs the call a little longer.
+    if (this.#left !== 0 || this.#over || this.#stopBody) return
+    this.#over = true
+    this.#sink.end()
   }
 
   onClose(status: GrpcStatus | undefined): void {
@@ -200,7 +201,7 @@ class PeerCall implements GrpcListener, ResponseSource {
         if (this.#over) return
         const response = decodeResponse(new ProtoReader(bytes))
         this.#answer(response)
-        if (response.status >= 100 || response.status === 0) this.#sink.data(response.data)
+        if (response.data.length > 0) this.#sink.data(response.data)
         this.#over = true
         this.#sink.end()
       })
@@ -224,23 +225,4 @@ class PeerCall implements GrpcListener, ResponseSource {
     this.#over = true
     this.#stream.cancel(new GrpcStatus(Code.Canceled, reason?.message ?? 'context canceled'))
   }
-}
-
-const GRPC_TO_HTTP: Record<number, number> = {
-  1: 408,
-  2: 500,
-  3: 400,
-  4: 504,
-  5: 404,
-  6: 409,
-  7: 403,
-  8: 429,
-  9: 400,
-  10: 409,
-  11: 400,
-  12: 501,
-  13: 500,
-  14: 503,
-  15: 500,
-  16: 401,
 }

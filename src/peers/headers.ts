@@ -112,3 +112,17 @@ export function headerOf(headers: readonly string[], name: string): string | und
     if ((headers[i] as string).length === name.length && (headers[i] as string).toLowerCase() === name) return headers[i + 1]
   return undefined
 }
+
+/** Names in lower case, by the name as it came. Bounded: emptied when full. */
+const lowered = new Map<string, string>()
+
+/** `name.toLowerCase()`, remembered: the same few names come with every call. */
+export function lowerCase(name: string): string {
+  let lower = lowered.get(name)
+  if (lower === undefined) {
+    lower = name.toLowerCase()
+    if (lowered.size >= 2000) lowered.clear()
+    lowered.set(name, lower)
+  }
+  return lower
+}

@@ -2,15 +2,21 @@ import type { Readable } from 'node:stream'
 
 /** One call to an app's method, free of the wire it came by. */
 export interface Invocation {
-  /** HTTP method, upper case. */
+  /** HTTP method, upper case; empty when the caller gave no HTTP extension, which only gRPC apps do without. */
   verb: string
   /** Decoded and normalised, without a leading slash; see `normalizeMethod`. */
   method: string
   /** Query text without `?`. */
   query: string
-  /** `[name, value, …]`, already without the names that never travel; see `forwardableHeaders`. */
+  /**
+   * `[name, value, …]`, already without the names that never travel. As HTTP headers (`forwardableHeaders`), or with
+   * `internal` as the metadata of sidecars, which the call to the app translates for its wire.
+   */
   headers: string[]
+  internal?: boolean
   contentType: string | undefined
+  /** Type of a protobuf body; empty or absent: none. */
+  typeUrl?: string | undefined
   /** Bytes of the body when known. */
   length: number | undefined
   /** A Buffer may be sent again, a Readable only while nothing has been read. */

@@ -1,17 +1,25 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { GrpcAnswer } from '../app/response-sink.ts'
 import { Code } from '../errors.ts'
 import { seal } from '../transport/grpc/frames.ts'
-import { type Any, GrpcStatus, readAny } from '../transport/grpc/status.ts'
+import { type Any, GrpcStatus, readAny, writeAny } from '../transport/grpc/status.ts'
 import { ProtoReader, ProtoWriter } from '../transport/grpc/wire.ts'
+import { lowerCase } from './headers.ts'
 import type { Invocation } from './invocation.ts'
+import {
+  emptyInvokeRequest,
+  type InvokeRequest,
+  readInvokeRequest,
+  readInvokeResponse,
+  writeInvokeRequest,
+  writeInvokeResponse,
+} from './invoke-message.ts'
 
 /** dapr.proto.internals.v1, by hand: the two messages each invocation between sidecars is made of. */
 
 export const CALL_LOCAL = '/dapr.proto.internals.v1.ServiceInvocation/CallLocal'
 export const CALL_LOCAL_STREAM = '/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream'
 
-/** HTTPExtension.Verb by number. */
-const VERBS = ['NONE', 'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH']
 const writer = new ProtoWriter()
 
 /** map<string, ListStringValue> from a flat list; one name several times becomes one entry with several values. */
@@ -49,16 +57,7 @@ function writeRequest(invocation: Invocation, metadata: readonly string[], data:
   writer.uint(1, 1)
   writeLists(2, metadata)
   const message = writer.begin(3)
-  writer.string(1, invocation.method)
-  const any = writer.begin(2)
-  if (data) writer.bytes(2, data)
-  writer.end(any)
-  writer.string(3, invocation.contentType ?? '')
-  const extension = writer.begin(4)
-  const verb = VERBS.indexOf(invocation.verb)
-  writer.uint(1, verb > 0 ? verb : 3)
-  writer.string(2, invocation.query)
-  writer.end(extension)
+  writeInvokeRequest(writer, invocation, data)
   writer.end(message)
 }
 
@@ -93,15 +92,9 @@ export function encodePayload(data: Uint8Array, seq: number): Buffer {
   return seal(writer.take(5))
 }
 
-/** What arrives at the callee in the leading message. */
-export interface IncomingRequest {
-  verb: string | undefined
-  method: string
-  query: string
-  contentType: string
+/** What arrives at the callee in the leading message; the data only in the unary call. */
+export interface IncomingRequest extends InvokeRequest {
   metadata: string[]
-  /** Only of the unary call. */
-  data: Buffer | undefined
 }
 
 export interface StreamMessage<Head> {
@@ -114,30 +107,13 @@ function invalid(text: string): GrpcStatus {
 }
 
 export function decodeRequest(reader: ProtoReader): IncomingRequest {
-  const request: IncomingRequest = { verb: undefined, method: '', query: '', contentType: '', metadata: [], data: undefined }
+  const request: IncomingRequest = { ...emptyInvokeRequest(), metadata: [] }
   let hasMessage = false
   while (reader.next()) {
     if (reader.field === 2) readList(reader, request.metadata)
     else if (reader.field === 3) {
       hasMessage = true
-      const message = reader.message()
-      while (message.next()) {
-        if (message.field === 1) request.method = message.string()
-        else if (message.field === 2) {
-          const any = readAny(message.message())
-          request.data = any.value
-          if (any.typeUrl && !request.contentType) request.contentType = 'application/x-protobuf'
-        } else if (message.field === 3) request.contentType = message.string() || request.contentType
-        else if (message.field === 4) {
-          const extension = message.message()
-          request.verb = 'NONE'
-          while (extension.next()) {
-            if (extension.field === 1) request.verb = VERBS[extension.uint()] ?? 'NONE'
-            else if (extension.field === 2) request.query = extension.string()
-            else extension.skip()
-          }
-        } else message.skip()
-      }
+      readInvokeRequest(reader.message(), request)
     } else reader.skip()
   }
   if (!hasMessage) throw invalid('Message is nil')
@@ -172,58 +148,85 @@ export function decodeRequestStream(message: Buffer): StreamMessage<IncomingRequ
   return decodeStream(message, decodeRequest)
 }
 
-function writeResponse(status: number, headers: Record<string, string | string[]>, data: Buffer | undefined): void {
+/** The reply of an app, of either wire, as it goes to the calling sidecar. */
+export interface OutgoingResponse {
+  /** HTTP status, or a gRPC code below 100. */
+  status: number
+  /** Names in lower case. */
+  headers: Readonly<Record<string, string | string[] | undefined>>
+  answer: GrpcAnswer | undefined
+}
+
+/** Go's spelling of names, by the lower-case one: daprd knows HTTP's own headers by it. Bounded: emptied when full. */
+const spellings = new Map<string, string>()
+
+function spelling(name: string): string {
+  let known = spellings.get(name)
+  if (known === undefined) {
+    known = name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())
+    if (spellings.size >= 2000) spellings.clear()
+    spellings.set(name, known)
+  }
+  return known
+}
+
+function writeResponse({ status, headers, answer }: OutgoingResponse, data: Buffer | undefined): void {
   const head = writer.begin(1)
   writer.uint(1, status)
+  if (answer) {
+    writer.string(2, answer.message)
+    for (const detail of answer.details) writeAny(writer, 3, detail)
+  }
   writer.end(head)
   for (const name in headers) {
-    if (name === 'content-type') continue
+    const value = headers[name]
+    if (name === 'content-type' || value === undefined) continue
     const entry = writer.begin(2)
-    writer.string(1, name)
+    writer.string(1, status >= 100 ? spelling(name) : name)
     const values = writer.begin(2)
-    const value = headers[name] as string | string[]
     if (Array.isArray(value)) for (const one of value) writer.string(1, one, true)
     else writer.string(1, value, true)
     writer.end(values)
     writer.end(entry)
   }
+  if (answer) writeLists(3, answer.trailers)
   const message = writer.begin(4)
-  const any = writer.begin(1)
-  if (data) writer.bytes(2, data)
-  writer.end(any)
-  writer.string(2, String(headers['content-type'] ?? ''))
+  writeInvokeResponse(writer, String(headers['content-type'] ?? ''), answer?.typeUrl ?? '', data)
   writer.end(message)
 }
 
 /** The leading InternalInvokeResponseStream, framed. */
-export function encodeResponseHead(status: number, headers: Record<string, string | string[]>, first: Buffer | undefined): Buffer {
+export function encodeResponseHead(outgoing: OutgoingResponse, first: Buffer | undefined): Buffer {
   writer.reset()
   const response = writer.begin(1)
-  writeResponse(status, headers, undefined)
+  writeResponse(outgoing, undefined)
   writer.end(response)
   if (first) writePayload(first, 0)
   return seal(writer.take(5))
 }
 
 /** InternalInvokeResponse for the unary call, not framed. */
-export function encodeResponse(status: number, headers: Record<string, string | string[]>, data: Buffer): Buffer {
+export function encodeResponse(outgoing: OutgoingResponse, data: Buffer): Buffer {
   writer.reset()
-  writeResponse(status, headers, data)
+  writeResponse(outgoing, data)
   return writer.take()
 }
 
-/** What the callee answered. `status` below 100 is a gRPC code. */
+/** What the callee answered. `status` below 100 is a gRPC code, and then `answer` is there. */
 export interface IncomingResponse {
   status: number
-  message: string
-  details: Any[]
+  answer: GrpcAnswer | undefined
   headers: IncomingHttpHeaders
   data: Buffer
 }
 
 export function decodeResponse(reader: ProtoReader): IncomingResponse {
-  const response: IncomingResponse = { status: -1, message: '', details: [], headers: {}, data: NONE }
+  const response: IncomingResponse = { status: -1, answer: undefined, headers: {}, data: NONE }
   const list: string[] = []
+  const trailers: string[] = []
+  let message = ''
+  let details: Any[] | undefined
+  let typeUrl = ''
   let contentType = ''
   while (reader.next()) {
     if (reader.field === 1) {
@@ -231,31 +234,34 @@ export function decodeResponse(reader: ProtoReader): IncomingResponse {
       const status = reader.message()
       while (status.next()) {
         if (status.field === 1) response.status = status.int32()
-        else if (status.field === 2) response.message = status.string()
-        else if (status.field === 3) response.details.push(readAny(status.message()))
-        else status.skip()
+        else if (status.field === 2) message = status.string()
+        else if (status.field === 3) {
+          details ??= []
+          details.push(readAny(status.message()))
+        } else status.skip()
       }
     } else if (reader.field === 2) readList(reader, list)
+    else if (reader.field === 3) readList(reader, trailers)
     else if (reader.field === 4) {
-      const message = reader.message()
-      while (message.next()) {
-        if (message.field === 1) response.data = readAny(message.message()).value
-        else if (message.field === 2) contentType = message.string()
-        else message.skip()
-      }
+      const reply = readInvokeResponse(reader.message())
+      response.data = reply.data
+      contentType = reply.contentType
+      typeUrl = reply.typeUrl
     } else reader.skip()
   }
   if (response.status < 0) throw new GrpcStatus(Code.Internal, 'the leading message of the reply carries no status')
+  const http = response.status >= 100
   const headers: Record<string, string | string[]> = {}
   for (let i = 0; i < list.length; i += 2) {
-    const name = (list[i] as string).toLowerCase()
-    if (name.startsWith(':') || name.endsWith('-bin') || name === '__proto__') continue
+    const name = lowerCase(list[i] as string)
+    if (name.startsWith(':') || name === '__proto__' || (http && name.endsWith('-bin'))) continue
     const value = list[i + 1] as string
     const before = headers[name]
     headers[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
   }
   if (contentType) headers['content-type'] = contentType
   response.headers = headers as IncomingHttpHeaders
+  if (!http) response.answer = { message, details: details ?? [], trailers, typeUrl }
   return response
 }
 

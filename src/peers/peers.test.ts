@@ -29,12 +29,25 @@ async function pair(listener: RequestListener) {
   const path = join(folder, 'shared.db')
   const calleeRegistry = createSqliteRegistry({ path })
   const callerRegistry = createSqliteRegistry({ path })
-  const callee = await createPeerServer({ host: '127.0.0.1', port: 0, app: channel, appId: 'callee', namespace: 'default' })
+  const callee = await createPeerServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: { wire: 'http', channel },
+    appId: 'callee',
+    namespace: 'default',
+  })
   const registration = await calleeRegistry.register({ appId: 'callee', namespace: 'default', host: '127.0.0.1', port: callee.port })
   const peers = createPeerClient({ appId: 'caller', namespace: 'default', hostAddress: '127.0.0.1' })
   const edge = async (appId: string, own: typeof channel | undefined) => {
     const handler = invokeHandler(
-      createInvokeBlock({ appId, namespace: 'default', app: own, peers, resolver: callerRegistry, retryDelay: 10 }),
+      createInvokeBlock({
+        appId,
+        namespace: 'default',
+        app: own && { wire: 'http', channel: own },
+        peers,
+        resolver: callerRegistry,
+        retryDelay: 10,
+      }),
       { maxBodySize: LIMIT },
     )
     const api = new HttpApi({ routes: [], fallback: handler, maxBodySize: LIMIT, readBufferSize: 8192, h2c: true })
@@ -257,6 +270,15 @@ test('a reply begins before the app has finished it', async () => {
   assert.equal(second.toString(), 'data: two\n\n')
 })
 
+test('who asks for events and gets an error status hears of it as daprd says it; keep-alive is not the app’s to say', async () => {
+  await using both = await pair(mirror)
+  const refused = await send(both.caller, 'GET', '/v1.0/invoke/callee/method/status/404', { accept: 'text/event-stream' })
+  assert.equal(refused.status, 500)
+  assert.match(refused.text, /error invoking app channel: no response received from stream/)
+  const reply = await send(both.caller, 'GET', '/v1.0/invoke/callee/method/status/404')
+  assert.deepEqual([reply.status, reply.headers.connection, reply.headers['keep-alive']], [404, undefined, undefined])
+})
+
 test('a client that leaves ends the call at the app', async () => {
   const left = Promise.withResolvers<void>()
   const arrived = Promise.withResolvers<void>()
@@ -312,7 +334,13 @@ test('a call is repeated at the address an app has moved to', async () => {
   await both.callee.close(0)
   const registry = createSqliteRegistry({ path: both.path })
   const channel = createHttpChannel({ port: (both.app.address() as AddressInfo).port })
-  const moved = await createPeerServer({ host: '127.0.0.1', port: 0, app: channel, appId: 'callee', namespace: 'default' })
+  const moved = await createPeerServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: { wire: 'http', channel },
+    appId: 'callee',
+    namespace: 'default',
+  })
   await registry.register({ appId: 'callee', namespace: 'default', host: '127.0.0.1', port: moved.port })
   const reply = await send(both.caller, 'POST', '/v1.0/invoke/callee/method/x', {}, 'two')
   assert.equal(JSON.parse(reply.text).body, 'two')
@@ -350,7 +378,12 @@ test('registry: a sidecar killed without a word is skipped and forgotten', async
   assert.deepEqual(database.prepare("SELECT id FROM outrider_peers WHERE id = 'dead'").all(), [])
   await using _ = await registry.register({ appId: 'a', namespace: 'default', host: '127.0.0.1', port: 3 })
   assert.deepEqual(await registry.resolve('a', 'default'), [{ host: '127.0.0.1', port: 3 }])
-  assert.deepEqual(await registry.resolve('a', 'other'), [])
+  // As Dapr outside Kubernetes: an app of another namespace is found too, one of the asked namespace rather.
+  assert.deepEqual(await registry.resolve('a', 'other'), [{ host: '127.0.0.1', port: 3 }])
+  await using __ = await registry.register({ appId: 'a', namespace: 'other', host: '127.0.0.1', port: 4 })
+  registry.invalidate('a', 'other')
+  assert.deepEqual(await registry.resolve('a', 'other'), [{ host: '127.0.0.1', port: 4 }])
+  assert.deepEqual(await registry.resolve('a', 'default'), [{ host: '127.0.0.1', port: 3 }])
   database.close()
   await registry[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true })

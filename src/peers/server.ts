@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
-import type { AppChannel } from '../app/channel.ts'
-import type { ResponseSink, ResponseSource } from '../app/response-sink.ts'
+import type { App } from '../app/app.ts'
+import type { GrpcAnswer, ResponseSink, ResponseSource } from '../app/response-sink.ts'
 import { Code, messageOf } from '../errors.ts'
 import { createGrpcServer, type GrpcMethod, type GrpcServerOptions, type GrpcStream } from '../transport/grpc/server.ts'
-import { GrpcStatus } from '../transport/grpc/status.ts'
+import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
-import { appHeaders, callApp } from './app-call.ts'
+import { callApp } from './app-call.ts'
 import { headerOf, responseHeaders } from './headers.ts'
 import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
 import {
@@ -18,14 +18,17 @@ import {
   encodeResponse,
   encodeResponseHead,
   type IncomingRequest,
+  type OutgoingResponse,
 } from './messages.ts'
+
+const DEFAULT_LIMIT = 4 * 1024 * 1024
 
 export interface PeerServerOptions {
   /** Default 0.0.0.0, as daprd. */
   host?: string
   port: number
   /** Without one every call answers `app channel is not initialized`. */
-  app?: AppChannel | undefined
+  app?: App | undefined
   appId: string
   namespace: string
   /** Bytes of one message and of a unary reply. Default 4 MiB. */
@@ -39,13 +42,15 @@ export interface PeerServerOptions {
 
 export interface PeerServer {
   readonly port: number
+  /** Calls that came so far. */
+  readonly calls: number
   /** Takes no new calls and lets those under way finish, at most `grace` milliseconds. */
   close(grace: number): Promise<void>
 }
 
 /** Serves other sidecars: dapr.proto.internals.v1.ServiceInvocation on the internal port. */
 export async function createPeerServer(options: PeerServerOptions): Promise<PeerServer> {
-  const limit = options.maxMessageSize || 4 * 1024 * 1024
+  const limit = options.maxMessageSize || DEFAULT_LIMIT
   const methods = new Map<string, GrpcMethod>(options.methods)
   methods.set(CALL_LOCAL_STREAM, { kind: 'stream', handle: (stream) => new StreamedCall(options, stream) })
   methods.set(CALL_LOCAL, {
@@ -54,14 +59,14 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       new Promise((resolve, reject) => {
         const request = parse(() => decodeRequest(new ProtoReader(message)))
         const { app, invocation } = admit(options, request, call.headers)
-        invocation.body = request.data?.length ? request.data : undefined
+        invocation.body = request.data.length > 0 ? request.data : undefined
         const chunks: Buffer[] = []
         let size = 0
-        let head: [number, Record<string, string | string[]>] = [0, {}]
+        let reply: OutgoingResponse = { status: 0, headers: {}, answer: undefined }
         let from: ResponseSource | undefined
-        const cancel = callApp(app, invocation, {
-          head(status, headers, source) {
-            head = [status, responseHeaders(headers, false)]
+        const cancel = callApp(app, invocation, limit, {
+          head(status, headers, source, answer) {
+            reply = { status, headers: answer ? headers : responseHeaders(headers, false), answer }
             from = source
           },
           data(chunk) {
@@ -70,7 +75,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
             from?.abort()
             reject(new GrpcStatus(Code.ResourceExhausted, `the app's reply is larger than ${limit} bytes: call it with CallLocalStream`))
           },
-          end: () => resolve(encodeResponse(head[0], head[1], Buffer.concat(chunks))),
+          end: () => resolve(encodeResponse(reply, Buffer.concat(chunks))),
           failed: (error) => reject(appFailure(error)),
         })
         call.signal.addEventListener('abort', () => cancel(), { once: true })
@@ -78,7 +83,13 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
   const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port })
-  return { port, close: (grace) => server.close(grace) }
+  return {
+    port,
+    get calls() {
+      return server.calls
+    },
+    close: (grace) => server.close(grace),
+  }
 }
 
 function parse<T>(read: () => T): T {
@@ -91,21 +102,14 @@ function parse<T>(read: () => T): T {
   }
 }
 
-function appFailure(error: Error): GrpcStatus {
-  return error instanceof GrpcStatus
-    ? error
-    : new GrpcStatus(Code.Internal, `error invoking app channel: ${messageOf(error)}`, { cause: error })
+function appFailure(error: unknown): GrpcStatus {
+  const text = error instanceof GrpcStatus ? describeStatus(error) : messageOf(error)
+  return new GrpcStatus(Code.Internal, `error invoking app channel: ${text}`, { cause: error })
 }
 
-function admit(
-  options: PeerServerOptions,
-  request: IncomingRequest,
-  meta: IncomingHttpHeaders,
-): { app: AppChannel; invocation: Invocation } {
+function admit(options: PeerServerOptions, request: IncomingRequest, meta: IncomingHttpHeaders): { app: App; invocation: Invocation } {
   const { app } = options
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
-  if (request.verb === undefined) throw new GrpcStatus(Code.InvalidArgument, 'missing HTTP extension field')
-  if (request.verb === 'NONE' || request.verb === 'CONNECT') throw new GrpcStatus(Code.InvalidArgument, 'invalid HTTP verb')
   let method: string
   try {
     method = normalizeMethod(request.method)
@@ -119,10 +123,9 @@ function admit(
     callerAppId: headerOf(metadata, 'dapr-caller-app-id'),
     callerNamespace: headerOf(metadata, 'dapr-caller-namespace'),
   })
-  const headers = appHeaders(metadata)
   for (const name of ['traceparent', 'tracestate']) {
     const value = meta[name]
-    if (typeof value === 'string' && headerOf(headers, name) === undefined) headers.push(name, value)
+    if (typeof value === 'string' && headerOf(metadata, name) === undefined) metadata.push(name, value)
   }
   const length = headerOf(metadata, 'content-length')
   return {
@@ -131,8 +134,10 @@ function admit(
       verb: request.verb,
       method,
       query: request.query,
-      headers,
+      headers: metadata,
+      internal: true,
       contentType: request.contentType,
+      typeUrl: request.typeUrl,
       length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
       body: undefined,
     },
@@ -152,10 +157,11 @@ class StreamedCall implements ResponseSink {
   #first: Buffer | undefined
   #body: Readable | undefined
   #started = false
+  #sse = false
   #ended = false
   #nextSeq = 0
   #source: ResponseSource | undefined
-  #head: { status: number; headers: Record<string, string | string[]> } | undefined
+  #head: OutgoingResponse | undefined
   #held: Buffer | undefined
   #finished = false
   #seq = 0
@@ -178,6 +184,7 @@ class StreamedCall implements ResponseSink {
       if (!this.#call) {
         if (!head) throw new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the leading message carries no request')
         this.#call = admit(this.#options, head, this.#stream.headers)
+        this.#sse = headerOf(head.metadata, 'accept') === 'text/event-stream'
         if (payload) this.#take(payload)
         const known = this.#call.invocation.length
         if (known !== undefined) this.#start(known <= (this.#first?.length ?? 0))
@@ -229,15 +236,20 @@ class StreamedCall implements ResponseSink {
       invocation.body = this.#body
     }
     try {
-      this.#cancel = callApp(app, invocation, this)
+      this.#cancel = callApp(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
     } catch (error) {
-      this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error as Error))
+      this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error))
     }
   }
 
-  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource): void {
+  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     this.#source = source
-    this.#head = { status, headers: responseHeaders(headers, true) }
+    if (this.#sse && status >= 300) {
+      // As daprd: who asks for events gets events, or an error of the call.
+      source.abort()
+      return this.failed(new Error('no response received from stream'))
+    }
+    this.#head = { status, headers: answer ? headers : responseHeaders(headers, true), answer }
     process.nextTick(() => this.#flush())
   }
 
@@ -248,7 +260,7 @@ class StreamedCall implements ResponseSink {
     const first = this.#held
     this.#held = undefined
     if (first) this.#seq = 1
-    const message = encodeResponseHead(head.status, head.headers, first)
+    const message = encodeResponseHead(head, first)
     if (this.#finished) this.#stream.end(message)
     else if (!this.#stream.write(message)) this.#source?.pause()
   }

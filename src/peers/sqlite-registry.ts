@@ -22,6 +22,7 @@ interface Row {
   port: number
   pid: number
   machine: string
+  namespace: string
 }
 
 const MACHINE = hostname()
@@ -41,7 +42,7 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
     pid INTEGER NOT NULL, machine TEXT NOT NULL, heartbeat INTEGER NOT NULL, expires INTEGER NOT NULL);
     CREATE INDEX IF NOT EXISTS outrider_peers_app ON outrider_peers (app_id, namespace)`)
   const find = database.prepare(
-    'SELECT id, host, port, pid, machine FROM outrider_peers WHERE app_id = ? AND namespace = ? AND expires > ? ORDER BY id',
+    'SELECT id, host, port, pid, machine, namespace FROM outrider_peers WHERE app_id = ? AND expires > ? ORDER BY id',
   )
   const remove = database.prepare('DELETE FROM outrider_peers WHERE id = ?')
   const replaceAddress = database.prepare('DELETE FROM outrider_peers WHERE (host = ? AND port = ?) OR expires < ?')
@@ -60,12 +61,15 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
   }
 
   const look = (appId: string, namespace: string, key: string): Address[] => {
-    const rows = find.all(appId, namespace, Date.now()) as unknown as Row[]
-    const addresses: Address[] = []
+    const rows = find.all(appId, Date.now()) as unknown as Row[]
+    const here: Address[] = []
+    const elsewhere: Address[] = []
     for (const row of rows) {
       if (row.machine === MACHINE && !alive(row.pid)) attempt(() => remove.run(row.id))
-      else addresses.push({ host: row.host, port: row.port })
+      else (row.namespace === namespace ? here : elsewhere).push({ host: row.host, port: row.port })
     }
+    // Outside Kubernetes Dapr finds apps whatever their namespace; one of the asked namespace comes first.
+    const addresses = here.length > 0 ? here : elsewhere
     if (addresses.length > 0) {
       if (cache.size >= CACHE_LIMIT) cache.clear()
       cache.set(key, { addresses, until: Date.now() + CACHE_TIME })

@@ -7,6 +7,8 @@ import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/con
 import { type ConversationBlock, createConversationBlock } from '../blocks/conversation/block.ts'
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
+import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
+import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
@@ -22,6 +24,7 @@ import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 
@@ -45,6 +48,8 @@ export interface Blocks {
   state: StateBlock
   pubsub: PubSubBlock
   invoke: InvokeBlock
+  external: ExternalServices
+  proxy: GrpcProxy
   bindings: BindingsBlock
   secrets: SecretsBlock
   configuration: ConfigurationBlock
@@ -74,12 +79,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     path: embeddedFile(flags.outriderDataDir),
     onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
   })
+  const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })
   const peers = createPeerClient({
+    grpc: peerGrpc,
     appId,
     namespace,
-    maxMessageSize: Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER,
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
+  const external = createExternalServices()
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -129,7 +137,9 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app, peers, resolver }),
+    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    external,
+    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
@@ -165,7 +175,9 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     },
     async close() {
       await resolver[Symbol.asyncDispose]()
+      await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
+      await peerGrpc[Symbol.asyncDispose]()
     },
   }
 }

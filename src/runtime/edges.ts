@@ -7,6 +7,7 @@ import { configurationMethods } from '../api/grpc/configuration.ts'
 import { conversationMethods } from '../api/grpc/conversation.ts'
 import { cryptoMethods } from '../api/grpc/crypto.ts'
 import { healthMethods } from '../api/grpc/health.ts'
+import { invokeMethods } from '../api/grpc/invoke.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
@@ -56,7 +57,7 @@ export interface EdgesOptions {
 
 /** All ports of one sidecar. */
 export interface Edges {
-  /** Requests on the HTTP API so far. */
+  /** Requests on all ports so far. */
   readonly requests: number
   /** Opens every port; rejects when none of the API's addresses can be bound. */
   listen(): Promise<void>
@@ -147,10 +148,11 @@ export function openEdges(options: EdgesOptions): Edges {
     const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
     const common = {
       host,
-      app: options.app?.wire === 'http' ? options.app.channel : undefined,
+      app: options.app,
       appId: flags.appId,
       namespace,
       maxMessageSize: maxBodySize,
+      unknown: () => blocks.proxy.fromPeer,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {
@@ -168,7 +170,7 @@ export function openEdges(options: EdgesOptions): Edges {
 
   return {
     get requests() {
-      return http.requests
+      return http.requests + (grpc?.calls ?? 0) + (peers?.calls ?? 0)
     },
     async listen() {
       const addresses = flags.daprListenAddresses.length > 0 ? flags.daprListenAddresses : LOOPBACK
@@ -185,11 +187,13 @@ export function openEdges(options: EdgesOptions): Edges {
         ...conversationMethods(blocks.conversation),
         ...cryptoMethods(blocks.crypto),
         ...bindingMethods(blocks.bindings),
+        ...invokeMethods(blocks.invoke, { maxMessageSize: maxBodySize }),
         ...healthMethods(health),
       ]
       grpc = createGrpcApi({
         methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
+        proxy: () => blocks.proxy.fromApp,
         apiToken: flags.environment.apiToken,
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,

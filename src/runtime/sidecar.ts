@@ -21,6 +21,7 @@ import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
+import { loadEndpoints } from './load-endpoints.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
 
 export interface SidecarHooks {
@@ -133,6 +134,15 @@ export class Sidecar {
       if (!manager.set('secretstores').has(scope.storeName))
         log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
     }
+    await loadEndpoints(resources.httpEndpoints, {
+      manager,
+      log,
+      namespace,
+      env: process.env,
+      appId: flags.appId,
+      podName: flags.environment.podName,
+      external: blocks.external,
+    })
     log.info('All outstanding components processed')
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
@@ -214,6 +224,7 @@ export class Sidecar {
             }),
           }
         : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol }) }
+    if (this.#flags.enableAppHealthCheck) this.#app.healthy = () => this.#health?.healthy === true
     return this.#app
   }
 

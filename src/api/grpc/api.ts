@@ -60,6 +60,25 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
         },
       }
     }
+    if (method.kind === 'raw') {
+      return {
+        kind: 'raw',
+        handle(stream, headers, rawHeaders) {
+          const since = performance.now()
+          const agent = headers['user-agent']
+          method.handle(stream, headers, rawHeaders)
+          stream.once('close', () => {
+            const code = stream.sentTrailers?.['grpc-status'] ?? stream.sentHeaders?.['grpc-status'] ?? Code.Canceled
+            onCall({
+              method: headers[':path'] as string,
+              ...(agent !== undefined && { useragent: agent }),
+              code: Number(code) as Code,
+              duration: Math.trunc(performance.now() - since),
+            })
+          })
+        },
+      }
+    }
     return {
       kind: 'stream',
       handle(stream) {

@@ -1,7 +1,9 @@
-import { bool, bytes, enumeration, int32, map, message, nested, repeated, string } from '../../transport/grpc/message.ts'
+import { bool, bytes, enumeration, int32, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
+import { Struct } from './conversation-messages.ts'
+import { StateItem } from './state-messages.ts'
 
 /**
- * Tables of the messages whose codecs are written by hand (messages.ts, metadata-message.ts): server reflection describes
+ * Tables of the messages whose codecs are written by hand (messages.ts, metadata-message.ts, subscribe-stream.ts): server reflection describes
  * them by these. Loaded when somebody asks for it.
  */
 
@@ -12,10 +14,6 @@ const Consistency = {
   fullName: common('StateOptions.StateConsistency'),
   values: { 0: 'CONSISTENCY_UNSPECIFIED', 1: 'CONSISTENCY_EVENTUAL', 2: 'CONSISTENCY_STRONG' },
 }
-const Concurrency = {
-  fullName: common('StateOptions.StateConcurrency'),
-  values: { 0: 'CONCURRENCY_UNSPECIFIED', 1: 'CONCURRENCY_FIRST_WRITE', 2: 'CONCURRENCY_LAST_WRITE' },
-}
 const ActorRuntimeStatus = {
   fullName: runtime('ActorRuntime.ActorRuntimeStatus'),
   values: { 0: 'INITIALIZING', 1: 'DISABLED', 2: 'RUNNING' },
@@ -24,17 +22,6 @@ const SubscriptionType = {
   fullName: runtime('PubsubSubscriptionType'),
   values: { 0: 'UNKNOWN', 1: 'DECLARATIVE', 2: 'PROGRAMMATIC', 3: 'STREAMING' },
 }
-
-const StateItem = message(common('StateItem'), {
-  key: string(1),
-  value: bytes(2),
-  etag: nested(3, message(common('Etag'), { value: string(1) })),
-  metadata: map(4),
-  options: nested(
-    5,
-    message(common('StateOptions'), { concurrency: enumeration(1, Concurrency), consistency: enumeration(2, Consistency) }),
-  ),
-})
 
 message(runtime('GetStateRequest'), {
   storeName: string(1),
@@ -107,4 +94,43 @@ message(runtime('GetMetadataResponse'), {
   ),
   scheduler: nested(11, message(runtime('MetadataScheduler'), { connectedAddresses: repeated(string(1)) })),
   workflows: nested(12, message(runtime('MetadataWorkflows'), { connectedWorkers: int32(1) })),
+})
+
+const TopicEventStatus = {
+  fullName: runtime('TopicEventResponse.TopicEventResponseStatus'),
+  values: { 0: 'SUCCESS', 1: 'RETRY', 2: 'DROP' },
+}
+const TopicEvent = message(runtime('TopicEventRequest'), {
+  id: string(1),
+  source: string(2),
+  type: string(3),
+  specVersion: string(4),
+  dataContentType: string(5),
+  topic: string(6),
+  data: bytes(7),
+  pubsubName: string(8),
+  path: string(9),
+  extensions: nested(10, Struct),
+})
+message(runtime('SubscribeTopicEventsRequestAlpha1'), {
+  initialRequest: nested(
+    1,
+    message(runtime('SubscribeTopicEventsRequestInitialAlpha1'), {
+      pubsubName: string(1),
+      topic: string(2),
+      metadata: map(3),
+      deadLetterTopic: optional(string(4)),
+    }),
+  ),
+  eventProcessed: nested(
+    2,
+    message(runtime('SubscribeTopicEventsRequestProcessedAlpha1'), {
+      id: string(1),
+      status: nested(2, message(runtime('TopicEventResponse'), { status: enumeration(1, TopicEventStatus) })),
+    }),
+  ),
+})
+message(runtime('SubscribeTopicEventsResponseAlpha1'), {
+  initialResponse: nested(1, message(runtime('SubscribeTopicEventsResponseInitialAlpha1'), {})),
+  eventMessage: nested(2, TopicEvent),
 })

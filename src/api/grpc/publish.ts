@@ -1,14 +1,11 @@
-import type { Trace } from '../../blocks/pubsub/cloud-event.ts'
 import { publishFailed } from '../../blocks/pubsub/errors.ts'
 import type { Publisher } from '../../blocks/pubsub/publish.ts'
 import { messageOf } from '../../errors.ts'
-import { fromTraceBin } from '../../telemetry/trace-bin.ts'
-import { type GrpcCall, unary } from '../../transport/grpc/server.ts'
+import { unary } from '../../transport/grpc/server.ts'
 import { decodePublishEvent, encodeEmpty } from './messages.ts'
 import { DAPR, daprUnary, type GrpcMethods } from './method.ts'
 import { BulkPublishRequest, BulkPublishResponse } from './publish-messages.ts'
-
-const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+import { traceOf } from './trace.ts'
 
 /** PublishEvent, and BulkPublishEvent under both its names. */
 export function publishMethods(pubsub: Pick<Publisher, 'publish' | 'bulkPublish'>): GrpcMethods {
@@ -44,17 +41,4 @@ export function publishMethods(pubsub: Pick<Publisher, 'publish' | 'bulkPublish'
       }),
     ),
   ]
-}
-
-/** The caller's trace, in gRPC's own header or in W3C's. */
-function traceOf({ headers }: GrpcCall): Trace | undefined {
-  const binary = headers['grpc-trace-bin']
-  if (typeof binary === 'string') {
-    const traceparent = fromTraceBin(binary)
-    return traceparent === undefined ? undefined : { traceparent, tracestate: '' }
-  }
-  const { traceparent, tracestate } = headers
-  return typeof traceparent === 'string' && TRACEPARENT.test(traceparent)
-    ? { traceparent, tracestate: typeof tracestate === 'string' ? tracestate : '' }
-    : undefined
 }

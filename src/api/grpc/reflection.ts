@@ -117,16 +117,21 @@ class Catalogue {
       const list = services.get(service) ?? []
       services.set(service, list)
       const { types } = method
-      const guess = (suffix: string) => {
-        const full = `${packageOf(service)}.${name}${suffix}`
-        return knownMessages().has(full) ? full : EMPTY
+      // What answers "unimplemented" or "unavailable" needs no message, and nobody has made a table: it is not described.
+      const guess = (what: 'Request' | 'Response') => {
+        const [, base = name, stage = ''] = /^(.*?)((?:Alpha|Beta)\d+)?$/.exec(name) ?? []
+        const names = [`${name}${what}`, `${base}${what}${stage}`, `${base}${what}`].map((one) => `${packageOf(service)}.${one}`)
+        return names.find((one) => knownMessages().has(one))
       }
+      const streams = method.kind === 'stream'
+      const request = types?.request.fullName ?? guess('Request')
+      if (request === undefined) continue
       list.push({
         name,
-        request: types?.request.fullName ?? guess('Request'),
-        response: types?.response.fullName ?? guess('Response'),
-        clientStreams: types ? types.clientStreams === true : method.kind === 'stream',
-        serverStreams: types ? types.serverStreams === true : method.kind === 'stream',
+        request,
+        response: types?.response.fullName ?? guess('Response') ?? EMPTY,
+        clientStreams: types ? types.clientStreams === true : streams && !name.startsWith('SubscribeConfiguration'),
+        serverStreams: types ? types.serverStreams === true : streams,
       })
     }
     this.services = [...services].map(([fullName, list]) => ({ fullName, methods: list }))

@@ -16,6 +16,7 @@ import {
   StateItem,
   saveItem,
 } from './state-messages.ts'
+import { traceOf } from './trace.ts'
 
 const NONE = Buffer.alloc(0)
 
@@ -57,7 +58,7 @@ export function stateMethods(state: StateBlock): GrpcMethods {
         operation: operationType,
         ...(operationType === 'delete' ? deleteItem(request) : saveItem(request)),
       }))
-      await state.transact(storeName, items, metadata, call.signal)
+      await state.transact(storeName, items, metadata, call.signal, traceOf(call))
       return {}
     }),
     daprUnary('QueryStateAlpha1', QueryStateRequest, QueryStateResponse, async ({ storeName, query, metadata }, call) => {

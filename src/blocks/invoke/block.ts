@@ -1,4 +1,4 @@
-import type { AppChannel } from '../../app/channel.ts'
+import type { App } from '../../app/app.ts'
 import type { ResponseSink } from '../../app/response-sink.ts'
 import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { callApp } from '../../peers/app-call.ts'
@@ -6,14 +6,19 @@ import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
 import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
+import type { ExternalService, ExternalServices } from './external.ts'
 
 export interface InvokeBlockOptions {
   appId: string
   namespace: string
   /** The app beside us; without one calls to ourselves fail. */
-  app?: AppChannel | undefined
+  app?: App | undefined
   peers: PeerClient
   resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  /** Services outside, by name or URL. */
+  external?: Pick<ExternalServices, 'find'> | undefined
+  /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
+  maxBodySize?: number
   /** Calls again after a lost connection, with this pause in milliseconds when the address is the same. Default 3 and 1000, as Dapr. */
   retries?: number
   retryDelay?: number
@@ -36,7 +41,7 @@ export function invokeError(target: string, cause: unknown, hint?: string): Outr
   return new OutriderError({
     code: 'ERR_DIRECT_INVOKE',
     http: denied ? 403 : 500,
-    grpc: denied ? Code.PermissionDenied : Code.Internal,
+    grpc: Code.Internal,
     message: `failed to invoke, id: ${target}, err: ${cause instanceof GrpcStatus ? describeStatus(cause) : messageOf(cause)}`,
     ...(hint ? { hint } : {}),
     cause,
@@ -47,6 +52,8 @@ export function invokeError(target: string, cause: unknown, hint?: string): Outr
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
   return {
     invoke(target, invocation, sink) {
+      const outside = options.external?.find(target)
+      if (outside) return callOutside(outside, target, invocation, sink)
       const parts = target.split('.')
       const appId = parts[0] as string
       const namespace = parts[1] ?? options.namespace
@@ -68,11 +75,25 @@ export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
   }
 }
 
+function callOutside(service: ExternalService, target: string, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
+  try {
+    return service.call(invocation, {
+      head: (status, headers, source) => sink.head(status, headers, source),
+      data: (chunk) => sink.data(chunk),
+      end: () => sink.end(),
+      failed: (error) => sink.failed(invokeError(target, error, 'check that the service answers at its URL')),
+    })
+  } catch (error) {
+    sink.failed(invokeError(target, error))
+    return nothing
+  }
+}
+
 function callOwn(options: InvokeBlockOptions, target: string, invocation: Invocation, sink: ResponseSink): (reason?: Error) => void {
   try {
     if (!options.app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
-    return callApp(options.app, invocation, {
-      head: (status, headers, source) => sink.head(status, headers, source),
+    return callApp(options.app, invocation, options.maxBodySize || 4 * 1024 * 1024, {
+      head: (status, headers, source, answer) => sink.head(status, headers, source, answer),
       data: (chunk) => sink.data(chunk),
       end: () => sink.end(),
       failed: (error) => sink.failed(invokeError(target, error, 'check that the app is running and listens on --app-port')),
@@ -165,7 +186,15 @@ class RemoteCall implements ResponseSink {
     }
     const { body } = this.#invocation
     const replayable = body === undefined || Buffer.isBuffer(body) || !body.readableDidRead
-    if (!lost || this.#answered || !replayable || this.#tries >= (this.#options.retries ?? 3)) return this.#fail(error)
+    const last = this.#tries >= (this.#options.retries ?? 3)
+    if (!lost || this.#answered || !replayable || last)
+      return this.#fail(
+        lost && last && this.#tries > 0
+          ? new Error(`failed to invoke target ${this.#appId} after ${this.#tries} retries. Error: ${describeStatus(status)}`, {
+              cause: error,
+            })
+          : error,
+      )
     this.#tries++
     this.start()
   }

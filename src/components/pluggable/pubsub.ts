@@ -1,4 +1,4 @@
-import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature } from '../../blocks/pubsub/driver.ts'
+import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../blocks/pubsub/driver.ts'
 import { Code, messageOf } from '../../errors.ts'
 import type { ComponentContext } from '../component.ts'
 import { type MetadataField, parseMetadata } from '../metadata.ts'
@@ -85,7 +85,7 @@ export class PluggablePubSub implements PubSub {
     topic: string,
     metadata: Readonly<Record<string, string>>,
     handler: MessageHandler,
-    { batch }: { batch?: number | undefined } = {},
+    { batch }: SubscribeOptions = {},
   ): Promise<AsyncDisposable> {
     if (this.#paused) await this.#resume()
     const { log, name } = this.#context

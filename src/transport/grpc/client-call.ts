@@ -24,6 +24,7 @@ export class Call implements GrpcClientStream {
   #reason: GrpcStatus | undefined
   #encoding = ''
   #trailers: IncomingHttpHeaders | undefined
+  #rawTrailers: readonly string[] | undefined
   #status = 0
   #over = false
 
@@ -75,16 +76,17 @@ export class Call implements GrpcClientStream {
 
   readonly #onAbort = () => this.cancel(canceled(this.#signal as AbortSignal))
 
-  response(head: IncomingHttpHeaders): void {
+  response(head: IncomingHttpHeaders, raw: readonly string[]): void {
     this.#status = Number(head[':status'] ?? 0)
     const encoding = head['grpc-encoding']
     if (typeof encoding === 'string') this.#encoding = encoding
-    if (head['grpc-status'] !== undefined) this.#trailers = head
-    this.#listener.onHeaders?.(head)
+    if (head['grpc-status'] !== undefined) this.trailers(head, raw)
+    this.#listener.onHeaders?.(head, raw)
   }
 
-  trailers(trailers: IncomingHttpHeaders): void {
+  trailers(trailers: IncomingHttpHeaders, raw: readonly string[]): void {
     this.#trailers = trailers
+    this.#rawTrailers = raw
   }
 
   data(chunk: Buffer): void {
@@ -112,20 +114,8 @@ export class Call implements GrpcClientStream {
     if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)
   }
 
-  /** Why a call ended without a status: the connection, or the server resetting this one call. */
   #lost(error: Error): GrpcStatus {
-    const connection = this.#connection
-    const cause = connection.failure ?? error
-    const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
-    if (!connection.connected)
-      return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
-    const stream = this.#stream
-    const code = stream?.rstCode ?? constants.NGHTTP2_NO_ERROR
-    const unseen =
-      code === constants.NGHTTP2_REFUSED_STREAM || stream === undefined || stream.id === undefined || stream.id > connection.lastStream
-    if (!unseen && !connection.failure && !connection.session.destroyed && code !== constants.NGHTTP2_NO_ERROR)
-      return new GrpcStatus(resetToGrpc(code), `stream terminated by RST_STREAM with error code: ${code}`, { cause })
-    return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !unseen, cause })
+    return lostStatus(this.#connection, this.#stream, error)
   }
 
   close(): void {
@@ -142,7 +132,7 @@ export class Call implements GrpcClientStream {
         status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
       else status = this.#lost(new Error('closed without a status'))
     }
-    this.#listener.onClose(status, trailers)
+    this.#listener.onClose(status, trailers, this.#rawTrailers)
   }
 
   #fits(framed: Buffer | undefined): boolean {
@@ -181,12 +171,12 @@ export class Call implements GrpcClientStream {
   }
 }
 
-function onResponse(this: ClientHttp2Stream, head: IncomingHttpHeaders): void {
-  ;(this as CallStream)[CALL].response(head)
+function onResponse(this: ClientHttp2Stream, head: IncomingHttpHeaders, _flags: number, raw: string[]): void {
+  ;(this as CallStream)[CALL].response(head, raw)
 }
 
-function onTrailers(this: ClientHttp2Stream, trailers: IncomingHttpHeaders): void {
-  ;(this as CallStream)[CALL].trailers(trailers)
+function onTrailers(this: ClientHttp2Stream, trailers: IncomingHttpHeaders, _flags: number, raw: string[]): void {
+  ;(this as CallStream)[CALL].trailers(trailers, raw)
 }
 
 function onData(this: ClientHttp2Stream, chunk: Buffer): void {
@@ -203,4 +193,18 @@ function onClose(this: ClientHttp2Stream): void {
 
 function canceled(signal: AbortSignal): GrpcStatus {
   return signal.reason instanceof GrpcStatus ? signal.reason : new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal.reason })
+}
+
+/** Why a call ended without a status: the connection, or the server resetting this one call. */
+export function lostStatus(connection: Connection, stream: ClientHttp2Stream | undefined, error: Error): GrpcStatus {
+  const cause = connection.failure ?? error
+  const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
+  if (!connection.connected)
+    return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
+  const code = stream?.rstCode ?? constants.NGHTTP2_NO_ERROR
+  const unseen =
+    code === constants.NGHTTP2_REFUSED_STREAM || stream === undefined || stream.id === undefined || stream.id > connection.lastStream
+  if (!unseen && !connection.failure && !connection.session.destroyed && code !== constants.NGHTTP2_NO_ERROR)
+    return new GrpcStatus(resetToGrpc(code), `stream terminated by RST_STREAM with error code: ${code}`, { cause })
+  return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !unseen, cause })
 }

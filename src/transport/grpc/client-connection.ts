@@ -41,6 +41,7 @@ export class Connection {
   #pingTimer: NodeJS.Timeout | undefined
   #lastUse = 0
   #read = 0
+  #settled = false
 
   constructor(address: string, options: GrpcClientOptions, onGone: () => void) {
     this.address = address
@@ -63,6 +64,9 @@ export class Connection {
       session.setLocalWindowSize(4 << 20)
       this.#keepAlive()
     })
+    session.once('remoteSettings', () => {
+      this.#settled = true
+    })
     session.on('error', (error) => {
       this.failure = error
     })
@@ -80,7 +84,8 @@ export class Connection {
   }
 
   get capacity(): number {
-    return Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION)
+    // Until the other side has said how many it takes, calls past the usual limit might wait for ever behind the first ones.
+    return this.#settled ? Math.min(CALLS_PER_CONNECTION, this.session.remoteSettings?.maxConcurrentStreams ?? CALLS_PER_CONNECTION) : 100
   }
 
   /** Asks a silent server for a sign of life, and gives the connection up without one. */

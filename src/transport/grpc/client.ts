@@ -1,7 +1,7 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
+import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import type { ConnectionOptions } from 'node:tls'
 import { Code } from '../../errors.ts'
-import { Call } from './client-call.ts'
+import { Call, lostStatus } from './client-call.ts'
 import { Connection } from './client-connection.ts'
 import { frame } from './frames.ts'
 import { GrpcStatus } from './status.ts'
@@ -34,10 +34,10 @@ export interface GrpcCallOptions {
 
 /** Hears what a call brings, in this order: `onHeaders`?, `onMessage`*, then `onClose` exactly once. */
 export interface GrpcListener {
-  onHeaders?(headers: IncomingHttpHeaders): void
+  onHeaders?(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
   onMessage(message: Buffer): void
   /** undefined: the status is OK. */
-  onClose(status: GrpcStatus | undefined, trailers: IncomingHttpHeaders): void
+  onClose(status: GrpcStatus | undefined, trailers: IncomingHttpHeaders, rawTrailers?: readonly string[]): void
   /** After `write` returned false: there is room again. */
   onDrain?(): void
   /** The connection is up: what is written from now on goes out. */
@@ -56,11 +56,20 @@ export interface GrpcClientStream {
   cancel(reason?: GrpcStatus): void
 }
 
+/** An HTTP/2 stream of the pool. */
+export interface RawStream {
+  readonly stream: ClientHttp2Stream
+  /** What it means that the stream broke off; `sent` tells whether the other side can have seen it. */
+  lost(error: Error): GrpcStatus
+}
+
 export interface GrpcClient extends AsyncDisposable {
   /** Calls `path` at `address` (`host:port`, or `unix:/path/of.socket`). Failures to connect come through the listener, with `sent` false. */
   stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
   /** Rejects with GrpcStatus. */
   unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
+  /** Opens a stream for passing bytes on. Throws GrpcStatus when there is no connection and none can be begun. */
+  raw(address: string, headers: readonly string[]): RawStream
   /** Sends no more calls over the connections to an address; those under way finish. */
   forget(address: string): void
 }
@@ -113,6 +122,19 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
         )
         stream.end(frame(message))
       }),
+    raw(address, headers) {
+      const connection = acquire(address)
+      let stream: ClientHttp2Stream | undefined
+      try {
+        // The typings do not know the flat form yet.
+        stream = connection.session.request(headers as unknown as OutgoingHttpHeaders, { endStream: false })
+      } catch (error) {
+        throw lostStatus(connection, undefined, error as Error)
+      }
+      connection.enter()
+      stream.once('close', () => connection.leave())
+      return { stream, lost: (error) => lostStatus(connection, stream, error) }
+    },
     forget(address) {
       for (const connection of [...(pool.get(address) ?? [])]) connection.retire()
     },

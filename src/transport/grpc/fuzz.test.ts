@@ -244,11 +244,11 @@ test('protobuf: messages nested without end are refused, not followed until the 
   }
   // Each level says that all that follows is inside it.
   const deep = Buffer.alloc(600_000)
-  for (let at = 0; at < deep.length; at += 6) {
-    const left = deep.length - at - 6
-    deep.set([0x12, (left & 127) | 128, ((left >> 7) & 127) | 128, ((left >> 14) & 127) | 128, ((left >> 21) & 127) | 128, 0], at)
+  for (let at = 0; at < deep.length; at += 5) {
+    const left = deep.length - at - 5
+    deep.set([0x12, (left & 127) | 128, ((left >> 7) & 127) | 128, ((left >> 14) & 127) | 128, (left >> 21) & 127], at)
   }
-  assert.throws(() => Inner.decode(deep), WireError)
+  assert.throws(() => Inner.decode(deep), /200 deep/)
   assert.throws(
     () => new ProtoReader(Buffer.alloc(100_000, 0x0b)).next() && walk(new ProtoReader(Buffer.alloc(100_000, 0x0b)), new Random(5), 0),
     WireError,

@@ -83,6 +83,7 @@ export class GrpcServerCall implements GrpcStream {
       options.admit?.(this.path, this.headers)
       const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
       if (!method) throw unknownMethod(this.path, options.methods)
+      if (method.kind === 'raw') return this.#handOver(method)
       this.#checkEncoding()
       this.#method = method
       if (method.kind === 'stream') method.handle(this)
@@ -92,6 +93,14 @@ export class GrpcServerCall implements GrpcStream {
     } catch (error) {
       this.fail(error)
     }
+  }
+
+  /** From here on the stream is the handler's alone, its deadline too. */
+  #handOver(method: GrpcMethod & { kind: 'raw' }): void {
+    method.handle(this.#stream, this.headers, this.rawHeaders)
+    this.#session.answered = true
+    clearTimeout(this.#timer)
+    this.#over = true
   }
 
   #startDeadline(milliseconds: number): void {
@@ -189,15 +198,12 @@ export class GrpcServerCall implements GrpcStream {
     if (!this.#over) this.#stream.resume()
   }
 
-  setHeader(name: string, value: string): void {
-    this.#extra ??= []
-    const { length } = this.#extra
-    for (let index = 0; index < length; index += 2) {
-      if (this.#extra[index] !== name) continue
-      this.#extra[index + 1] = value
-      return
-    }
-    this.#extra.push(name, value)
+  setHeader(name: string, value: string | string[]): void {
+    const kept: string[] = []
+    for (let index = 0; index < (this.#extra?.length ?? 0); index += 2)
+      if (this.#extra?.[index] !== name) kept.push(this.#extra?.[index] as string, this.#extra?.[index + 1] as string)
+    for (const one of typeof value === 'string' ? [value] : value) kept.push(name, one)
+    this.#extra = kept
   }
 
   addHeader(name: string, value: string): void {

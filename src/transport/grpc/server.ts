@@ -5,7 +5,7 @@ import { Code, messageOf } from '../../errors.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
-import { GrpcStatus } from './status.ts'
+import type { GrpcStatus } from './status.ts'
 import { WireError } from './wire.ts'
 
 /** What every handler knows of its call. */
@@ -13,7 +13,7 @@ export interface GrpcCall {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
-  /** Names and values in turn, as they came: `headers` joins the values of one name. */
+  /** Names and values in turn, as they came, pseudo headers first: `headers` joins the values of one name. */
   readonly rawHeaders: readonly string[]
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
@@ -22,7 +22,7 @@ export interface GrpcCall {
   /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
   readonly draining: AbortSignal
   /** Sets response metadata; before the first message only. */
-  setHeader(name: string, value: string): void
+  setHeader(name: string, value: string | string[]): void
   /** Adds one more value of a name. */
   addHeader(name: string, value: string): void
   setTrailer(name: string, value: string | string[]): void
@@ -57,6 +57,12 @@ export type GrpcMethod =
   /** One message in, one out; both as protobuf bytes. */
   | { readonly kind: 'unary'; handle(request: Buffer, call: GrpcCall): Buffer | Promise<Buffer>; readonly types?: MethodTypes }
   | { readonly kind: 'stream'; handle(stream: GrpcStream): void; readonly types?: MethodTypes }
+  /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
+  | {
+      readonly kind: 'raw'
+      handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
+      readonly types?: MethodTypes
+    }
 
 export interface GrpcServerOptions {
   methods: ReadonlyMap<string, GrpcMethod>
@@ -81,6 +87,8 @@ export type GrpcAddress = ({ host?: string | undefined; port: number } | { path:
 export interface GrpcServer {
   /** For handing it sockets: `http2.emit('connection', socket)`. */
   readonly http2: Http2Server
+  /** Calls that came so far. */
+  readonly calls: number
   /** Opens one more address; resolves with its port. */
   listen(at: GrpcAddress): Promise<number>
   /**
@@ -88,19 +96,6 @@ export interface GrpcServer {
    * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
-}
-
-/** Decodes a request; throws what grpc-go answers when it cannot. */
-export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
-  try {
-    return decode(message)
-  } catch (error) {
-    throw new GrpcStatus(
-      Code.Internal,
-      `grpc: error unmarshalling request: ${error instanceof WireError ? error.goText : messageOf(error)}`,
-      { cause: error },
-    )
-  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
@@ -148,6 +143,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     strictSingleValueFields: false,
   })
   const listeners: Server[] = []
+  let calls = 0
 
   http2.on('session', (session) => {
     session.setLocalWindowSize(4 << 20)
@@ -161,6 +157,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   })
   http2.on('sessionError', () => {})
   http2.on('stream', (stream: ServerHttp2Stream, headers, _flags, raw) => {
+    calls++
     const session = stream.session && sessions.get(stream.session as ServerHttp2Session)
     if (!session) return stream.destroy()
     const rawHeaders = raw as unknown as string[]
@@ -172,6 +169,9 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 
   return {
     http2,
+    get calls() {
+      return calls
+    },
     listen: ({ tls, ...at }) =>
       new Promise((resolve, reject) => {
         // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.

@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { type Readable, Transform } from 'node:stream'
-import type { ResponseSink, ResponseSource } from '../../../app/response-sink.ts'
+import type { GrpcAnswer, ResponseSink, ResponseSource } from '../../../app/response-sink.ts'
 import { type InvokeBlock, invokeError } from '../../../blocks/invoke/block.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import { forwardableHeaders, headerOf, responseHeaders } from '../../../peers/headers.ts'
 import { normalizeMethod } from '../../../peers/invocation.ts'
+import { NO_TRACE } from '../../../peers/trace.ts'
 import type { Call, Handler } from '../route.ts'
+import { httpReply } from './grpc-reply.ts'
 
 export interface InvokeHandlerOptions {
   /** Bytes of a request body; 0: no limit. Default 4 MiB. */
@@ -15,8 +17,6 @@ export interface InvokeHandlerOptions {
 /** Bodies up to this size are read first and can be sent again; larger ones stream. */
 const BUFFERED = 256 * 1024
 const PREFIX = '/v1.0/invoke/'
-/** What an app sees when nobody traces, as with Dapr. */
-const NO_TRACE = '00-00000000000000000000000000000000-0000000000000000-00'
 
 /**
  * Serves `/v1.0/invoke/*` and, as the fallback of every other path, the forms that name the app in a header.
@@ -91,8 +91,10 @@ function targetOf(call: Call): { id: string; path: string } | undefined {
   return split === 0 ? undefined : { id: decodeId(rest.slice(0, split)), path: rest.slice(split + 8) }
 }
 
+/** An app id, or a URL, one of whose slashes a client may have taken away. */
 function decodeId(id: string): string {
-  return id.includes('%') || id.includes('+') ? decode(id.replaceAll('+', ' ')) : id
+  const text = id.includes('%') || id.includes('+') ? decode(id.replaceAll('+', ' ')) : id
+  return text.startsWith('http') ? text.replace(/^(https?):\/+/, '$1://') : text
 }
 
 function decode(path: string): string {
@@ -165,9 +167,14 @@ class HttpReply implements ResponseSink {
     this.#reject = reject
   }
 
-  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource): void {
+  head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     this.#source = source
-    this.#response.writeHead(status, responseHeaders(headers, true))
+    // HTTP/1.1 connections stay open without being told; what Node would say of it is none of the app's headers.
+    if (this.#response.req.httpVersion === '1.1') this.#response.removeHeader('connection')
+    if (status >= 100 || !answer) return void this.#response.writeHead(status, responseHeaders(headers, true))
+    const reply = httpReply(status, headers, answer)
+    this.#response.writeHead(reply.status, reply.headers)
+    if (reply.body) this.data(reply.body)
   }
 
   data(chunk: Buffer): void {

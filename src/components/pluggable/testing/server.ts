@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import type { Binding } from '../../../blocks/bindings/driver.ts'
-import type { PubSub } from '../../../blocks/pubsub/driver.ts'
+import type { MessageHandler, PubSub } from '../../../blocks/pubsub/driver.ts'
 import type { SecretStore } from '../../../blocks/secrets/driver.ts'
 import { EtagError, type StateOperation, type StateStore } from '../../../blocks/state/driver.ts'
 import { Code, messageOf } from '../../../errors.ts'
@@ -246,7 +246,7 @@ function servePubSub(add: Add, stream: Stream, found: Found): void {
     call.onMessage = (bytes) => {
       const { topic, ackMessageId, ackError } = pubsub.PullMessagesRequest.decode(bytes)
       if (!topic) return unanswered.get(ackMessageId)?.(ackError && new Error(ackError.message))
-      subscription = broker(call).subscribe(topic.name, topic.metadata, (message) => {
+      const deliver: MessageHandler = (message) => {
         const id = String(++next)
         const { promise, resolve, reject } = Promise.withResolvers<void>()
         unanswered.set(id, (error) => {
@@ -256,7 +256,9 @@ function servePubSub(add: Add, stream: Stream, found: Found): void {
         })
         call.write(frame(pubsub.PullMessagesResponse.encode({ ...message, topicName: message.topic, id })))
         return promise
-      })
+      }
+      // How many messages may be unanswered is the component's to say; the protocol has no word for it.
+      subscription = broker(call).subscribe(topic.name, topic.metadata, deliver, { batch: 200 })
       subscription.catch((error: unknown) => call.fail(error))
     }
     call.onEnd = () => call.end()

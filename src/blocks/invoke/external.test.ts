@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import type { Address } from '../../peers/resolver.ts'
+import { createInvokeBlock } from './block.ts'
+import { createExternalServices } from './external.ts'
+
+interface Reply {
+  status: number
+  text: string
+  error?: Error
+}
+
+/** A service outside that says what it was asked, and a block that knows it as `shop`. */
+async function outside() {
+  const asked: { url: string; headers: IncomingHttpHeaders }[] = []
+  const server = createServer((request, response) => {
+    asked.push({ url: request.url as string, headers: request.headers })
+    response.writeHead(request.url?.includes('teapot') ? 418 : 200).end('hello')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const external = createExternalServices()
+  external.add({ name: 'shop', baseUrl: `${url}/base/`, headers: { 'X-Key': 'endpoint', 'X-More': 'm' } })
+  const block = createInvokeBlock({
+    appId: 'us',
+    namespace: 'default',
+    external,
+    peers: { invoke: () => assert.fail('no sidecar is asked'), forget() {}, [Symbol.asyncDispose]: async () => {} },
+    resolver: { resolve: (): Address[] => [], invalidate() {} },
+  })
+  const call = (target: string, method: string) =>
+    new Promise<Reply>((resolve) => {
+      const reply: Reply = { status: 0, text: '' }
+      block.invoke(
+        target,
+        {
+          verb: 'GET',
+          method,
+          query: 'q=1',
+          headers: ['x-key', 'caller', 'x-own', 'v'],
+          contentType: undefined,
+          length: undefined,
+          body: undefined,
+        },
+        {
+          head: (status) => {
+            reply.status = status
+          },
+          data: (chunk) => {
+            reply.text += chunk
+          },
+          end: () => resolve(reply),
+          failed: (error) => resolve({ ...reply, error }),
+        },
+      )
+    })
+  return {
+    url,
+    asked,
+    call,
+    async [Symbol.asyncDispose]() {
+      await external[Symbol.asyncDispose]()
+      server.close()
+    },
+  }
+}
+
+test('an HTTPEndpoint is called by name, below its URL and with its headers instead of the caller’s', async () => {
+  await using shop = await outside()
+  assert.deepEqual(await shop.call('shop', 'a/b c'), { status: 200, text: 'hello' })
+  const { url, headers } = shop.asked[0] as (typeof shop.asked)[0]
+  assert.equal(url, '/base/a/b%20c?q=1')
+  assert.deepEqual([headers['x-key'], headers['x-more'], headers['x-own']], ['endpoint', 'm', 'v'])
+  assert.equal((await shop.call('shop', 'teapot')).status, 418)
+})
+
+test('a URL is called as it is, and what is none is an error in words', async () => {
+  await using shop = await outside()
+  assert.equal((await shop.call(`${shop.url}/deep`, 'x')).status, 200)
+  assert.equal(shop.asked[0]?.url, '/deep/x?q=1')
+  assert.match(String((await shop.call('http://', 'x')).error?.message), /^failed to invoke, id: http:\/\/, err: Invalid URL/)
+  const refused = await shop.call('http://127.0.0.1:1', 'x')
+  assert.match(String(refused.error?.message), /ECONNREFUSED/)
+})

@@ -1,0 +1,153 @@
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { App } from '../../app/app.ts'
+import { Code } from '../../errors.ts'
+import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
+import { Relay } from '../../peers/relay.ts'
+import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
+import type { GrpcMethod } from '../../transport/grpc/server.ts'
+import { GrpcStatus } from '../../transport/grpc/status.ts'
+
+export interface GrpcProxyOptions {
+  appId: string
+  namespace: string
+  app?: App | undefined
+  /** Connections to other sidecars. */
+  grpc: Pick<GrpcClient, 'raw' | 'forget'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  /** Bytes of one message. */
+  maxMessageSize: number
+  /** Access control on calls of other sidecars: throws to refuse. */
+  authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
+}
+
+/** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
+export interface GrpcProxy {
+  /** For the API's port: to the app beside us, or to another app through its sidecar. */
+  readonly fromApp: GrpcMethod
+  /** For the internal port: to the app beside us only. */
+  readonly fromPeer: GrpcMethod
+}
+
+/** A failed connection is tried once more where there is one address, else as often as there may be others. */
+const TRIES = 3
+
+export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
+  const handler = (outer: boolean): GrpcMethod => ({
+    kind: 'raw',
+    handle(stream, headers, rawHeaders) {
+      const target = targetOf(headers)
+      const parts = target.split('.')
+      const appId = parts[0] as string
+      if (appId === '' || parts.length > 2)
+        throw new GrpcStatus(Code.Unknown, target === '' ? 'app id is empty' : `invalid app id ${target}`)
+      if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer)
+      // Where a sidecar was and another app's is now: the caller asks the resolver again.
+      if (!outer)
+        throw new GrpcStatus(Code.Unavailable, `failed to proxy request: this is the sidecar of ${options.appId}, not of ${appId}`)
+      toPeer(options, stream, headers, rawHeaders, appId, parts[1] ?? options.namespace)
+    },
+  })
+  return { fromApp: handler(true), fromPeer: handler(false) }
+}
+
+function targetOf(headers: IncomingHttpHeaders): string {
+  const target = headers['dapr-callee-app-id'] ?? headers['dapr-app-id']
+  if (typeof target !== 'string')
+    throw new GrpcStatus(Code.Unknown, 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found')
+  // Several values came joined; the first counts.
+  const comma = target.indexOf(',')
+  return comma < 0 ? target : target.slice(0, comma)
+}
+
+function toOwnApp(
+  options: GrpcProxyOptions,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
+  outer: boolean,
+): void {
+  const { app } = options
+  const path = headers[':path'] as string
+  let method: string
+  try {
+    method = normalizeMethod(path)
+  } catch (error) {
+    throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
+  }
+  if (!outer)
+    options.authorize?.({
+      method,
+      verb: 'NONE',
+      callerAppId: text(headers['dapr-caller-app-id']),
+      callerNamespace: text(headers['dapr-caller-namespace']),
+    })
+  if (app?.wire !== 'grpc')
+    throw new GrpcStatus(
+      Code.Unavailable,
+      app
+        ? 'failed to proxy request: the app does not speak gRPC; start its sidecar with --app-protocol grpc'
+        : 'failed to proxy request: app channel is not initialized; start the sidecar with --app-port',
+    )
+  const { channel } = app
+  const outgoing = forwarded(rawHeaders, outer)
+  if (channel.token !== undefined) outgoing.push('dapr-api-token', channel.token)
+  let tries = 0
+  new Relay(stream, headers, {
+    limit: options.maxMessageSize,
+    open: () => channel.raw(outgoing),
+    again: () => tries++ === 0,
+  }).start()
+}
+
+function toPeer(
+  options: GrpcProxyOptions,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
+  appId: string,
+  namespace: string,
+): void {
+  const { grpc, resolver } = options
+  const outgoing = forwarded(rawHeaders, true)
+  outgoing.push('dapr-caller-app-id', options.appId, 'dapr-callee-app-id', appId)
+  let tries = 0
+  let address: string | undefined
+  let same = 0
+  const go = (addresses: Address[]): RawStream => {
+    if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
+    const others = addresses.length > 1 && address !== undefined ? addresses.filter((one) => formatAddress(one) !== address) : addresses
+    const chosen = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    if (chosen === address) same++
+    address = chosen
+    return grpc.raw(chosen, outgoing)
+  }
+  new Relay(stream, headers, {
+    limit: options.maxMessageSize,
+    open() {
+      const found = resolver.resolve(appId, namespace)
+      return Array.isArray(found) ? go(found) : found.then(go)
+    },
+    again() {
+      resolver.invalidate(appId, namespace)
+      if (address !== undefined) grpc.forget(address)
+      return ++tries <= TRIES && same === 0
+    },
+  }).start()
+}
+
+/** What travels on: all but the names that end here. Those only a sidecar may set are kept when one has set them. */
+function forwarded(rawHeaders: readonly string[], outer: boolean): string[] {
+  const list: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    if (name === ':scheme' || name === ':authority' || name === 'dapr-app-id' || name === 'dapr-api-token') continue
+    if (outer && (name === 'dapr-caller-app-id' || name === 'dapr-callee-app-id' || name === 'dapr-caller-namespace')) continue
+    list.push(name, rawHeaders[i + 1] as string)
+  }
+  return list
+}
+
+function text(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.[0]
+}

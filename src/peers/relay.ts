@@ -1,0 +1,241 @@
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { Code } from '../errors.ts'
+import type { RawStream } from '../transport/grpc/client.ts'
+import { parseTimeout } from '../transport/grpc/deadline.ts'
+import { GrpcStatus, httpToGrpc, statusTrailers } from '../transport/grpc/status.ts'
+import { FrameGauge } from './frame-gauge.ts'
+
+export interface RelayOptions {
+  /** Bytes of one message, either way. */
+  limit: number
+  /** Opens the stream to where the call goes; throws or rejects with GrpcStatus. Asked again after a call that surely did nothing there. */
+  open(): RawStream | Promise<RawStream>
+  /** Whether to open again after this failure; the relay has nothing lost by it. */
+  again(status: GrpcStatus): boolean
+}
+
+/** What was sent and may have to be sent once more: at most this much is kept. */
+const REPLAY = 65_536
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
+const ALONE = { endStream: true, sendDate: false }
+const END_STREAM = constants.NGHTTP2_FLAG_END_STREAM
+
+/**
+ * Passes one gRPC call on byte by byte, whatever its kind: opening → (opening again) → streaming → over.
+ * Bytes move only as fast as the slower side takes them; headers, trailers and status pass unchanged; an end of either
+ * side, by cancellation or a broken connection, ends the other.
+ */
+export class Relay {
+  readonly #in: ServerHttp2Stream
+  readonly #options: RelayOptions
+  readonly #timer: NodeJS.Timeout | undefined
+  readonly #requests: FrameGauge
+  readonly #replies: FrameGauge
+  #out: ClientHttp2Stream | undefined
+  #sent: Buffer[] = []
+  #sentSize = 0
+  #reading = false
+  #ended = false
+  #answered = false
+  #trailers: OutgoingHttpHeaders | undefined
+  #over = false
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, options: RelayOptions) {
+    this.#in = stream
+    this.#options = options
+    this.#requests = new FrameGauge(options.limit)
+    this.#replies = new FrameGauge(options.limit)
+    stream.on('error', noop)
+    stream.once('close', () => this.#left())
+    // A request without a body ends before anybody reads it.
+    stream.once('end', () => {
+      this.#ended = true
+      if (this.#reading) this.#out?.end()
+    })
+    const timeout = headers['grpc-timeout']
+    const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
+    if (milliseconds !== undefined)
+      this.#timer = setTimeout(
+        () => this.fail(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')),
+        Math.min(milliseconds, 0x7fffffff),
+      )
+  }
+
+  start(): void {
+    if (this.#over) return
+    try {
+      const opened = this.#options.open()
+      if (!(opened instanceof Promise)) return this.#join(opened)
+      opened.then(
+        (raw) => this.#join(raw),
+        (error: unknown) => this.#lost(GrpcStatus.from(error)),
+      )
+    } catch (error) {
+      this.#lost(GrpcStatus.from(error))
+    }
+  }
+
+  #join(raw: RawStream): void {
+    const out = raw.stream
+    if (this.#over) {
+      out.on('error', noop)
+      out.close(constants.NGHTTP2_CANCEL)
+      return
+    }
+    this.#out = out
+    let broken: Error | undefined
+    out.on('error', (error) => {
+      broken = error
+    })
+    out.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]) =>
+      this.#answer(headers, flags, rawHeaders),
+    )
+    out.on('data', (chunk: Buffer) => this.#reply(out, chunk))
+    out.on('trailers', (_: IncomingHttpHeaders, __: number, rawTrailers: string[]) => {
+      this.#trailers = grouped(rawTrailers)
+    })
+    out.on('end', () => {
+      if (!this.#over && this.#answered && this.#trailers) this.#finish()
+    })
+    out.on('drain', () => this.#in.resume())
+    out.once('close', () => {
+      if (this.#over || this.#out !== out) return
+      this.#lost(raw.lost(broken ?? new Error('closed without a status')))
+    })
+    // Until the connection stands nothing is read: the call can still go elsewhere.
+    if (out.pending) out.once('ready', () => this.#send(out))
+    else this.#send(out)
+  }
+
+  #send(out: ClientHttp2Stream): void {
+    if (this.#over) return
+    for (const chunk of this.#sent) out.write(chunk)
+    if (this.#ended) out.end()
+    if (this.#reading) return void this.#in.resume()
+    this.#reading = true
+    this.#in.on('data', (chunk: Buffer) => {
+      if (this.#over) return
+      const excess = this.#requests.push(chunk)
+      if (excess !== undefined) return this.fail(tooLarge(excess, this.#options.limit))
+      if (!this.#answered) this.#keep(chunk)
+      if (this.#out?.write(chunk) === false) this.#in.pause()
+    })
+  }
+
+  #keep(chunk: Buffer): void {
+    if (this.#sentSize > REPLAY) return
+    this.#sentSize += chunk.length
+    if (this.#sentSize <= REPLAY) this.#sent.push(chunk)
+    else this.#sent = []
+  }
+
+  #answer(headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]): void {
+    if (this.#over) return
+    this.#answered = true
+    this.#sent = []
+    const status = headers[':status'] ?? 0
+    const contentType = headers['content-type']
+    if (status !== 200 || !contentType?.startsWith('application/grpc')) {
+      const text = status === 200 ? `unexpected content-type ${JSON.stringify(contentType ?? '')}` : `unexpected HTTP status code ${status}`
+      return this.fail(new GrpcStatus(status === 200 ? Code.Unknown : httpToGrpc(status), text))
+    }
+    const stream = this.#in
+    if (stream.destroyed || stream.headersSent) return
+    const last = (flags & END_STREAM) !== 0
+    // The typings do not know the flat form yet.
+    stream.respond(rawHeaders as unknown as OutgoingHttpHeaders, last ? ALONE : WITH_TRAILERS)
+    if (last) {
+      endRequest(stream)
+      return this.#close()
+    }
+    stream.on('drain', () => this.#out?.resume())
+    stream.once('wantTrailers', () => {
+      stream.sendTrailers(this.#trailers ?? {})
+      endRequest(stream)
+    })
+  }
+
+  #reply(out: ClientHttp2Stream, chunk: Buffer): void {
+    if (this.#over || this.#in.destroyed) return
+    const excess = this.#replies.push(chunk)
+    if (excess !== undefined) this.fail(tooLarge(excess, this.#options.limit))
+    else if (!this.#in.write(chunk)) out.pause()
+  }
+
+  #finish(): void {
+    if (!this.#in.destroyed) this.#in.end()
+    if (!this.#in.readableEnded) this.#in.resume()
+    this.#close()
+  }
+
+  /** The other side's end is ours. */
+  #close(): void {
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#sent = []
+    const out = this.#out
+    // Whoever has answered in full need not hear the rest of the request.
+    if (out && !out.writableEnded) out.close(constants.NGHTTP2_CANCEL)
+  }
+
+  #lost(status: GrpcStatus): void {
+    if (this.#over) return
+    const whole = this.#sentSize <= REPLAY
+    if (!this.#answered && !status.sent && whole && this.#options.again(status)) {
+      this.#out = undefined
+      return this.start()
+    }
+    this.fail(status)
+  }
+
+  /** Ends the call with a status of our own. */
+  fail(status: GrpcStatus): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#sent = []
+    this.#out?.close(constants.NGHTTP2_CANCEL)
+    const stream = this.#in
+    if (stream.destroyed) return
+    this.#trailers = statusTrailers(status)
+    if (stream.headersSent) stream.end()
+    else stream.respond({ ':status': 200, 'content-type': 'application/grpc', ...this.#trailers }, ALONE)
+    stream.resume()
+    endRequest(stream)
+  }
+
+  #left(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#sent = []
+    this.#out?.close(constants.NGHTTP2_CANCEL)
+    this.#out?.resume()
+  }
+}
+
+function tooLarge(size: number, limit: number): GrpcStatus {
+  return new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${size} vs. ${limit})`)
+}
+
+/**
+ * A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
+ * overtakes what is not written yet.
+ */
+function endRequest(stream: ServerHttp2Stream): void {
+  if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.readableEnded || stream.close(constants.NGHTTP2_NO_ERROR))
+}
+
+/** A flat list as the object that node:http2 wants for trailers. */
+function grouped(raw: readonly string[]): OutgoingHttpHeaders {
+  const headers: Record<string, string | string[]> = {}
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const value = raw[i + 1] as string
+    const before = headers[name]
+    headers[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return headers
+}
+
+function noop(): void {}
