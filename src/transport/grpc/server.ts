@@ -5,7 +5,7 @@ import { Code, messageOf } from '../../errors.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
-import type { GrpcStatus } from './status.ts'
+import { GrpcStatus } from './status.ts'
 import { WireError } from './wire.ts'
 
 /** What every handler knows of its call. */
@@ -96,6 +96,16 @@ export interface GrpcServer {
    * milliseconds, then they are cut.
    */
   close(grace: number): Promise<void>
+}
+
+/** A request's message; throws GrpcStatus in Go's words for what is wrong in it. */
+export function decodeRequest<Request>(decode: (message: Buffer) => Request, message: Buffer): Request {
+  try {
+    return decode(message)
+  } catch (cause) {
+    const text = `grpc: error unmarshalling request: ${cause instanceof WireError ? cause.goText : messageOf(cause)}`
+    throw new GrpcStatus(Code.Internal, text, { cause })
+  }
 }
 
 /** A method whose messages are decoded and encoded by functions. */
