@@ -88,6 +88,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices()
+  const policies = resiliency.coversApps ? resiliency : undefined
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -137,9 +138,19 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    invoke: createInvokeBlock({
+      appId,
+      namespace,
+      app: options.app,
+      peers,
+      resolver,
+      external,
+      maxBodySize,
+      policies,
+      retry: resiliency.builtInServiceRetry,
+    }),
     external,
-    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
+    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize, policies }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),

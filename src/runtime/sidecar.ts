@@ -93,7 +93,8 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log })
+    const metrics = new Metrics()
+    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log, observer: metrics.resiliency.of(flags.appId) })
     const blocks = await createBlocks({
       flags,
       log,
@@ -106,7 +107,6 @@ export class Sidecar {
       resiliency,
     })
     this.#blocks = blocks
-    const metrics = new Metrics()
     const health = {
       appId: flags.appId,
       notReady: () => [...this.#notReady, ...manager.retrying().map((status) => `component-${status.name}`)],

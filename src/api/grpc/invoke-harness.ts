@@ -9,6 +9,7 @@ import { createGrpcProxy } from '../../blocks/invoke/proxy.ts'
 import { createPeerClient } from '../../peers/client.ts'
 import type { Address } from '../../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../../peers/server.ts'
+import { parseRetry } from '../../policy/retry.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
 import { createGrpcServer, type GrpcMethod, type GrpcServer } from '../../transport/grpc/server.ts'
 import { invokeHandler } from '../http/routes/invoke.ts'
@@ -46,7 +47,15 @@ export async function startSidecar(options: HarnessOptions): Promise<HarnessSide
   const grpc = createGrpcClient({ maxMessageSize: limit })
   const resolver = { resolve: (id: string) => addresses.get(id) ?? [], invalidate() {} }
   const peers = createPeerClient({ appId, namespace, hostAddress: '127.0.0.1', grpc })
-  const block = createInvokeBlock({ appId, namespace, app, peers, resolver, retryDelay: 10, maxBodySize: limit })
+  const block = createInvokeBlock({
+    appId,
+    namespace,
+    app,
+    peers,
+    resolver,
+    retry: parseRetry('test', { duration: '10ms', maxRetries: 3 }),
+    maxBodySize: limit,
+  })
   const proxy = createGrpcProxy({ appId, namespace, app, grpc, resolver, maxMessageSize: limit })
   const api: GrpcApi = createGrpcApi({
     methods: invokeMethods(block, { maxMessageSize: limit }),

@@ -13,6 +13,8 @@ export interface HttpEndpoint {
 }
 
 export interface ExternalService {
+  /** Of an HTTPEndpoint; absent for a URL. */
+  readonly baseUrl?: string
   /** Sends the invocation to the service and its reply to the sink. Returns what gives the call up. */
   call(invocation: Invocation, sink: ResponseSink): (reason?: Error) => void
 }
@@ -56,6 +58,7 @@ export function createExternalServices(): ExternalServices {
       endpoints.set(endpoint.name, {
         channel,
         service: {
+          baseUrl: endpoint.baseUrl,
           call(invocation, sink) {
             const headers = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
             return callHttpApp(channel, { ...invocation, headers: [...headers, ...own.flat()] }, sink, prefix)
