@@ -161,7 +161,7 @@ class Attempt implements ResponseSink {
     const held = this.#held ?? []
     this.#held = undefined
     if (this.#head) sink.head(...this.#head)
-    for (const chunk of held) sink.data(chunk)
+    if (held.length > 0) sink.data(held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held))
     if (this.#over) sink.end()
   }
 
