@@ -10,7 +10,8 @@ interface PolicyEvent {
   status: string
 }
 
-const LABELS = ['app_id', 'name', 'policy', 'namespace', 'flow_direction', 'target', 'status']
+/** In the order of the alphabet, as Dapr's page has them. */
+const LABELS = ['app_id', 'flow_direction', 'name', 'namespace', 'policy', 'status', 'target']
 const BREAKER_STATES = ['closed', 'half-open', 'open', 'unknown']
 
 /** What Dapr counts of resiliency policies: policies read, policies around operations, policies that acted, states of breakers. */
@@ -22,18 +23,23 @@ export class ResiliencyMetrics {
 
   /** What one sidecar's policies tell. */
   of(appId: string) {
-    const add = (counter: Counter, event: PolicyEvent) =>
-      counter.add(appId, event.name, event.kind, event.namespace, event.direction, event.target, event.status)
+    const values = (event: PolicyEvent, status: string): string[] => [
+      appId,
+      event.direction,
+      event.name,
+      event.namespace,
+      event.kind,
+      status,
+      event.target,
+    ]
     return {
       loaded: ({ name, namespace }: { name: string; namespace: string }) => this.#loaded.add(appId, name, namespace),
       executed: (event: PolicyEvent) => {
-        add(this.#executed, event)
+        this.#executed.add(...values(event, event.status))
         if (event.kind !== 'circuitbreaker') return
-        const { name, kind, namespace, direction, target } = event
-        for (const state of BREAKER_STATES)
-          this.#states.set(state === event.status ? 1 : 0, appId, name, kind, namespace, direction, target, state)
+        for (const state of BREAKER_STATES) this.#states.set(state === event.status ? 1 : 0, ...values(event, state))
       },
-      activated: (event: PolicyEvent) => add(this.#activated, event),
+      activated: (event: PolicyEvent) => this.#activated.add(...values(event, event.status)),
     }
   }
 
