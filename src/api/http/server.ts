@@ -2,10 +2,12 @@ import { timingSafeEqual } from 'node:crypto'
 import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { readBody } from './body.ts'
 import { corsHeaders } from './cors.ts'
+import { pass } from './middleware/incoming.ts'
 import { errorReply, writeReply } from './reply.ts'
 import type { Call, Handler, Reply, Route } from './route.ts'
 import { cleanPath, ParameterError, Router } from './router.ts'
@@ -24,6 +26,8 @@ export interface HttpApiOptions {
   allowedOrigins?: string | undefined
   /** Also speaks HTTP/2 without TLS on the same port. */
   h2c: boolean
+  /** Middleware between the token and the routes; absent: none is configured. */
+  pipeline?: Pipeline | undefined
   /** Paths that need no token and carry no trace. */
   open?: ReadonlySet<string>
   onError?: (error: OutriderError, route: Route | undefined, path: string) => void
@@ -167,6 +171,16 @@ export class HttpApi {
       return writeReply(response, { status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
     }
     delete request.headers['dapr-api-token']
+    let query = mark < 0 ? '' : target.slice(mark + 1)
+    let passing = request
+    const { pipeline } = this.#options
+    if (pipeline) {
+      const passed = await pass(pipeline, request, response, path, query)
+      if (!passed) return
+      path = cleanPath(passed.path)
+      query = passed.query
+      passing = passed.request
+    }
     let found: ReturnType<Router['find']>
     try {
       found = this.#router.find(method, path)
@@ -182,15 +196,7 @@ export class HttpApi {
     const handler = found?.route.handler ?? this.#options.fallback
     this.#options.onRequest?.(method, path, found?.route, request)
     if (!handler) return writeReply(response, { status: 404, headers: plain, body: '404 page not found\n' })
-    const call = new HttpCall(
-      request,
-      response,
-      method,
-      path,
-      mark < 0 ? '' : target.slice(mark + 1),
-      found?.params ?? {},
-      this.#options.maxBodySize,
-    )
+    const call = new HttpCall(passing, response, method, path, query, found?.params ?? {}, this.#options.maxBodySize)
     try {
       const reply: Reply | undefined = await handler(call)
       if (reply) writeReply(response, reply)
