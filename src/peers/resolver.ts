@@ -8,6 +8,10 @@ export interface Address {
 export interface Registration extends Address {
   appId: string
   namespace: string
+  /** Port of the HTTP API, for registries that check health. */
+  httpPort?: number
+  /** Port of the app, absent without one. */
+  appPort?: number
 }
 
 /** Finds the sidecars of an app by name. */
@@ -23,4 +27,17 @@ export interface Resolver extends AsyncDisposable {
 /** `host:port`, IPv6 in brackets. */
 export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Reads `host:port`, `[v6]:port` or, with a default port, `host`. Undefined when it is none of them. */
+export function parseAddress(text: string, defaultPort?: number): Address | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
+  const host = match?.[1] ?? match?.[2]
+  const port = match?.[3] === undefined ? defaultPort : Number(match[3])
+  return host === undefined || port === undefined || port < 1 || port > 65_535 ? undefined : { host, port }
+}
+
+/** 127.0.0.0/8, ::1 and `localhost`: addresses that mean something on this machine only. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }

@@ -1,0 +1,42 @@
+import type { NameResolutionSpec } from '../resources/configuration-spec.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Resolver } from './resolver.ts'
+
+/** What a way of finding sidecars may know of its own. */
+export interface ResolverContext {
+  appId: string
+  namespace: string
+  /** The data folder's shared file. */
+  registryFile: string
+  log: Logger
+}
+
+export type ResolverDriver = (configuration: unknown, context: ResolverContext) => Resolver | Promise<Resolver>
+
+/** By `spec.nameResolution.component`; each loads when it is named. */
+const DRIVERS: Readonly<Record<string, () => Promise<ResolverDriver>>> = {
+  embedded: async () => (await import('./names/embedded.ts')).embedded,
+  mdns: async () => (await import('./names/embedded.ts')).mdnsOnly,
+}
+
+/** Versions that mean the first. */
+const VERSIONS: readonly (string | undefined)[] = [undefined, '', 'v0', 'v1']
+
+/**
+ * Opens the way of finding other sidecars that the Configuration names; without one, the registry of this machine and mDNS
+ * for what that does not know. Throws an Error that names the component and what to write instead.
+ */
+export async function openResolver(spec: NameResolutionSpec | undefined, context: ResolverContext): Promise<Resolver> {
+  const name = spec?.component?.toLowerCase()
+  if (!name) return (await import('./names/embedded.ts')).localFirst(spec?.configuration, context)
+  const load = Object.hasOwn(DRIVERS, name) ? DRIVERS[name] : undefined
+  if (!load || !VERSIONS.includes(spec?.version))
+    throw new Error(
+      `couldn't find name resolver ${name}/${spec?.version || 'v1'}: set spec.nameResolution.component of the Configuration to one of ${Object.keys(DRIVERS).join(', ')}`,
+    )
+  try {
+    return await (await load())(spec?.configuration, context)
+  } catch (error) {
+    throw new Error(`name resolution ${name}: ${(error as Error).message}`, { cause: error })
+  }
+}
