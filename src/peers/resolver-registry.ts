@@ -17,6 +17,13 @@ export type ResolverDriver = (configuration: unknown, context: ResolverContext) 
 const DRIVERS: Readonly<Record<string, () => Promise<ResolverDriver>>> = {
   embedded: async () => (await import('./names/embedded.ts')).embedded,
   mdns: async () => (await import('./names/embedded.ts')).mdnsOnly,
+  sqlite: async () => (await import('./names/dapr-sqlite.ts')).daprSqlite,
+  consul: async () => (await import('./names/consul.ts')).consul,
+  'hashicorp.consul': async () => (await import('./names/consul.ts')).consul,
+  kubernetes: async () => (await import('./names/formats.ts')).kubernetes,
+  nameformat: async () => (await import('./names/formats.ts')).nameFormat,
+  dns: async () => (await import('./names/formats.ts')).dnsNames,
+  static: async () => (await import('./names/formats.ts')).staticList,
 }
 
 /** Versions that mean the first. */
@@ -28,14 +35,20 @@ const VERSIONS: readonly (string | undefined)[] = [undefined, '', 'v0', 'v1']
  */
 export async function openResolver(spec: NameResolutionSpec | undefined, context: ResolverContext): Promise<Resolver> {
   const name = spec?.component?.toLowerCase()
-  if (!name) return (await import('./names/embedded.ts')).localFirst(spec?.configuration, context)
+  if (!name) {
+    const resolver = await (await import('./names/embedded.ts')).localFirst(spec?.configuration, context)
+    context.log.debug('Initialized name resolution to the registry of this machine and mdns')
+    return resolver
+  }
   const load = Object.hasOwn(DRIVERS, name) ? DRIVERS[name] : undefined
   if (!load || !VERSIONS.includes(spec?.version))
     throw new Error(
       `couldn't find name resolver ${name}/${spec?.version || 'v1'}: set spec.nameResolution.component of the Configuration to one of ${Object.keys(DRIVERS).join(', ')}`,
     )
   try {
-    return await (await load())(spec?.configuration, context)
+    const resolver = await (await load())(spec?.configuration, context)
+    context.log.info(`Initialized name resolution to ${name}`)
+    return resolver
   } catch (error) {
     throw new Error(`name resolution ${name}: ${(error as Error).message}`, { cause: error })
   }

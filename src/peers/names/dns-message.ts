@@ -218,12 +218,12 @@ class Writer {
     this.#bytes.writeUInt16BE(value, this.#room(2))
   }
 
-  name(name: string): void {
+  name(name: string, compress = true): void {
     const labels = name.match(/(?:\\.|[^.\\])+/g) ?? []
     let length = 1
     for (let i = 0; i < labels.length; i++) {
       const tail = labels.slice(i).join('.')
-      const known = this.#tails.get(tail)
+      const known = compress ? this.#tails.get(tail) : undefined
       if (known !== undefined) return this.uint16((POINTER << 8) | known)
       if (this.#at < 0x3fff) this.#tails.set(tail, this.#at)
       const label = Buffer.from((labels[i] as string).replace(/\\(.)/g, '$1'))
@@ -254,7 +254,8 @@ class Writer {
       case DnsType.SRV:
         this.#bytes.fill(0, this.#room(4), this.#at)
         this.uint16(record.port)
-        this.name(record.target)
+        // RFC 2782: not compressed, plain resolvers insist on it.
+        this.name(record.target, false)
         break
       case DnsType.TXT:
         for (const text of record.texts) {
