@@ -1,6 +1,7 @@
 import type { NameResolutionSpec } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Resolver } from './resolver.ts'
+import { Balancer } from './resolver-balancer.ts'
 
 /** What a way of finding sidecars may know of its own. */
 export interface ResolverContext {
@@ -34,6 +35,21 @@ const VERSIONS: readonly (string | undefined)[] = [undefined, '', 'v0', 'v1']
  * for what that does not know. Throws an Error that names the component and what to write instead.
  */
 export async function openResolver(spec: NameResolutionSpec | undefined, context: ResolverContext): Promise<Resolver> {
+  const resolver = await open(spec, context)
+  const balancer = new Balancer()
+  return {
+    balancer,
+    resolve: (appId, namespace, signal) => resolver.resolve(appId, namespace, signal),
+    register: (registration) => resolver.register(registration),
+    invalidate: (appId, namespace) => resolver.invalidate(appId, namespace),
+    async [Symbol.asyncDispose]() {
+      balancer[Symbol.dispose]()
+      await resolver[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function open(spec: NameResolutionSpec | undefined, context: ResolverContext): Promise<Resolver> {
   const name = spec?.component?.toLowerCase()
   if (!name) {
     const resolver = await (await import('./names/embedded.ts')).localFirst(spec?.configuration, context)

@@ -1,3 +1,5 @@
+import type { Balancer } from './resolver-balancer.ts'
+
 /** Where a sidecar listens for other sidecars. */
 export interface Address {
   host: string
@@ -22,6 +24,8 @@ export interface Resolver extends AsyncDisposable {
   register(registration: Registration): Promise<AsyncDisposable>
   /** An address could not be reached: look again before using what is remembered. */
   invalidate(appId: string, namespace: string): void
+  /** Chooses among the addresses of an app; absent: any of them. */
+  readonly balancer?: Balancer | undefined
 }
 
 /** `host:port`, IPv6 in brackets. */

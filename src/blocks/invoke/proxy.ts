@@ -3,7 +3,8 @@ import type { App } from '../../app/app.ts'
 import { Code } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay } from '../../peers/relay.ts'
-import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { Address, Resolver } from '../../peers/resolver.ts'
+import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
@@ -14,7 +15,7 @@ export interface GrpcProxyOptions {
   app?: App | undefined
   /** Connections to other sidecars. */
   grpc: Pick<GrpcClient, 'raw' | 'forget'>
-  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate' | 'balancer'>
   /** Bytes of one message. */
   maxMessageSize: number
   /** Access control on calls of other sidecars: throws to refuse. */
@@ -113,11 +114,13 @@ function toPeer(
   outgoing.push('dapr-caller-app-id', options.appId, 'dapr-callee-app-id', appId)
   let tries = 0
   let address: string | undefined
+  let turn: Turn | undefined
   let same = 0
+  stream.once('close', () => turn?.end(false))
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
-    const others = addresses.length > 1 && address !== undefined ? addresses.filter((one) => formatAddress(one) !== address) : addresses
-    const chosen = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    turn = takeTurn(resolver.balancer, addresses, address)
+    const chosen = turn.address
     if (chosen === address) same++
     address = chosen
     return grpc.raw(chosen, outgoing)
@@ -129,6 +132,7 @@ function toPeer(
       return Array.isArray(found) ? go(found) : found.then(go)
     },
     again() {
+      turn?.end(true)
       resolver.invalidate(appId, namespace)
       if (address !== undefined) grpc.forget(address)
       return ++tries <= TRIES && same === 0

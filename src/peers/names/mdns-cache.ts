@@ -3,8 +3,12 @@ import type { Address } from '../resolver.ts'
 /** Apps whose addresses are remembered, and addresses of one app. */
 const APP_LIMIT = 1000
 const ADDRESS_LIMIT = 256
-/** Milliseconds after the last word of an address that it counts, as daprd's. */
-const ADDRESS_TIME = 60_000
+/** Milliseconds after the last word of an address that it counts: daprd's minute, and a little for the answer under way. */
+const ADDRESS_TIME = 63_000
+/** Milliseconds that the addresses of an app have to speak up once one of them could not be reached. */
+const DOUBT_TIME = 3000
+/** Milliseconds between two questions for an app in doubt. */
+const ASK_PAUSE = 1000
 /** Milliseconds after its last call that an app is kept fresh. */
 const USE_TIME = 300_000
 /** Milliseconds that an app nobody answered for is not asked for again, unless it announces itself. */
@@ -14,7 +18,10 @@ interface Entry {
   addresses: Map<string, Address & { until: number }>
   /** The same as a list, made when asked for. */
   list: Address[] | undefined
+  /** When the first of the list is too old. */
+  check: number
   used: number
+  asked: number
   missingUntil: number
 }
 
@@ -35,9 +42,16 @@ export class MdnsCache {
     const entry = this.#apps.get(appId)
     if (!entry) return undefined
     entry.used = now
-    if (!entry.list) {
+    if (!entry.list || entry.check <= now) {
       entry.list = []
-      for (const { host, port } of entry.addresses.values()) entry.list.push({ host, port })
+      entry.check = Number.POSITIVE_INFINITY
+      for (const [key, { host, port, until }] of entry.addresses) {
+        if (until <= now) entry.addresses.delete(key)
+        else {
+          entry.list.push({ host, port })
+          entry.check = Math.min(entry.check, until)
+        }
+      }
     }
     if (entry.list.length > 0) return entry.list
     return entry.missingUntil > now ? entry.list : undefined
@@ -55,7 +69,7 @@ export class MdnsCache {
       for (const [id, entry] of this.#apps) if (oldest === undefined || entry.used < (this.#apps.get(oldest) as Entry).used) oldest = id
       if (oldest !== undefined) this.#apps.delete(oldest)
     }
-    this.#apps.set(appId, { addresses: new Map(), list: undefined, used: now, missingUntil: 0 })
+    this.#apps.set(appId, { addresses: new Map(), list: undefined, check: 0, used: now, asked: now, missingUntil: 0 })
   }
 
   seen(appId: string, address: Address, now: number): void {
@@ -80,13 +94,23 @@ export class MdnsCache {
     if (entry) entry.missingUntil = now + MISSING_TIME
   }
 
-  /** The addresses of this app are in doubt. */
-  forget(appId: string): void {
+  /**
+   * An address of this app could not be reached. The only one is forgotten; of several each has a moment to speak up, and
+   * serves meanwhile. Returns whether the app is to be asked for.
+   */
+  doubt(appId: string, now: number): boolean {
     const entry = this.#apps.get(appId)
-    if (!entry) return
-    entry.addresses.clear()
-    entry.list = undefined
+    if (!entry) return false
     entry.missingUntil = 0
+    entry.list = undefined
+    if (entry.addresses.size < 2) {
+      entry.addresses.clear()
+      return false
+    }
+    if (now - entry.asked < ASK_PAUSE) return false
+    entry.asked = now
+    for (const address of entry.addresses.values()) address.until = Math.min(address.until, now + DOUBT_TIME)
+    return true
   }
 
   /** Drops what is too old; returns the apps in use, to be asked for again. */

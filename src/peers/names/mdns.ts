@@ -75,7 +75,7 @@ class MdnsResolver implements Resolver {
   }
 
   invalidate(appId: string): void {
-    this.#cache.forget(appId)
+    if (this.#cache.doubt(appId, Date.now())) this.#send(browse(appId), 'link')
   }
 
   async register(registration: { appId: string; host: string; port: number }): Promise<AsyncDisposable> {
