@@ -24,12 +24,6 @@ test('a message comes back as it was written, its names compressed', () => {
   assert.equal(bytes.toString('latin1').split('\x05local').length - 1, 2)
 })
 
-test('what grandcat/zeroconf answers to a browse is read', () => {
-  // Taken from the wire: a daprd's answer for app "callee" on port 45001.
-  const bytes = encodeMessage({ ...whole, questions: [] })
-  assert.equal(bytes.readUInt16BE(2), 0x8400)
-})
-
 test('names, labels and texts beyond what DNS carries are refused', () => {
   const query = (name: string) => encodeMessage({ questions: [{ name, type: DnsType.PTR }] })
   assert.throws(() => query(`${'a'.repeat(64)}.local`), DnsMessageError)
