@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { OutriderError } from '../../errors.ts'
+import { encodeHint, HINT } from '../hint.ts'
 import type { Reply } from './route.ts'
 
 /** Bodies up to this size leave as text with the head: one buffer and one plain write instead of two and a gathered one. */
@@ -28,10 +29,9 @@ export function writeReply(response: ServerResponse, reply: Reply, traceparent?:
   } else response.end(body)
 }
 
-/** An error as Dapr's clients read it; `hint` is ours, and ignored by them. */
+/** An error as Dapr's clients read it; its hint goes in a header of ours. */
 export function errorReply(error: OutriderError): Reply {
   const body: Record<string, unknown> = { errorCode: error.code, message: error.message }
   if (error.details.length > 0) body.details = error.details
-  if (error.hint !== undefined) body.hint = error.hint
-  return { status: error.http, body: JSON.stringify(body) }
+  return { status: error.http, headers: error.hint === undefined ? {} : { [HINT]: encodeHint(error.hint) }, body: JSON.stringify(body) }
 }
