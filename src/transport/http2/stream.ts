@@ -30,8 +30,8 @@ export interface ServerStream {
   sink: StreamSink | undefined
   /** The fields that ended the reply, once it has ended. */
   readonly last: Fields | undefined
-  /** Hears of the stream's end after its sink. */
-  onClosed: (() => void) | undefined
+  /** Calls every such listener when the stream is over, after its sink. */
+  whenClosed(listener: () => void): void
   /** Holds the request back at the sender: at most one window of it comes. */
   pause(): void
   resume(): void
@@ -54,7 +54,6 @@ export class Http2Stream implements ServerStream {
   readonly headers: IncomingHttpHeaders
   sink: StreamSink | undefined
   last: Fields | undefined
-  onClosed: (() => void) | undefined
   headersSent = false
   readableEnded = false
   closed = false
@@ -73,6 +72,7 @@ export class Http2Stream implements ServerStream {
   #queued = 0
   #trailers: Buffer | undefined
   #blocked = false
+  #onClosed: (() => void)[] | undefined
 
   constructor(connection: Http2Connection, id: number, headers: IncomingHttpHeaders, raw: readonly string[]) {
     this.#connection = connection
@@ -122,6 +122,11 @@ export class Http2Stream implements ServerStream {
     this.readableEnded = true
     this.sink?.requestEnd()
     this.#maybeOver()
+  }
+
+  whenClosed(listener: () => void): void {
+    this.#onClosed ??= []
+    this.#onClosed.push(listener)
   }
 
   pause(): void {
@@ -234,7 +239,7 @@ export class Http2Stream implements ServerStream {
     this.#held = undefined
     this.#connection.forget(this)
     this.sink?.streamClosed()
-    this.onClosed?.()
+    if (this.#onClosed) for (const listener of this.#onClosed) listener()
   }
 }
 
