@@ -77,7 +77,7 @@ async function pages(): Promise<Map<string, string>> {
     ({ code, http, grpc, hints }) => `| \`${code}\` | ${http.join(', ')} | ${grpc.join(', ')} | ${cell(hints.join(' · '))} |`,
   )
   const intro =
-    'Codes that replies carry as `errorCode`. The message names the thing that failed; `hint` says what to do next; over gRPC it is the trailing metadata `outrider-hint`, percent-encoded like `grpc-message`. Empty cells depend on the case.'
+    'Codes that replies carry as `errorCode`. The message names the thing that failed; the header `outrider-hint` (trailing metadata over gRPC), percent-encoded like `grpc-message`, says what to do next. Empty cells depend on the case.'
   made.set(
     'docs/errors.md',
     `${NOTE}# Errors\n\n${intro}\n\n| code | HTTP | gRPC | what to do next |\n|---|---|---|---|\n${errors.join('\n')}\n`,

@@ -35,7 +35,7 @@ export interface OutriderErrorOptions {
   grpc: Code
   /** Says which thing failed and why; never holds a secret. */
   message: string
-  /** What the reader can do next; sent as `hint`, a field that existing clients ignore. */
+  /** What the reader can do next; sent in the header, or trailing metadata, `outrider-hint`. */
   hint?: string
   /** google.rpc details, specific ones first, ErrorInfo last; empty for legacy errors. */
   details?: ErrorDetail[]

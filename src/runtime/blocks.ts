@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
+import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
 import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
@@ -41,6 +42,8 @@ export interface BlocksOptions {
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
   resiliency: Resiliency
+  /** Middleware in front of the app and of services outside. */
+  appPipeline: Pipeline | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -89,7 +92,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespace,
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
-  const external = createExternalServices()
+  const external = createExternalServices({ pipeline: options.appPipeline })
+  const policies = resiliency.coversApps ? resiliency : undefined
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -139,9 +143,19 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    invoke: createInvokeBlock({
+      appId,
+      namespace,
+      app: options.app,
+      peers,
+      resolver,
+      external,
+      maxBodySize,
+      policies,
+      retry: resiliency.builtInServiceRetry,
+    }),
     external,
-    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
+    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize, policies }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),

@@ -34,6 +34,7 @@ import { stateRoutes } from '../api/http/routes/state.ts'
 import { unavailableRoutes } from '../api/http/routes/unavailable.ts'
 import { HttpApi } from '../api/http/server.ts'
 import type { App } from '../app/app.ts'
+import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf, type OutriderError } from '../errors.ts'
@@ -54,6 +55,8 @@ export interface EdgesOptions {
   health: Health
   metrics: Metrics
   configuration: Configuration
+  /** Middleware of the HTTP API. */
+  pipeline: Pipeline | undefined
   shutdown: (force: boolean) => void
 }
 
@@ -119,6 +122,7 @@ export function openEdges(options: EdgesOptions): Edges {
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
     open: HEALTH_PATHS,
+    pipeline: options.pipeline,
     onError: (error, route, path) => countError(error, route?.group, path),
     onRequest: logCalls
       ? (method, path, route) => {

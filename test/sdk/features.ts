@@ -87,7 +87,7 @@ export function sdkTest(name: string, language: string, program: Program, featur
     if (!bench) return t.skip('redis-server or PostgreSQL is not on this machine')
     for (const feature of features) {
       const todo = isDaprd && { ...OURS, ...options.ours }[feature]
-      await t.test(feature, { timeout: LIMIT, ...(todo && { todo }) }, async (sub) => {
+      await t.test(feature, { timeout: todo ? LIMIT / 4 : LIMIT, ...(todo && { todo }) }, async (sub) => {
         const expected: Expected = CHECKS[feature]
         sub.after(() => {
           if (!sub.passed && !todo) sub.diagnostic(bench.logs())
@@ -99,7 +99,7 @@ export function sdkTest(name: string, language: string, program: Program, featur
   })
 }
 
-const LIMIT = 10_000
+const LIMIT = 20_000
 /** What a program whose environment says DAPR_API_TOKEN must say, as must everybody else. */
 export const API_TOKEN = 'the token of the sidecar'
 const isDaprd = basename(binary) === 'daprd'

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -50,17 +50,36 @@ export function missingSdks(): { name: string; help: string }[] {
     .map((language) => ({ name: `Dapr SDK for ${language}`, help: `node test/sdk/install.ts ${language}` }))
 }
 
-if (import.meta.main) {
-  for (const language of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(LANGUAGES)) {
-    const known = LANGUAGES[language]
-    if (!known) throw new Error(`no such language: ${language}; there are ${Object.keys(LANGUAGES).join(', ')}`)
-    const started = performance.now()
-    for (const [command, ...args] of known.steps) {
-      const { status, error } = spawnSync(command, args, { cwd: join(import.meta.dirname, language), stdio: 'inherit' })
-      if (status === 0) continue
-      console.error(`${language}: ${command} ${args.join(' ')} ${error ? `cannot be started: ${error.message}` : `ended with ${status}`}`)
-      process.exit(1)
+/** Runs a step in the language's folder; rejects with what it printed when it fails. */
+function run(language: string, [command, ...args]: readonly [string, ...string[]]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let printed = ''
+    const fail = (how: string) => reject(new Error(`${language}: ${command} ${args.join(' ')} ${how}\n${printed.slice(-20_000)}`))
+    const child = spawn(command, args, { cwd: join(import.meta.dirname, language), stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (part: Buffer) => {
+        printed += part.toString()
+      })
     }
-    console.log(`${language}: installed in ${((performance.now() - started) / 1000).toFixed(0)} s`)
+    child.once('error', (error) => fail(`cannot be started: ${error.message}`))
+    child.once('close', (code) => (code === 0 ? resolve() : fail(`ended with ${code}`)))
+  })
+}
+
+async function install(language: string): Promise<void> {
+  const known = LANGUAGES[language]
+  if (!known) throw new Error(`no such language: ${language}; there are ${Object.keys(LANGUAGES).join(', ')}`)
+  const started = performance.now()
+  for (const step of known.steps) await run(language, step)
+  console.log(`${language}: installed in ${((performance.now() - started) / 1000).toFixed(0)} s`)
+}
+
+if (import.meta.main) {
+  // All at once: each waits for its registry most of the time.
+  const asked = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(LANGUAGES)
+  for (const result of await Promise.allSettled(asked.map(install))) {
+    if (result.status === 'fulfilled') continue
+    console.error(result.reason instanceof Error ? result.reason.message : result.reason)
+    process.exitCode = 1
   }
 }

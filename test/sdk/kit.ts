@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
-import { freePort, postgresServer, redisServer } from '../servers.ts'
+import { freePorts } from '../../src/cli/ports.ts'
+import { postgresServer, redisServer } from '../servers.ts'
 import { becomesReady } from '../sidecar.ts'
 
 /** OUTRIDER_TEST_DAPRD runs the same programs against another sidecar, such as the real daprd. */
@@ -61,7 +62,7 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
   }
   const folder = mkdtempSync(join(tmpdir(), 'outrider-sdk-'))
   const resources = layOut(folder, { ADDRESS: `${redis.host}:${redis.port}`, DATABASE: postgres.url, FOLDER: folder })
-  const [appPort, http, grpc, internal, metrics] = await Promise.all(Array.from({ length: 5 }, freePort))
+  const [appPort, http, grpc, internal, metrics] = await freePorts(5)
   const env = { DAPR_HTTP_PORT: String(http), DAPR_GRPC_PORT: String(grpc), APP_ID: program.name, APP_PORT: String(appPort) }
   const app = start(program.command, program.args, {
     cwd: program.cwd,
@@ -124,7 +125,9 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
     })
     early.catch(() => {})
     await Promise.race([reply('ready'), early, limited(60_000, () => `the program is not ready\n${logs()}`)])
-    if (!(await becomesReady(`${bench.http}/v1.0/healthz`))) throw new Error(`the sidecar is not ready\n${logs()}`)
+    // A machine that is busy with the other tests may need several times what one try waits for.
+    let tries = 3
+    while (!(await becomesReady(`${bench.http}/v1.0/healthz`))) if (--tries === 0) throw new Error(`the sidecar is not ready\n${logs()}`)
     return bench
   } catch (error) {
     await bench[Symbol.asyncDispose]()

@@ -2,7 +2,8 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
 import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
-import { encodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
+import type { GrpcStatus } from '../../transport/grpc/status.ts'
+import { encodeHint, HINT } from '../hint.ts'
 import type { ApiRule } from '../http/allow.ts'
 import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
 import { isHealth } from './health.ts'
@@ -36,9 +37,6 @@ export interface GrpcApiOptions {
 }
 
 export type GrpcApi = GrpcServer
-
-/** Response metadata that carries the hint of an error, percent-encoded as grpc-message is. */
-export const HINT = 'outrider-hint'
 
 /**
  * The gRPC API that the app calls: decodes, calls a block, encodes. A call first passes the rules of `spec.api` and then
@@ -89,7 +87,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   }
   const report = (call: GrpcCall, status: GrpcStatus | undefined) => {
     if (status?.cause instanceof OutriderError) {
-      if (status.cause.hint) call.setTrailer(HINT, encodeGrpcMessage(status.cause.hint.slice(0, 1024)))
+      if (status.cause.hint) call.setTrailer(HINT, encodeHint(status.cause.hint))
       if (status.cause.code !== UNTYPED) onError?.(status.cause, apiGroup(call.path), call.path)
     }
     const since = onCall && begun.get(call)

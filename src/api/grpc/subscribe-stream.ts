@@ -34,6 +34,8 @@ export class EventStream {
   readonly #sent = new Map<string, Waiting[]>()
   readonly #unsent = new Set<Waiting>()
   #state: 'idle' | 'subscribing' | 'open' | 'closed' = 'idle'
+  /** The app has said that it will send no more. */
+  #ended = false
   #room = false
   #what = ''
   #subscription: AsyncDisposable | undefined
@@ -45,7 +47,7 @@ export class EventStream {
     this.#log = log
     this.#onBusy = onBusy
     call.onMessage = (message) => this.#receive(message)
-    call.onEnd = () => this.#call.end()
+    call.onEnd = () => this.#end()
     call.onClose = () => this.#close()
     call.onDrain = () => this.#send()
   }
@@ -53,6 +55,12 @@ export class EventStream {
   /** Ends the stream from our side. */
   close(reason: string): void {
     this.#fail(reason)
+  }
+
+  /** As daprd ends it: SDKs that closed their half by mistake connect again on Unknown, and would take OK for the end. */
+  #end(): void {
+    this.#ended = true
+    if (this.#state !== 'subscribing') this.#fail('EOF')
   }
 
   #fail(reason: string): void {
@@ -91,6 +99,7 @@ export class EventStream {
     this.#state = 'open'
     this.#log.info(`Subscribing to ${this.#what}`)
     this.#room = this.#call.write(INITIAL_RESPONSE)
+    if (this.#ended) return this.#end()
     this.#call.resume()
     if (this.#room) this.#send()
   }

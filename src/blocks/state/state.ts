@@ -73,7 +73,7 @@ export interface StateBlock {
   save(store: string, items: readonly SaveItem[], signal?: AbortSignal): Promise<void>
   delete(store: string, item: DeleteItem, signal?: AbortSignal): Promise<void>
   bulkDelete(store: string, items: readonly DeleteItem[], signal?: AbortSignal): Promise<void>
-  /** One entry a key. `parallelism` ≤ 0 or absent: all at once. */
+  /** One entry a key. `parallelism` ≤ 0 or absent: a hundred at a time. */
   bulkGet(
     store: string,
     request: { keys: readonly string[]; parallelism?: number | undefined; metadata: Readonly<Record<string, string>> },
@@ -320,6 +320,9 @@ function readConsistency(word: string | undefined): Consistency | undefined {
   return word === 'strong' || word === 'eventual' ? word : undefined
 }
 
+/** Of a bulk read that names no number. Ten thousand at once would only be ten thousand promises in memory. */
+const PARALLEL_GETS = 100
+
 /** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */
 async function eachGet(
   store: StateStore,
@@ -332,12 +335,14 @@ async function eachGet(
   const worker = async () => {
     while (next < gets.length) {
       const index = next++
-      found[index] = await store
-        .get(gets[index] as StateGet, signal)
-        .catch((error: unknown) => (error instanceof Error ? error : new Error(messageOf(error))))
+      try {
+        found[index] = await store.get(gets[index] as StateGet, signal)
+      } catch (error) {
+        found[index] = error instanceof Error ? error : new Error(messageOf(error))
+      }
     }
   }
-  const workers = parallelism && parallelism > 0 ? Math.min(parallelism, gets.length) : gets.length
-  await Promise.all(Array.from({ length: workers }, worker))
+  const workers = parallelism && parallelism > 0 ? parallelism : PARALLEL_GETS
+  await Promise.all(Array.from({ length: Math.min(workers, gets.length) }, worker))
   return found
 }
