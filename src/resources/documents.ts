@@ -40,7 +40,10 @@ export class SourceDocument {
     if (document.errors.length > 0 && TAB.test(text)) {
       // Go reads tabs in front of the lines of a quoted text, and files have them where JSON stands in one.
       const spaced = new LineCounter()
-      const again = parse(text.replace(/^[ \t]*\t/gm, (indent) => indent.replaceAll('\t', '        ')), spaced)
+      const again = parse(
+        text.replace(/^[ \t]*\t/gm, (indent) => indent.replaceAll('\t', '        ')),
+        spaced,
+      )
       if (again.errors.length === 0) {
         document = again
         lines = spaced
