@@ -1,3 +1,5 @@
+import { nearest } from './nearest.ts'
+
 /** One flag of a command. */
 export interface Flag {
   name: string
@@ -26,6 +28,12 @@ export interface Parsed {
 /** A command line that cannot be understood; exit code 255 and the usage. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+  /** The flag that was probably meant. */
+  readonly meant: string | undefined
+  constructor(message: string, meant?: string) {
+    super(message)
+    this.meant = meant
+  }
 }
 
 type Value = string | number | boolean | string[]
@@ -67,7 +75,14 @@ export function parseArgs(args: readonly string[], flags: readonly Flag[]): Pars
       const equals = word.indexOf('=')
       const name = word.slice(2, equals < 0 ? undefined : equals)
       const flag = flags.find((candidate) => candidate.name === name)
-      if (!flag) throw new UsageError(`unknown flag: --${name}`)
+      if (!flag)
+        throw new UsageError(
+          `unknown flag: --${name}`,
+          nearest(
+            name,
+            flags.filter((one) => !one.deprecated).map((one) => one.name),
+          ),
+        )
       if (equals >= 0) set(flag, word.slice(equals + 1))
       else set(flag, flag.type === 'boolean' ? 'true' : next(`--${name}`))
       continue

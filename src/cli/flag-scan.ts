@@ -1,5 +1,6 @@
 import { parseDuration } from '../components/metadata.ts'
 import { FLAGS, type FlagName, type FlagSpec } from './flag-table.ts'
+import { nearest } from './nearest.ts'
 import { parseQuantity } from './quantity.ts'
 
 /** A command line that cannot be followed. `exitCode` 2: how it is written, 1: what it asks for. */
@@ -100,24 +101,6 @@ export function list(text: string | undefined): string[] {
 }
 
 function suggestion(name: string): string {
-  let nearest = ''
-  let least = Math.max(2, Math.floor(name.length / 3)) + 1
-  for (const candidate of BY_NAME.keys()) {
-    const distance = editDistance(name, candidate)
-    if (distance < least) [nearest, least] = [candidate, distance]
-  }
-  return nearest ? `; did you mean --${nearest}?` : '; see --help for all of them'
-}
-
-function editDistance(left: string, right: string): number {
-  let row = Array.from({ length: right.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= left.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= right.length; j++) {
-      const replaced = (row[j - 1] as number) + (left[i - 1] === right[j - 1] ? 0 : 1)
-      next.push(Math.min(replaced, (row[j] as number) + 1, (next[j - 1] as number) + 1))
-    }
-    row = next
-  }
-  return row[right.length] as number
+  const near = nearest(name, BY_NAME.keys())
+  return near ? `; did you mean --${near}?` : '; see --help for all of them'
 }

@@ -1,6 +1,7 @@
 import { enableCompileCache } from 'node:module'
 import { type Flag, flagHelp, parseArgs, UsageError } from './args.ts'
 import type { Command } from './command.ts'
+import { nearest } from './nearest.ts'
 import { CommandError, createReporter } from './status.ts'
 
 enableCompileCache()
@@ -48,12 +49,12 @@ function overview(): string {
 
 function helpOf(command: Command): string {
   const flags = [...command.flags, ...GLOBAL_FLAGS]
-  return `${command.summary}\n\n${usageOf(command, flags)}`
+  return `${command.summary}\n\n${usageOf(command)}\n\nFlags:\n${flagHelp(flags)}`
 }
 
-function usageOf(command: Command, flags: readonly Flag[]): string {
+function usageOf(command: Command): string {
   const examples = command.examples.map((line) => `  ${line}`).join('\n')
-  return `Usage:\n  outrider ${command.usage}\n\nExamples:\n${examples}\n\nFlags:\n${flagHelp(flags)}`
+  return `Usage:\n  outrider ${command.usage}\n\nExamples:\n${examples}`
 }
 
 async function main(args: readonly string[]): Promise<number> {
@@ -67,10 +68,8 @@ async function main(args: readonly string[]): Promise<number> {
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!entry) {
     const what = name.startsWith('-') ? `unknown flag: ${name}` : `unknown command "${name}" for "outrider"`
-    const near = Object.keys(COMMANDS).filter((known) => known.startsWith(name.slice(0, 2)))
-    process.stderr.write(
-      `Error: ${what}\n${near.length > 0 ? `Did you mean ${near.join(' or ')}?\n` : ''}Run 'outrider --help' for usage.\n`,
-    )
+    const near = nearest(name, Object.keys(COMMANDS))
+    process.stderr.write(`Error: ${what}\n${near ? `Did you mean ${near}?\n` : ''}Run 'outrider --help' for usage.\n`)
     return 255
   }
   const command = await entry.load()
@@ -87,9 +86,11 @@ async function main(args: readonly string[]): Promise<number> {
     return await command.run({ parsed, reporter })
   } catch (error) {
     if (error instanceof UsageError) {
+      const meant = error.meant ? `\nDid you mean --${error.meant}?` : ''
       const apart =
         name === 'run' && /^unknown/.test(error.message) ? "\nIf it belongs to your app's command, put -- before the command." : ''
-      process.stderr.write(`Error: ${error.message}\n${usageOf(command, flags)}\n${apart}`)
+      // The flags would push the error off the screen.
+      process.stderr.write(`Error: ${error.message}${meant}${apart}\n${usageOf(command)}\n\nAll flags: outrider ${name} --help\n`)
       return 255
     }
     if (error instanceof CommandError) {

@@ -98,6 +98,10 @@ for (const [what, text, message] of [
   })
 }
 
+test('a lone dot is the folder of the run file', () => {
+  assert.equal(parse('version: 1\napps: [{appDirPath: ., appID: a}]').plans[0]?.cwd, base)
+})
+
 test('a folder means its dapr.yaml; other files are refused', () => {
   assert.throws(
     () => locateRunFile('nowhere', base),

@@ -65,7 +65,8 @@ const APP_ONLY = new Set([
 /** The file that `-f` means: `-` is standard input, a folder its dapr.yaml. Throws CommandError. */
 export function locateRunFile(given: string, cwd = process.cwd()): string {
   if (given === '-') return join(cwd, '-')
-  const fail = (text: string) => new CommandError(`Failed to get run file path: ${text}`)
+  const fail = (text: string) =>
+    new CommandError(`Failed to get run file path: ${text}`, 'name a run file (.yaml), or a folder that has a dapr.yaml')
   const path = resolve(cwd, given)
   if (!existsSync(path)) throw fail(`error getting file info for ${given}: stat ${given}: no such file or directory`)
   if (statSync(path).isDirectory()) {
@@ -171,7 +172,10 @@ function planOf(app: Fields, common: Fields, around: Surroundings): ManyPlan {
 }
 
 function problem(text: string): CommandError {
-  return new CommandError(`Error getting apps from config file: ${text}`)
+  return new CommandError(
+    `Error getting apps from config file: ${text}`,
+    'correct the run file; paths in it start at its own folder, those of an app at its appDirPath',
+  )
 }
 
 /** A YAML map as plain values; the values of `env` and `command` keep their written text. */
@@ -188,6 +192,8 @@ function plain(node: unknown, verbatim: boolean): unknown {
   if (isMap(node)) return fieldsOf(node, verbatim)
   if (isSeq(node)) return node.items.map((item) => plain(item, verbatim))
   if (!isScalar(node)) return undefined
+  // To YAML 1.1 a lone dot is a number without digits; here it is a folder.
+  if (node.source === '.') return '.'
   if (verbatim && typeof node.value !== 'string' && node.value !== null) return node.source ?? String(node.value)
   return node.value ?? undefined
 }

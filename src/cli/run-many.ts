@@ -144,7 +144,7 @@ async function startOne(
     left(text)
   })
 
-  if (settings.appPort <= 0) await waitForSidecar(plan, sidecar, toSidecarLog, stop.signal)
+  await waitForSidecar(plan, sidecar, settings.appPort <= 0 ? toSidecarLog : undefined, stop.signal)
   if (plan.command.length > 0 && !stop.signal.aborted) {
     one.app = startApp(plan, ['ignore', 'pipe', 'pipe'])
     const prefix = `== APP - ${id} == `
@@ -176,7 +176,11 @@ async function endOne(one: Started): Promise<void> {
   if (app) {
     await app.stop(APP_GRACE)
     if (before.app) toAppLog.failure(`Error exiting App: ${before.app}`)
-    else toSidecarLog.success('Exited App successfully')
+    else {
+      toSidecarLog.success('Exited App successfully')
+      // Dapr's tool says it where the sidecar logs, which is a file unless told otherwise.
+      if (one.plan.daprdLogDestination === 'file') toAppLog.success('Exited App successfully')
+    }
   }
   new Instances(one.plan.settings.dataDir).forget(instanceOf(one.plan, sidecar, app))
   await one.close()

@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs'
 import { Instances } from './instances.ts'
+import { accepts } from './ports.ts'
 import { type Ending, type Managed, signalTo } from './process.ts'
 import {
   APP_GRACE,
@@ -26,6 +27,11 @@ export async function runSingle(plan: Plan, reporter: Reporter): Promise<number>
   const hasApp = plan.command.length > 0
   if (hasApp) findProgram(plan.command[0] as string, plan.env.PATH ?? process.env.PATH ?? '', plan.cwd)
   else reporter.plain('WARNING: no application command found.')
+  if (hasApp && plan.settings.appPort > 0 && (await accepts({ port: plan.settings.appPort }))) {
+    reporter.warning(
+      `Port ${plan.settings.appPort} (--app-port) already answers: if that is another program, end it or choose another port`,
+    )
+  }
 
   const stop = listenForStop()
   const instances = new Instances(plan.settings.dataDir)
@@ -37,7 +43,7 @@ export async function runSingle(plan: Plan, reporter: Reporter): Promise<number>
   })
   instances.record(instanceOf(plan, sidecar, undefined))
   try {
-    if (plan.settings.appPort <= 0) await waitForSidecar(plan, sidecar, reporter, stop.signal)
+    await waitForSidecar(plan, sidecar, plan.settings.appPort <= 0 ? reporter : undefined, stop.signal)
     if (hasApp && !stop.signal.aborted && !sidecar.ending()) {
       // A process group in the background may not read the terminal: the app would be stopped by the kernel.
       app = startApp(plan, [process.stdin.isTTY ? 'ignore' : 'inherit', 'inherit', 'inherit'])
@@ -48,6 +54,7 @@ export async function runSingle(plan: Plan, reporter: Reporter): Promise<number>
     }
     if (!stop.signal.aborted && !sidecar.ending()) {
       reporter.success(`You're up and running! ${hasApp ? 'Both Dapr and your app logs' : 'Dapr logs'} will appear here.\n`)
+      if (!hasApp) for (const line of nextSteps(plan)) reporter.plain(line)
     }
     await Promise.race([stop.wished, sidecar.ended, ...(app ? [app.ended] : [])])
     return await end(sidecar, app, reporter, stop.signal.aborted)
@@ -68,7 +75,10 @@ async function end(sidecar: Managed, app: Managed | undefined, reporter: Reporte
   const appEnding = asked ? undefined : app?.ending()
   const appFailure = failed(appEnding)
   if (asked) reporter.info('\nterminated signal received: shutting down')
-  if (sidecarFailure) reporter.failure(`The daprd process exited with error code: ${sidecarFailure}`)
+  if (sidecarFailure) {
+    reporter.failure(`The daprd process exited with error code: ${sidecarFailure}`)
+    reporter.info('The last error of its log, above, says why.')
+  }
   if (appEnding && appFailure) {
     reporter.failure(
       appEnding.code === null
@@ -88,6 +98,17 @@ async function end(sidecar: Managed, app: Managed | undefined, reporter: Reporte
     )
   } else if (app) reporter.success('Exited App successfully')
   return sidecarFailure || appFailure ? 1 : 0
+}
+
+/** What to do with a sidecar that has no app beside it. */
+function nextSteps({ settings }: Plan): string[] {
+  const socket = socketPath(settings, 'http')
+  const where = socket ? `--unix-socket ${socket} http://localhost` : `localhost:${settings.daprHttpPort}`
+  return [
+    `What it has:  curl ${where}/v1.0/metadata`,
+    'With an app:  outrider run --app-id NAME --app-port PORT -- COMMAND',
+    'Ctrl-C ends it.\n',
+  ]
 }
 
 function failed(ending: Ending | undefined): string | undefined {

@@ -86,7 +86,7 @@ const APP =
 test('an app and its sidecar run, are listed, reached and stopped together', async () => {
   const tool = new Tool(['run', '--app-id', 'one', '--app-port', '8123', '--', process.execPath, '-e', APP])
   await tool.says("✅  You're up and running! Both Dapr and your app logs will appear here.\n\n")
-  await tool.says('APP UP')
+  await tool.says(' one 8123 true\n')
   assert.match(tool.out, /ℹ️ {2}No resources given: using the embedded defaults .* \(SQLite in .*data\)\n/)
   assert.match(tool.out, /ℹ️ {2}Starting Dapr with id one\. HTTP Port: \d+\. gRPC Port: \d+\n/)
   assert.match(tool.out, /\nstub sidecar log line\n/)
@@ -166,7 +166,10 @@ test('a taken port and a missing program are named before anything starts', asyn
   assert.match(folder.err, /❌ {2}error validating resources path \["a" "b"\] : stat a: no such file or directory\n/)
   const flag = await call('run', '--flag')
   assert.equal(flag.code, 255)
-  assert.match(flag.err, /^Error: unknown flag: --flag\nUsage:/)
+  assert.match(flag.err, /^Error: unknown flag: --flag\nIf it belongs to your app's command, put -- before the command\.\nUsage:/)
+  assert.match((await call('run', '--app-idd', 'x')).err, /^Error: unknown flag: --app-idd\nDid you mean --app-id\?\n/)
+  assert.match((await call('rnu')).err, /^Error: unknown command "rnu" for "outrider"\nDid you mean run\?\n/)
+  assert.match((await call('run', '-f', 'nowhere')).err, /nowhere: no such file or directory\n {3}name a run file/)
 })
 
 test('a run file starts its apps in order, prefixes their output and ends with exit code 0', async () => {
@@ -205,13 +208,32 @@ test('a run file starts its apps in order, prefixes their output and ends with e
   assert.equal((await call('stop', '-f', 'pair')).out, '✅  Dapr and app processes stopped successfully\n')
   assert.equal(await tool.end(), 0)
   assert.match(tool.out, /\nℹ️ {2}Received signal to stop Dapr and app processes\. Shutting down Dapr and app processes\.\n/)
+  assert.match(tool.out, /\n(✅ {2})?Exited App successfully\n/)
   assert.match(readFileSync(join(logs, sidecarLog), 'utf8'), /Exited Dapr successfully\nExited App successfully\n$/)
   for (const pid of pidsIn(tool.out)) assert.equal(stillRuns(pid, ''), false)
 })
 
+test('a sidecar alone says what it can be asked and how it gets an app', async () => {
+  const tool = new Tool(['run', '--app-id', 'alone'])
+  await tool.says('Ctrl-C ends it.')
+  const port = /HTTP Port: (\d+)/.exec(tool.out)?.[1]
+  assert.match(tool.out, new RegExp(`\nWhat it has: {2}curl localhost:${port}/v1\\.0/metadata\n`))
+  tool.child.kill('SIGTERM')
+  assert.equal(await tool.end(), 0)
+})
+
+test('an app port that somebody else already has is told before the app fails on it', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  const { out } = await call('run', '--app-id', 'late', '--app-port', String(port), '--', process.execPath, '-e', '0')
+  server.close()
+  assert.match(out, new RegExp(`⚠ {2}Port ${port} \\(--app-port\\) already answers`))
+})
+
 test('stopping what does not run says so and exits 0, as scripts expect', async () => {
   const { code, err } = await call('stop', '--app-id', 'nobody')
-  assert.deepEqual([code, err], [0, "❌  failed to stop app id nobody: couldn't find app id nobody\n"])
+  assert.deepEqual([code, err], [0, "❌  failed to stop app id nobody: couldn't find app id nobody\n   no app runs here\n"])
 })
 
 test('what a killed tool left behind is listed and can be stopped', async () => {

@@ -60,22 +60,26 @@ export function findProgram(word: string, path: string, cwd: string): string {
   return found
 }
 
-/** Waits until the sidecar's HTTP and gRPC listeners accept; ends early when it exits or `stop` fires. */
-export async function waitForSidecar(plan: Plan, sidecar: Managed, reporter: Reporter, stop: AbortSignal): Promise<boolean> {
+/**
+ * Waits until the sidecar's HTTP and gRPC listeners accept; ends early when it exits or `stop` fires. An app that is known
+ * by its port is waited for by the sidecar, and Dapr's tool starts both at once: then nothing is printed here, and the
+ * app still finds its sidecar there when it calls at once.
+ */
+export async function waitForSidecar(plan: Plan, sidecar: Managed, reporter: Reporter | undefined, stop: AbortSignal): Promise<boolean> {
   const signal = endOf(sidecar, stop)
   let up = true
   for (const kind of ['http', 'grpc'] as const) {
     const socket = socketPath(plan.settings, kind)
     const port = kind === 'http' ? plan.settings.daprHttpPort : plan.settings.daprGrpcPort
     const where = `${kind === 'http' ? 'HTTP' : 'GRPC'} ${socket ? `socket ${socket}` : `port ${port}`}`
-    reporter.info(`Checking if Dapr sidecar is listening on ${where}`)
-    if (await waitUntilAccepts(socket ? { path: socket } : { port }, 60_000, signal)) continue
+    reporter?.info(`Checking if Dapr sidecar is listening on ${where}`)
+    if (await waitUntilAccepts(socket ? { path: socket } : { port }, reporter ? 60_000 : 10_000, signal)) continue
     up = false
     if (signal.aborted) return false
-    reporter.warning(`Dapr sidecar is not listening on ${where.replace(/ (\S+)$/, ': $1')}`)
+    reporter?.warning(`Dapr sidecar is not listening on ${where.replace(/ (\S+)$/, ': $1')}`)
   }
-  if (up) reporter.info('Dapr sidecar is up and running.')
-  else reporter.warning('Dapr sidecar might not be responding.')
+  if (up) reporter?.info('Dapr sidecar is up and running.')
+  else reporter?.warning('Dapr sidecar might not be responding.')
   return up
 }
 

@@ -125,7 +125,7 @@ function reject(resources: Resources, log: Logger, rejection: Rejection): void {
   const { kind, name, file, line, column, message } = rejection
   const policy = kind === 'Resiliency' && name ? `Could not read resiliency policy ${name}: ` : ''
   log.error(
-    `${policy}daprd load ${kind ?? 'resource'} error when parsing manifests yaml resource in ${file}:${line}:${column}: ${name ? `${kind} ${name}: ` : ''}${message}`,
+    `${policy}daprd load ${kind ?? 'resource'} error when parsing manifests yaml resource in ${file}:${line}:${column}: ${name ? `${kind} ${name}: ` : ''}${message} (left out; the rest loads)`,
   )
 }
 

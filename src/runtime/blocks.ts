@@ -20,7 +20,7 @@ import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
 import type { Resolver } from '../peers/resolver.ts'
-import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import { openResolver } from '../peers/resolver-registry.ts'
 import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
@@ -78,9 +78,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const resolver = createSqliteRegistry({
-    path: embeddedFile(flags.outriderDataDir),
-    onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
+  const resolver = await openResolver(configuration.nameResolution, {
+    appId,
+    namespace,
+    registryFile: embeddedFile(flags.outriderDataDir),
+    log: log.scope('dapr.runtime.nameresolution'),
   })
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })

@@ -38,6 +38,8 @@ import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf, type OutriderError } from '../errors.ts'
+import { hostAddress } from '../peers/names/host-address.ts'
+import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -168,8 +170,15 @@ export function openEdges(options: EdgesOptions): Edges {
       },
     )
     log.info(`internal gRPC server is running on ${host}:${peers.port}`)
-    const advertised = host === '0.0.0.0' || host === '::' ? (flags.environment.hostIp ?? '127.0.0.1') : host
-    registration = await blocks.resolver.register({ appId: flags.appId, namespace, host: advertised, port: peers.port })
+    registration = await blocks.resolver.register({
+      appId: flags.appId,
+      namespace,
+      // As daprd: who listens on loopback is found there; others by the address that the machine is known by.
+      host: isLoopback(host) ? host : (flags.environment.hostIp ?? (await hostAddress()) ?? (LOOPBACK[0] as string)),
+      port: peers.port,
+      httpPort: flags.daprHttpPort,
+      ...(flags.appPort ? { appPort: flags.appPort } : {}),
+    })
   }
 
   return {

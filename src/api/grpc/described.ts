@@ -1,5 +1,5 @@
 import { bool, bytes, enumeration, int32, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
-import { Struct } from './conversation-messages.ts'
+import { Any, Struct } from './conversation-messages.ts'
 import { StateItem } from './state-messages.ts'
 
 /**
@@ -49,6 +49,19 @@ const Subscription = message(runtime('PubsubSubscription'), {
   deadLetterTopic: string(5),
   type: enumeration(6, SubscriptionType),
 })
+
+const HttpVerb = {
+  fullName: common('HTTPExtension.Verb'),
+  values: { 0: 'NONE', 1: 'GET', 2: 'HEAD', 3: 'POST', 4: 'PUT', 5: 'DELETE', 6: 'CONNECT', 7: 'OPTIONS', 8: 'TRACE', 9: 'PATCH' },
+}
+const InvokeRequest = message(common('InvokeRequest'), {
+  method: string(1),
+  data: nested(2, Any),
+  contentType: string(3),
+  httpExtension: nested(4, message(common('HTTPExtension'), { verb: enumeration(1, HttpVerb), querystring: string(2) })),
+})
+message(runtime('InvokeServiceRequest'), { id: string(1), message: nested(3, InvokeRequest) })
+message(common('InvokeResponse'), { data: nested(1, Any), contentType: string(2) })
 
 message(runtime('GetMetadataRequest'), {})
 message(runtime('GetMetadataResponse'), {

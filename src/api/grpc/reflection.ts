@@ -123,13 +123,14 @@ class Catalogue {
         const names = [`${name}${what}`, `${base}${what}${stage}`, `${base}${what}`].map((one) => `${packageOf(service)}.${one}`)
         return names.find((one) => knownMessages().has(one))
       }
-      const streams = method.kind === 'stream'
+      const { [name]: unlike } = RESPONSES
+      const streams = method.kind === 'stream' && unlike === undefined
       const request = types?.request.fullName ?? guess('Request')
       if (request === undefined) continue
       list.push({
         name,
         request,
-        response: types?.response.fullName ?? guess('Response') ?? EMPTY,
+        response: types?.response.fullName ?? unlike ?? guess('Response') ?? EMPTY,
         clientStreams: types ? types.clientStreams === true : streams && !name.startsWith('SubscribeConfiguration'),
         serverStreams: types ? types.serverStreams === true : streams,
       })
@@ -156,4 +157,6 @@ class Catalogue {
   }
 }
 
+/** Unary methods, served as streams to pass bodies on, whose response is not named like them. */
+const RESPONSES: Readonly<Record<string, string>> = { InvokeService: 'dapr.proto.common.v1.InvokeResponse' }
 const EMPTY = message('google.protobuf.Empty', {}).fullName

@@ -4,7 +4,8 @@ import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { callApp } from '../../peers/app-call.ts'
 import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
-import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { Address, Resolver } from '../../peers/resolver.ts'
+import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { Resiliency } from '../../policy/resiliency.ts'
 import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
@@ -17,7 +18,7 @@ export interface InvokeBlockOptions {
   /** The app beside us; without one calls to ourselves fail. */
   app?: App | undefined
   peers: PeerClient
-  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate' | 'balancer'>
   /** Services outside, by name or URL. */
   external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
@@ -151,6 +152,7 @@ class RemoteCall implements ResponseSink {
   #cancel: ((reason?: Error) => void) | undefined
   #timer: NodeJS.Timeout | undefined
   #address: string | undefined
+  #turn: Turn | undefined
   #tries = 0
   #lostAt = 0
   #pause = 0
@@ -188,9 +190,8 @@ class RemoteCall implements ResponseSink {
         `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
       )
     const before = this.#address
-    const others =
-      before !== undefined && addresses.length > 1 ? addresses.filter((address) => formatAddress(address) !== before) : addresses
-    const address = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before)
+    const { address } = this.#turn
     this.#address = address
     const go = () => {
       if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
@@ -211,6 +212,7 @@ class RemoteCall implements ResponseSink {
 
   end(): void {
     this.#over = true
+    this.#turn?.end(false)
     this.#sink.end()
   }
 
@@ -218,6 +220,7 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     const status = GrpcStatus.from(error)
     const lost = status.code === Code.Unavailable || status.code === Code.Unauthenticated
+    this.#turn?.end(lost)
     if (lost) {
       this.#options.resolver.invalidate(this.#appId, this.#namespace)
       if (this.#address) this.#options.peers.forget(this.#address)
@@ -256,6 +259,7 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#timer)
+    this.#turn?.end(false)
     this.#cancel?.(reason)
   }
 }

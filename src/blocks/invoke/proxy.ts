@@ -4,7 +4,8 @@ import { isTruthy } from '../../components/metadata.ts'
 import { Code } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay, type RelayPolicy } from '../../peers/relay.ts'
-import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { Address, Resolver } from '../../peers/resolver.ts'
+import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { Resiliency } from '../../policy/resiliency.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
@@ -17,7 +18,7 @@ export interface GrpcProxyOptions {
   app?: App | undefined
   /** Connections to other sidecars. */
   grpc: Pick<GrpcClient, 'raw' | 'forget'>
-  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate' | 'balancer'>
   /** Bytes of one message. */
   maxMessageSize: number
   /** Policies on calls to other apps; absent when none are configured. */
@@ -118,11 +119,13 @@ function toPeer(
   outgoing.push('dapr-caller-app-id', options.appId, 'dapr-callee-app-id', appId)
   let tries = 0
   let address: string | undefined
+  let turn: Turn | undefined
   let same = 0
+  stream.once('close', () => turn?.end(false))
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
-    const others = addresses.length > 1 && address !== undefined ? addresses.filter((one) => formatAddress(one) !== address) : addresses
-    const chosen = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    turn = takeTurn(resolver.balancer, addresses, address)
+    const chosen = turn.address
     if (chosen === address) same++
     address = chosen
     return grpc.raw(chosen, outgoing)
@@ -135,6 +138,7 @@ function toPeer(
       return Array.isArray(found) ? go(found) : found.then(go)
     },
     again() {
+      turn?.end(true)
       resolver.invalidate(appId, namespace)
       if (address !== undefined) grpc.forget(address)
       return ++tries <= TRIES && same === 0

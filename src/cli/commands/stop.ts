@@ -34,6 +34,9 @@ export const stop: Command = {
       if (ours.length === 0) {
         // Exit code 0 is what Dapr's tool gives here; scripts stop what may not run.
         reporter.failure(`failed to stop app id ${id}: couldn't find app id ${id}`)
+        process.stderr.write(
+          `   ${running.length > 0 ? `running: ${running.map((instance) => instance.appId).join(', ')}` : 'no app runs here'}\n`,
+        )
         continue
       }
       const shared = (instance: Instance) => running.filter((other) => other.cliPid === instance.cliPid).length > 1

@@ -13,6 +13,7 @@ import {
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { connectionError } from '../../postgres/connection.ts'
 import { Failures } from '../bulk.ts'
 import { checkPattern } from '../like.ts'
 import { readTtl } from '../ttl.ts'
@@ -51,13 +52,7 @@ class PostgresState implements StateStore, ListsKeys {
     try {
       client = await this.pool.connect()
     } catch (error) {
-      const reason =
-        error instanceof AggregateError
-          ? error.errors.map((one: Error) => one.message).join('; ')
-          : error instanceof Error
-            ? error.message
-            : String(error)
-      throw new Error(`cannot connect to PostgreSQL at ${this.settings.address}: ${reason}`, { cause: error })
+      throw connectionError(this.settings.address, error)
     }
     try {
       await this.layout.migrate(client)
