@@ -6,6 +6,7 @@ import { parseTimeout } from '../transport/grpc/deadline.ts'
 import { flatten, GrpcStatus, httpToGrpc, statusTrailers } from '../transport/grpc/status.ts'
 import type { ServerStream, StreamSink } from '../transport/http2/stream.ts'
 import { FrameGauge } from './frame-gauge.ts'
+import { statusOf, tooLarge } from './relay-end.ts'
 import { HeldStatus, policyStatus, Unreached } from './relay-failure.ts'
 
 export interface RelayOptions {
@@ -322,15 +323,6 @@ export class Relay implements StreamSink {
     this.#out?.close(constants.NGHTTP2_CANCEL)
     this.#out?.resume()
   }
-}
-
-function tooLarge(size: number, limit: number): GrpcStatus {
-  return new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${size} vs. ${limit})`)
-}
-
-function statusOf(trailers: readonly string[]): number {
-  const at = trailers.indexOf('grpc-status')
-  return at < 0 ? Code.Unknown : Number(trailers[at + 1])
 }
 
 function noop(): void {}
