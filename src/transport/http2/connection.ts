@@ -1,18 +1,20 @@
 import type { Socket } from 'node:net'
 import { Budget } from './budget.ts'
 import { HpackDecoder, HpackError } from './hpack.ts'
+import { type FrameSink, Input } from './input.ts'
 import { Output } from './output.ts'
-import { ConnectionError, FLAG, H2, MAX_FRAME, MAX_WINDOW, T, uint32, unpad } from './protocol.ts'
+import { ConnectionError, dependsOnOther, FLAG, H2, MAX_FRAME, MAX_WINDOW, T, uint32, unpad } from './protocol.ts'
 import { CONNECTION_WINDOW, ReceiveWindow } from './receive-window.ts'
 import { readRequest, trailersAllowed } from './request.ts'
 import { Http2Stream } from './stream.ts'
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const NOTHING = Buffer.alloc(0)
 /** Frames of one header block: those without content cost as much as others. */
 const MAX_PARTS = 64
 /** Streams that we have reset and whose client may not know it yet. */
 const MAX_REMEMBERED = 1000
+/** Milliseconds that a client may take to read the last of what was written. */
+const MAX_END = 30_000
 
 export interface ConnectionOptions {
   maxStreams: number
@@ -44,10 +46,9 @@ interface HeaderBlock {
 }
 
 /**
- * The server's side of one HTTP/2 connection, on any socket: https://www.rfc-editor.org/rfc/rfc9113. Frames are read as they come,
- * and no more of them while the client leaves our answers unread. States: open → closing (GOAWAY sent, the last streams finish) → closed.
+ * The server's side of one HTTP/2 connection, on any socket: https://www.rfc-editor.org/rfc/rfc9113. States: open → closing (GOAWAY sent, the last streams finish) → closed.
  */
-export class Http2Connection {
+export class Http2Connection implements FrameSink {
   readonly streams = new Map<number, Http2Stream>()
   readonly options: ConnectionOptions
   readonly output: Output
@@ -64,9 +65,7 @@ export class Http2Connection {
   readonly #settingsBudget = new Budget('SETTINGS', 100, 10)
   readonly #emptyFrames = new Budget('frames without content', 10_000, 1000)
   readonly #reset = new Set<number>()
-  #rest: Buffer = NOTHING
-  #stalled = false
-  #greeted = false
+  readonly #input: Input
   #settled = false
   /** The last stream that was looked at, and the last that came. */
   #lastStream = 0
@@ -81,7 +80,7 @@ export class Http2Connection {
     this.options = options
     this.#events = events
     this.#resets = new Budget('resets', options.resetBurst, options.resetRate)
-    this.output = new Output(socket, () => this.#goOn())
+    this.output = new Output(socket)
     this.receiving = new ReceiveWindow((bytes) => this.windowUpdate(0, bytes))
     const settings = Buffer.alloc(18)
     ;[
@@ -94,7 +93,7 @@ export class Http2Connection {
     })
     this.output.frame(T.SETTINGS, 0, 0, settings)
     this.windowUpdate(0, CONNECTION_WINDOW - 65_535)
-    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    this.#input = new Input(socket, this.output, this)
     socket.on('error', () => {})
     socket.on('end', () => socket.end())
     socket.on('close', () => this.#closed())
@@ -129,7 +128,7 @@ export class Http2Connection {
   /** Takes no new streams and ends with the last one; with an error at once. */
   close(code: number = H2.NO_ERROR, text = ''): void {
     if (this.closed) return
-    if (code !== H2.NO_ERROR) return this.#fail(new ConnectionError(code, text))
+    if (code !== H2.NO_ERROR) return this.broken(new ConnectionError(code, text))
     if (this.#closing) return
     this.#goAway(code, text)
     if (this.streams.size === 0) this.#end()
@@ -150,21 +149,21 @@ export class Http2Connection {
 
   #end(): void {
     // A client that does not answer the end must not keep the connection; one that reads slowly may have what was written.
+    const late = setTimeout(() => this.#socket.destroy(), MAX_END).unref()
     this.#socket.once('finish', () => setTimeout(() => this.#socket.destroy(), 1000).unref())
+    this.#socket.once('close', () => clearTimeout(late))
     this.output.end()
   }
 
   /** Ends the connection for what the other side did. */
-  #fail(error: unknown): void {
+  broken(error: unknown): void {
     if (this.closed) return
     const code = error instanceof ConnectionError ? error.code : error instanceof HpackError ? H2.COMPRESSION : H2.INTERNAL
     // A mistake of ours costs this connection only, but is not kept quiet.
     if (code === H2.INTERNAL) process.emitWarning(error as Error)
     this.#goAway(code, code === H2.INTERNAL ? '' : (error as Error).message)
-    this.#rest = NOTHING
-    this.#stalled = false
+    this.#input.stop()
     this.output.end()
-    this.#socket.removeAllListeners('data').resume()
     setTimeout(() => this.#socket.destroy(), 1000).unref()
     this.#closed()
   }
@@ -176,57 +175,7 @@ export class Http2Connection {
     this.#events.onClose()
   }
 
-  #read(chunk: Buffer): void {
-    if (this.closed) return
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
-    if (!this.#stalled) this.#parse()
-  }
-
-  /** The client has read what it left unread. */
-  #goOn(): void {
-    if (!this.#stalled || this.output.stalled || this.closed) return
-    this.#stalled = false
-    this.#parse()
-    if (!this.#stalled) this.#socket.resume()
-  }
-
-  #parse(): void {
-    const bytes = this.#rest
-    let at = 0
-    try {
-      if (!this.#greeted) {
-        const given = bytes.subarray(0, PREFACE.length)
-        if (!given.equals(PREFACE.subarray(0, given.length))) throw new ConnectionError(H2.PROTOCOL, 'no HTTP/2')
-        if (bytes.length < PREFACE.length) return
-        this.#greeted = true
-        at = PREFACE.length
-      }
-      while (bytes.length - at >= 9) {
-        if (this.output.stalled) {
-          this.#stalled = true
-          this.#socket.pause()
-          break
-        }
-        const length = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number)
-        if (length > MAX_FRAME) throw new ConnectionError(H2.FRAME_SIZE, `a frame of ${length} bytes`)
-        if (bytes.length - at - 9 < length) break
-        const start = at + 9
-        at = start + length
-        this.#frame(
-          bytes[start - 6] as number,
-          bytes[start - 5] as number,
-          bytes.readUInt32BE(start - 4) & MAX_WINDOW,
-          bytes.subarray(start, at),
-        )
-        if (this.closed) return
-      }
-      this.#rest = at === bytes.length ? NOTHING : at === 0 ? bytes : Buffer.from(bytes.subarray(at))
-    } catch (error) {
-      this.#fail(error)
-    }
-  }
-
-  #frame(type: number, flags: number, id: number, payload: Buffer): void {
+  frame(type: number, flags: number, id: number, payload: Buffer): void {
     if (this.#block && (type !== T.CONTINUATION || id !== this.#block.stream))
       throw new ConnectionError(H2.PROTOCOL, 'a header block without its end')
     if (!this.#settled && type !== T.SETTINGS) throw new ConnectionError(H2.PROTOCOL, 'no SETTINGS first')
@@ -394,9 +343,4 @@ export class Http2Connection {
         this.output.maxFrame = Math.min(value, 65_536)
     }
   }
-}
-
-/** Throws for a stream that is to wait for itself: https://www.rfc-editor.org/rfc/rfc7540#section-5.3.1 */
-function dependsOnOther(id: number, priority: Buffer): void {
-  if ((priority.readUInt32BE() & MAX_WINDOW) === id) throw new ConnectionError(H2.PROTOCOL, 'a stream that depends on itself')
 }

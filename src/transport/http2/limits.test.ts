@@ -280,6 +280,25 @@ test('heads and trailers larger than a frame go out in several, and their values
   session.close()
 })
 
+test('nothing is sent after the end of a reply, whatever its handler does', async () => {
+  await using server = await serveHttp2((stream) => {
+    stream.respond([':status', '200'])
+    stream.respond([':status', '500'])
+    stream.end(Buffer.from('once'), ['x-end', 'first'])
+    stream.write(Buffer.from('twice'))
+    stream.end(undefined, ['x-end', 'second'])
+  })
+  using raw = await RawHttp2.connect(server.port)
+  raw.send(head(1))
+  await raw.until(({ type }) => type === FRAME.RST_STREAM)
+  const sent = raw.frames.filter(({ stream }) => stream === 1)
+  assert.deepEqual(
+    sent.map(({ type }) => type),
+    [FRAME.HEADERS, FRAME.DATA, FRAME.HEADERS, FRAME.RST_STREAM],
+  )
+  assert.match(String(sent[2]?.payload), /first/)
+})
+
 test('windows hold both ways: a client gets no byte more than it asked for, whatever it asks', async () => {
   await using server = await serveHttp2((stream) => sink(stream, { requestEnd: () => reply(stream, 'x'.repeat(1000)) }))
   using raw = await RawHttp2.connect(server.port, [[4, 0]])

@@ -16,8 +16,9 @@ export class Output {
   /** What the other side lets us send on the whole connection. */
   window = 65_535
   maxFrame = MAX_FRAME
+  /** What was written is gone, or at least with the system. */
+  onDrain: () => void = () => {}
   readonly #socket: Socket
-  readonly #onDrain: () => void
   readonly #waiting = new Set<Waiter>()
   #parts: Buffer[] = []
   #bytes = 0
@@ -25,9 +26,8 @@ export class Output {
   #full = false
   #ended = false
 
-  constructor(socket: Socket, onDrain: () => void) {
+  constructor(socket: Socket) {
     this.#socket = socket
-    this.#onDrain = onDrain
     socket.on('drain', () => this.#drained())
   }
 
@@ -86,7 +86,7 @@ export class Output {
     if (!this.#socket.write(bytes)) this.#full = true
     else if (!this.#full) {
       if (this.#waiting.size > 0) this.wake()
-      this.#onDrain()
+      this.onDrain()
     }
   }
 
@@ -117,7 +117,7 @@ export class Output {
   #drained(): void {
     this.#full = false
     this.wake()
-    this.#onDrain()
+    this.onDrain()
   }
 }
 

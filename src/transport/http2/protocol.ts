@@ -46,3 +46,8 @@ export function unpad(flags: number, payload: Buffer): Buffer {
   if (padding >= payload.length) throw new ConnectionError(H2.PROTOCOL, 'more padding than frame')
   return payload.subarray(1, payload.length - padding)
 }
+
+/** Throws for a stream that is to wait for itself: https://www.rfc-editor.org/rfc/rfc7540#section-5.3.1 */
+export function dependsOnOther(id: number, priority: Buffer): void {
+  if ((priority.readUInt32BE() & MAX_WINDOW) === id) throw new ConnectionError(H2.PROTOCOL, 'a stream that depends on itself')
+}

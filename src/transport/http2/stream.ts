@@ -146,7 +146,7 @@ export class Http2Stream implements ServerStream {
   }
 
   respond(head: Fields, end = false): void {
-    if (this.closed || this.#localEnded) return
+    if (this.closed || this.headersSent) return
     this.headersSent = true
     this.#connection.output.headers(this.id, encoded(head), end)
     if (!end) return
@@ -155,24 +155,28 @@ export class Http2Stream implements ServerStream {
   }
 
   write(bytes: Buffer): boolean {
-    if (this.closed) return true
-    this.#queue.push(bytes)
-    this.#queued += bytes.length
-    this.#connection.queued += bytes.length
+    if (this.closed || this.last) return true
+    this.#enqueue(bytes)
     this.flush()
     if (this.#queued < HIGH_WATER) return true
     this.#blocked = true
     return false
   }
 
+  #enqueue(bytes: Buffer): void {
+    this.#queue.push(bytes)
+    this.#queued += bytes.length
+    this.#connection.queued += bytes.length
+  }
+
   end(bytes: Buffer | undefined, trailers: Fields): void {
-    if (this.closed || this.#localEnded || this.#trailers) return
+    if (this.closed || this.last) return
     this.last = trailers
     this.#trailers = encoded(trailers)
-    if (bytes) this.write(bytes)
-    else this.flush()
     // Whoever has ended hears of room no more.
     this.#blocked = false
+    if (bytes) this.#enqueue(bytes)
+    this.flush()
   }
 
   /** Sends what the windows allow. */
