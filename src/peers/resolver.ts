@@ -2,6 +2,8 @@
 export interface Address {
   host: string
   port: number
+  /** With mTLS: who has to be there, as the path of its SPIFFE id, e.g. `/ns/default/orders`. */
+  identity?: string
 }
 
 /** What a sidecar says of itself. */
@@ -20,7 +22,7 @@ export interface Resolver extends AsyncDisposable {
   invalidate(appId: string, namespace: string): void
 }
 
-/** `host:port`, IPv6 in brackets. */
-export function formatAddress({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+/** `host:port`, IPv6 in brackets; then the path of who has to be there, when it is known. */
+export function formatAddress({ host, port, identity = '' }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}${identity}` : `${host}:${port}${identity}`
 }

@@ -18,13 +18,16 @@ import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
+import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import type { Authorize } from '../policy/access-control.ts'
 import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
+import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 
@@ -41,6 +44,10 @@ export interface BlocksOptions {
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
   resiliency: Resiliency
+  /** With mTLS: how other sidecars are called. */
+  identity?: WorkloadIdentity | undefined
+  /** Whether other sidecars may make a call. */
+  authorize?: Authorize | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -75,12 +82,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const resolver = createSqliteRegistry({
+  const registry = createSqliteRegistry({
     path: embeddedFile(flags.outriderDataDir),
     onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
   })
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
-  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })
+  const { identity } = options
+  const resolver = identity ? identifiedResolver(registry) : registry
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial })
+  if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
     appId,
@@ -139,7 +149,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     pubsub,
     invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
     external,
-    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
+    proxy: createGrpcProxy({
+      appId,
+      namespace,
+      app: options.app,
+      grpc: peerGrpc,
+      resolver,
+      maxMessageSize: maxBodySize,
+      authorize: options.authorize,
+    }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),

@@ -14,6 +14,7 @@ import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
+import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
 import { socketsFolder } from './drivers.ts'
@@ -23,6 +24,7 @@ import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
+import { openTrust } from './trust.ts'
 
 export interface SidecarHooks {
   /** The app asked the sidecar to end. */
@@ -48,6 +50,7 @@ export class Sidecar {
   #memory: Disposable | undefined
   #health: AppHealth | undefined
   #configured = false
+  #identity: WorkloadIdentity | undefined
   #intakeEnd: Promise<void> | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
@@ -70,6 +73,15 @@ export class Sidecar {
         ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log })
         : emptyResources()
     this.#setEnvironment()
+    const identity = await openTrust(flags, log, this.#stop.signal)
+    this.#identity = identity
+    if (this.#stop.signal.aborted) return
+    const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
+    const authorize =
+      configuration.accessControl &&
+      (await import('../policy/access-control.ts')).createAccessControl(configuration.accessControl, http, log.scope('dapr.acl'))
+    if (authorize && !identity)
+      log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
     const manager = new ComponentManager({
       appId: flags.appId,
@@ -104,6 +116,8 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
+      identity,
+      authorize,
     })
     this.#blocks = blocks
     const metrics = new Metrics()
@@ -116,7 +130,19 @@ export class Sidecar {
           .retrying()
           .map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
     }
-    this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, shutdown: this.#hooks.shutdown })
+    this.#edges = openEdges({
+      flags,
+      log,
+      blocks,
+      app,
+      metadata,
+      health,
+      metrics,
+      configuration,
+      identity,
+      authorize,
+      shutdown: this.#hooks.shutdown,
+    })
 
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
     await loadComponents(resources.components, {
@@ -174,6 +200,7 @@ export class Sidecar {
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
+    this.#identity?.[Symbol.dispose]()
   }
 
   /** Ends what comes in from brokers and bindings, for good; the APIs go on. */

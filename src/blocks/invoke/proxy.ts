@@ -4,9 +4,11 @@ import { Code } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay } from '../../peers/relay.ts'
 import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { Authorize } from '../../policy/access-control.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
+import type { SpiffeId } from '../../transport/identity/spiffe.ts'
 
 export interface GrpcProxyOptions {
   appId: string
@@ -18,7 +20,7 @@ export interface GrpcProxyOptions {
   /** Bytes of one message. */
   maxMessageSize: number
   /** Access control on calls of other sidecars: throws to refuse. */
-  authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
+  authorize?: Authorize | undefined
 }
 
 /** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
@@ -35,13 +37,13 @@ const TRIES = 3
 export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
   const handler = (outer: boolean): GrpcMethod => ({
     kind: 'raw',
-    handle(stream, headers, rawHeaders) {
+    handle(stream, headers, rawHeaders, peer) {
       const target = targetOf(headers)
       const parts = target.split('.')
       const appId = parts[0] as string
       if (appId === '' || parts.length > 2)
         throw new GrpcStatus(Code.Unknown, target === '' ? 'app id is empty' : `invalid app id ${target}`)
-      if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer)
+      if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer, peer)
       // Where a sidecar was and another app's is now: the caller asks the resolver again.
       if (!outer)
         throw new GrpcStatus(Code.Unavailable, `failed to proxy request: this is the sidecar of ${options.appId}, not of ${appId}`)
@@ -66,6 +68,7 @@ function toOwnApp(
   headers: IncomingHttpHeaders,
   rawHeaders: readonly string[],
   outer: boolean,
+  peer: SpiffeId | undefined,
 ): void {
   const { app } = options
   const path = headers[':path'] as string
@@ -75,13 +78,8 @@ function toOwnApp(
   } catch (error) {
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }
-  if (!outer)
-    options.authorize?.({
-      method,
-      verb: 'NONE',
-      callerAppId: text(headers['dapr-caller-app-id']),
-      callerNamespace: text(headers['dapr-caller-namespace']),
-    })
+  const delivered = `/${method}`
+  if (!outer) options.authorize?.({ method: delivered, verb: '', http: false, peer })
   if (app?.wire !== 'grpc')
     throw new GrpcStatus(
       Code.Unavailable,
@@ -91,6 +89,8 @@ function toOwnApp(
     )
   const { channel } = app
   const outgoing = forwarded(rawHeaders, outer)
+  // What was looked at is what goes on.
+  if (path !== delivered) outgoing[outgoing.indexOf(':path') + 1] = delivered
   if (channel.token !== undefined) outgoing.push('dapr-api-token', channel.token)
   let tries = 0
   new Relay(stream, headers, {
@@ -146,8 +146,4 @@ function forwarded(rawHeaders: readonly string[], outer: boolean): string[] {
     list.push(name, rawHeaders[i + 1] as string)
   }
   return list
-}
-
-function text(value: string | string[] | undefined): string | undefined {
-  return typeof value === 'string' ? value : value?.[0]
 }

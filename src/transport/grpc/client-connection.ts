@@ -1,13 +1,13 @@
 import { type ClientHttp2Session, connect, constants } from 'node:http2'
 import { createConnection } from 'node:net'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
 import type { GrpcClientOptions } from './client.ts'
 
 /** At this many calls under way a further connection is opened. */
 const CALLS_PER_CONNECTION = 1000
 
 /** How to reach an address that `connect` does not dial by itself. */
-function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
+function dialer(address: string, tls: GrpcClientOptions['tls']): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
   if (address.startsWith('unix:')) return { createConnection: () => createConnection(address.slice('unix:'.length)) }
   if (!tls) return {}
   return {
@@ -16,7 +16,7 @@ function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Param
         host: authority.hostname.replace(/^\[|\]$/g, ''),
         port: Number(authority.port || 443),
         ALPNProtocols: ['h2'],
-        ...tls,
+        ...(typeof tls === 'function' ? tls(address) : tls),
       }),
   }
 }
