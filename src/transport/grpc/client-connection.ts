@@ -6,8 +6,12 @@ import type { GrpcClientOptions } from './client.ts'
 /** At this many calls under way a further connection is opened. */
 const CALLS_PER_CONNECTION = 1000
 
-/** How to reach an address that `connect` does not dial by itself. */
-function dialer(address: string, tls: GrpcClientOptions['tls']): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
+/** How to reach an address that `connect` does not dial by itself. @param onError Hears why a handshake failed; the session would not. */
+function dialer(
+  address: string,
+  tls: GrpcClientOptions['tls'],
+  onError: (error: Error) => void,
+): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
   if (address.startsWith('unix:')) return { createConnection: () => createConnection(address.slice('unix:'.length)) }
   if (!tls) return {}
   return {
@@ -17,7 +21,7 @@ function dialer(address: string, tls: GrpcClientOptions['tls']): Pick<Parameters
         port: Number(authority.port || 443),
         ALPNProtocols: ['h2'],
         ...(typeof tls === 'function' ? tls(address) : tls),
-      }),
+      }).once('error', onError),
   }
 }
 
@@ -52,7 +56,10 @@ export class Connection {
       settings: { initialWindowSize: 1 << 20, enablePush: false },
       maxSessionMemory: 64,
       maxHeaderListPairs: 4096,
-      ...dialer(address, options.tls),
+      ...dialer(address, options.tls, (error) => {
+        this.failure ??= error
+        this.#gone()
+      }),
     })
     const session = this.session
     const wait = options.connectTimeout ?? 10_000
@@ -141,7 +148,8 @@ export class Connection {
 
   destroy(): Promise<void> {
     this.#gone()
-    if (this.session.closed && this.session.destroyed) return Promise.resolve()
+    // After a TLS alert its end is sometimes not told any more.
+    if (this.session.destroyed) return Promise.resolve()
     return new Promise((resolve) => {
       this.session.once('close', () => resolve())
       this.session.destroy()
