@@ -36,6 +36,17 @@ export const scenarios: readonly Scenario[] = [
     body: JSON.stringify('x'.repeat(1022)),
     callee: true,
   },
+  grpc('gRPC state get in-memory', 'GetState', [field(1, 'memory'), field(2, 'key')]),
+  { ...grpc('gRPC state get redis', 'GetState', [field(1, 'redis'), field(2, 'key')]), redis: true },
+  {
+    ...grpc('gRPC state save redis', 'SaveState', [
+      field(1, 'redis'),
+      field(2, Buffer.concat([field(1, 'key'), field(2, '{"name":"order","n":42}')])),
+    ]),
+    redis: true,
+  },
+  grpc('gRPC publish in-memory', 'PublishEvent', [field(1, 'events'), field(2, 'topic'), field(3, event)]),
+  { ...grpc('gRPC publish redis', 'PublishEvent', [field(1, 'redis-events'), field(2, 'topic'), field(3, event)]), redis: true },
   {
     name: 'InvokeService',
     method: 'POST',
@@ -60,6 +71,18 @@ export const scenarios: readonly Scenario[] = [
     callee: true,
   },
 ]
+
+/** A call of the Dapr service. */
+function grpc(name: string, method: string, fields: readonly Buffer[]): Scenario {
+  const path = `/dapr.proto.runtime.v1.Dapr/${method}`
+  return { name, method: 'POST', path, grpc: { message: Buffer.concat(fields), metadata: {} } }
+}
+
+/** A length-delimited protobuf field of at most 127 bytes. */
+function field(number: number, value: string | Buffer): Buffer {
+  const bytes = Buffer.from(value as string)
+  return Buffer.concat([Buffer.from([number * 8 + 2, bytes.length]), bytes])
+}
 
 /** An InvokeServiceRequest to `bench-callee`: GET of this method. */
 function invokeService(method: string): Buffer {

@@ -23,6 +23,8 @@ export interface SidecarOptions {
   appPort?: number
   /** Default http. */
   appProtocol?: 'http' | 'grpc'
+  /** Started instead of bin/outriderd, with these arguments before the flags. */
+  binary?: readonly string[]
   /** Writes a CPU profile here when it ends. */
   profileDirectory?: string
 }
@@ -43,12 +45,12 @@ export async function startSidecar(options: SidecarOptions): Promise<BenchSideca
   }
   const env = { ...process.env }
   if (options.profileDirectory) env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${options.profileDirectory}`
+  const [command = binary, ...before] = options.binary ?? []
   const began = performance.now()
-  const child: ChildProcess = spawn(
-    binary,
-    Object.entries(flags).map(([name, value]) => `--${name}=${value}`),
-    { env, stdio: ['ignore', 'inherit', 'inherit'] },
-  )
+  const child: ChildProcess = spawn(command, [...before, ...Object.entries(flags).map(([name, value]) => `--${name}=${value}`)], {
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
   try {
     while ((await call(http, 'GET', '/v1.0/healthz')) !== 204) {
       if (child.exitCode !== null) throw new Error(`outriderd exited with ${child.exitCode}`)

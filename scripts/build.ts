@@ -21,7 +21,6 @@ export async function build(root: string): Promise<void> {
     platform: 'node',
     format: 'esm',
     target: 'node26',
-    keepNames: true,
     logLevel: 'warning',
     // Libraries in CommonJS ask for require, which ES modules do not have.
     banner: { js: "import { createRequire as outriderRequire } from 'node:module'; const require = outriderRequire(import.meta.url);" },

@@ -8,6 +8,8 @@ export interface AppRequest {
   headers: Record<string, string | string[]>
   body?: Buffer | Readable | undefined
   signal?: AbortSignal | undefined
+  /** Goes past the middleware, as health probes do. */
+  direct?: boolean
 }
 
 export interface AppResponse {

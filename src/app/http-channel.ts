@@ -5,6 +5,8 @@ import type { Dispatcher } from 'undici'
 import Pool from 'undici/lib/dispatcher/pool.js'
 import type { AppChannel, AppRequest, AppResponse } from './channel.ts'
 import { ConcurrencyGate } from './concurrency.ts'
+import { throughPipeline } from './middleware/outgoing.ts'
+import type { Pipeline } from './middleware/pipeline.ts'
 import type { ResponseSink, ResponseSource } from './response-sink.ts'
 
 export interface HttpChannelOptions {
@@ -23,6 +25,8 @@ export interface HttpChannelOptions {
   maxBodySize?: number
   /** Bytes of response headers. Default 64 KiB. */
   maxHeaderSize?: number
+  /** Middleware in front of the app; absent: none is configured. */
+  pipeline?: Pipeline | undefined
 }
 
 /** As AppRequest; headers may also be a flat `[name, value, name, value]` list, the cheapest form. */
@@ -129,9 +133,9 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
   const token = options.token || undefined
   const maxBodySize = options.maxBodySize ?? 64 * 1024 * 1024
 
-  const start = (request: SinkRequest, sink: ResponseSink): Exchange => {
+  const send = (request: SinkRequest, sink: ResponseSink): Exchange => {
     const exchange = new Exchange(sink, gate)
-    const send = () => {
+    const dispatch = () => {
       exchange.entered()
       try {
         pool.dispatch(
@@ -147,7 +151,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
         exchange.fail(error instanceof Error ? error : new Error(String(error)))
       }
     }
-    const giveUp = gate.enter(send)
+    const giveUp = gate.enter(dispatch)
     if (giveUp) exchange.giveUp = giveUp
     else
       queueMicrotask(() =>
@@ -155,6 +159,11 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
       )
     return exchange
   }
+
+  const { pipeline } = options
+  const start = pipeline
+    ? (wanted: SinkRequest, sink: ResponseSink) => (wanted.direct ? send(wanted, sink) : throughPipeline(pipeline, wanted, sink, send))
+    : send
 
   const request = (wanted: AppRequest): Promise<AppResponse> =>
     new Promise((resolve, reject) => {

@@ -5,6 +5,8 @@ export class FrameGauge {
   #prefix = 0
   #length = 0
   #left = 0
+  /** Messages that have begun. */
+  messages = 0
 
   constructor(limit: number) {
     this.#limit = limit
@@ -30,6 +32,7 @@ export class FrameGauge {
         if (++this.#prefix < 5) continue
         this.#prefix = 0
       }
+      this.messages++
       if (this.#length > this.#limit) return this.#length
       this.#left = this.#length
     }

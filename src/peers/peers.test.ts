@@ -13,6 +13,7 @@ import { invokeHandler } from '../api/http/routes/invoke.ts'
 import { HttpApi } from '../api/http/server.ts'
 import { createHttpChannel } from '../app/http-channel.ts'
 import { createInvokeBlock } from '../blocks/invoke/block.ts'
+import { parseRetry } from '../policy/retry.ts'
 import { openSqlite } from '../storage/sqlite.ts'
 import { createPeerClient } from './client.ts'
 import { createPeerServer } from './server.ts'
@@ -46,7 +47,7 @@ async function pair(listener: RequestListener) {
         app: own && { wire: 'http', channel: own },
         peers,
         resolver: callerRegistry,
-        retryDelay: 10,
+        retry: parseRetry('test', { duration: '10ms', maxRetries: 3 }),
       }),
       { maxBodySize: LIMIT },
     )

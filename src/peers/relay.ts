@@ -1,9 +1,11 @@
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { Code } from '../errors.ts'
+import type { Runner } from '../policy/runner.ts'
 import type { RawStream } from '../transport/grpc/client.ts'
 import { parseTimeout } from '../transport/grpc/deadline.ts'
 import { GrpcStatus, httpToGrpc, statusTrailers } from '../transport/grpc/status.ts'
 import { FrameGauge } from './frame-gauge.ts'
+import { HeldStatus, policyStatus, Unreached } from './relay-failure.ts'
 
 export interface RelayOptions {
   /** Bytes of one message, either way. */
@@ -12,9 +14,19 @@ export interface RelayOptions {
   open(): RawStream | Promise<RawStream>
   /** Whether to open again after this failure; the relay has nothing lost by it. */
   again(status: GrpcStatus): boolean
+  /** How hard to try; absent: a call that was taken is not tried again. */
+  policy?: RelayPolicy | undefined
 }
 
-/** What was sent and may have to be sent once more: at most this much is kept. */
+export interface RelayPolicy {
+  runner: Runner
+  /** Bytes of the request that may be kept, to be sent again. */
+  replay: number
+  /** The call lasts: only opening it is under the policy. */
+  lasting: boolean
+}
+
+/** What was sent and may have to be sent once more: at most this much is kept without a policy. */
 const REPLAY = 65_536
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
 const ALONE = { endStream: true, sendDate: false }
@@ -23,7 +35,8 @@ const END_STREAM = constants.NGHTTP2_FLAG_END_STREAM
 /**
  * Passes one gRPC call on byte by byte, whatever its kind: opening → (opening again) → streaming → over.
  * Bytes move only as fast as the slower side takes them; headers, trailers and status pass unchanged; an end of either
- * side, by cancellation or a broken connection, ends the other.
+ * side, by cancellation or a broken connection, ends the other. Under a policy headers are held until the first message,
+ * for up to then a failed call can be made again without the caller noticing.
  */
 export class Relay {
   readonly #in: ServerHttp2Stream
@@ -39,12 +52,17 @@ export class Relay {
   #answered = false
   #trailers: OutgoingHttpHeaders | undefined
   #over = false
+  readonly #whole: AbortController | undefined
+  /** Ends the attempt under way for the policy. */
+  #settle: ((error?: unknown) => void) | undefined
+  #head: string[] | undefined
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, options: RelayOptions) {
     this.#in = stream
     this.#options = options
     this.#requests = new FrameGauge(options.limit)
     this.#replies = new FrameGauge(options.limit)
+    if (options.policy) this.#whole = new AbortController()
     stream.on('error', noop)
     stream.once('close', () => this.#left())
     // A request without a body ends before anybody reads it.
@@ -62,13 +80,64 @@ export class Relay {
   }
 
   start(): void {
+    const { policy } = this.#options
+    if (!policy) return this.#open()
+    policy
+      .runner((signal) => this.#attempt(signal), this.#whole?.signal)
+      .catch((error: unknown) => {
+        if (this.#over) return
+        if (error instanceof HeldStatus) error.pass()
+        else this.fail(policyStatus(error))
+      })
+  }
+
+  #attempt(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason)
+      const onAbort = () => {
+        this.#drop()
+        if (this.#answered) this.fail(policyStatus(signal?.reason))
+        this.#settle?.(signal?.reason)
+      }
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#settle = (error) => {
+        this.#settle = undefined
+        signal?.removeEventListener('abort', onAbort)
+        if (error === undefined) return resolve()
+        if (!this.#replayable) this.#whole?.abort(error)
+        reject(error)
+      }
+      this.#open()
+    })
+  }
+
+  /** Whether all that the caller sent is still here, and is one message: a conversation cannot be had twice. */
+  get #replayable(): boolean {
+    return this.#sentSize <= this.#replay && this.#requests.messages <= 1
+  }
+
+  get #replay(): number {
+    return this.#options.policy?.replay ?? REPLAY
+  }
+
+  /** Gives up what is under way at the other side; nothing is read until there is another. */
+  #drop(): void {
+    const out = this.#out
+    this.#out = undefined
+    this.#head = undefined
+    if (this.#reading) this.#in.pause()
+    out?.close(constants.NGHTTP2_CANCEL)
+  }
+
+  #open(): void {
     if (this.#over) return
+    const settle = this.#settle
     try {
       const opened = this.#options.open()
       if (!(opened instanceof Promise)) return this.#join(opened)
       opened.then(
-        (raw) => this.#join(raw),
-        (error: unknown) => this.#lost(GrpcStatus.from(error)),
+        (raw) => (settle === this.#settle ? this.#join(raw) : raw.stream.on('error', noop).close(constants.NGHTTP2_CANCEL)),
+        (error: unknown) => settle === this.#settle && this.#lost(GrpcStatus.from(error)),
       )
     } catch (error) {
       this.#lost(GrpcStatus.from(error))
@@ -87,15 +156,17 @@ export class Relay {
     out.on('error', (error) => {
       broken = error
     })
-    out.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]) =>
-      this.#answer(headers, flags, rawHeaders),
-    )
-    out.on('data', (chunk: Buffer) => this.#reply(out, chunk))
+    out.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]) => {
+      if (this.#out === out) this.#answer(headers, flags, rawHeaders)
+    })
+    out.on('data', (chunk: Buffer) => {
+      if (this.#out === out) this.#reply(out, chunk)
+    })
     out.on('trailers', (_: IncomingHttpHeaders, __: number, rawTrailers: string[]) => {
-      this.#trailers = grouped(rawTrailers)
+      if (this.#out === out) this.#trailers = grouped(rawTrailers)
     })
     out.on('end', () => {
-      if (!this.#over && this.#answered && this.#trailers) this.#finish()
+      if (!this.#over && this.#out === out && (this.#answered || this.#head) && this.#trailers) this.#finish()
     })
     out.on('drain', () => this.#in.resume())
     out.once('close', () => {
@@ -103,8 +174,14 @@ export class Relay {
       this.#lost(raw.lost(broken ?? new Error('closed without a status')))
     })
     // Until the connection stands nothing is read: the call can still go elsewhere.
-    if (out.pending) out.once('ready', () => this.#send(out))
-    else this.#send(out)
+    if (out.pending) out.once('ready', () => this.#ready(out))
+    else this.#ready(out)
+  }
+
+  #ready(out: ClientHttp2Stream): void {
+    if (this.#out !== out) return
+    if (this.#options.policy?.lasting) this.#settle?.()
+    this.#send(out)
   }
 
   #send(out: ClientHttp2Stream): void {
@@ -123,25 +200,40 @@ export class Relay {
   }
 
   #keep(chunk: Buffer): void {
-    if (this.#sentSize > REPLAY) return
+    if (this.#sentSize > this.#replay) return
     this.#sentSize += chunk.length
-    if (this.#sentSize <= REPLAY) this.#sent.push(chunk)
+    if (this.#sentSize <= this.#replay) this.#sent.push(chunk)
     else this.#sent = []
   }
 
   #answer(headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]): void {
     if (this.#over) return
-    this.#answered = true
-    this.#sent = []
     const status = headers[':status'] ?? 0
     const contentType = headers['content-type']
     if (status !== 200 || !contentType?.startsWith('application/grpc')) {
       const text = status === 200 ? `unexpected content-type ${JSON.stringify(contentType ?? '')}` : `unexpected HTTP status code ${status}`
-      return this.fail(new GrpcStatus(status === 200 ? Code.Unknown : httpToGrpc(status), text))
+      return this.#failed(new GrpcStatus(status === 200 ? Code.Unknown : httpToGrpc(status), text))
     }
-    const stream = this.#in
-    if (stream.destroyed || stream.headersSent) return
     const last = (flags & END_STREAM) !== 0
+    if (!this.#settle) return this.#respond(rawHeaders, last)
+    const code = Number(headers['grpc-status'] ?? Code.Unknown)
+    if (last && code !== 0) return this.#hold(code, () => this.#respond(rawHeaders, true))
+    if (last) this.#respond(rawHeaders, true)
+    else this.#head = rawHeaders
+  }
+
+  /** A failed reply that nobody has seen: the policy says whether it is the last. */
+  #hold(code: number, pass: () => void): void {
+    this.#drop()
+    this.#settle?.(new HeldStatus(code, false, pass))
+  }
+
+  #respond(rawHeaders: string[], last: boolean): void {
+    const stream = this.#in
+    this.#head = undefined
+    this.#answered = true
+    this.#sent = []
+    if (this.#over || stream.destroyed || stream.headersSent) return
     // The typings do not know the flat form yet.
     stream.respond(rawHeaders as unknown as OutgoingHttpHeaders, last ? ALONE : WITH_TRAILERS)
     if (last) {
@@ -157,12 +249,25 @@ export class Relay {
 
   #reply(out: ClientHttp2Stream, chunk: Buffer): void {
     if (this.#over || this.#in.destroyed) return
+    if (this.#head) this.#respond(this.#head, false)
     const excess = this.#replies.push(chunk)
     if (excess !== undefined) this.fail(tooLarge(excess, this.#options.limit))
     else if (!this.#in.write(chunk)) out.pause()
   }
 
   #finish(): void {
+    const code = Number(this.#trailers?.['grpc-status'] ?? Code.Unknown)
+    const head = this.#head
+    if (head && code !== 0) {
+      const trailers = this.#trailers
+      return this.#hold(code, () => {
+        this.#trailers = trailers
+        this.#respond(head, false)
+        this.#finish()
+      })
+    }
+    if (head) this.#respond(head, false)
+    if (code !== 0) this.#settle?.(new HeldStatus(code, true, noop))
     if (!this.#in.destroyed) this.#in.end()
     if (!this.#in.readableEnded) this.#in.resume()
     this.#close()
@@ -173,6 +278,7 @@ export class Relay {
     this.#over = true
     clearTimeout(this.#timer)
     this.#sent = []
+    this.#settle?.()
     const out = this.#out
     // Whoever has answered in full need not hear the rest of the request.
     if (out && !out.writableEnded) out.close(constants.NGHTTP2_CANCEL)
@@ -180,18 +286,28 @@ export class Relay {
 
   #lost(status: GrpcStatus): void {
     if (this.#over) return
-    const whole = this.#sentSize <= REPLAY
+    const whole = this.#sentSize <= this.#replay
     if (!this.#answered && !status.sent && whole && this.#options.again(status)) {
       this.#out = undefined
-      return this.start()
+      return this.#open()
     }
-    this.fail(status)
+    this.#failed(status)
+  }
+
+  /** The attempt failed by no word of the app. */
+  #failed(status: GrpcStatus): void {
+    if (!this.#settle || this.#answered) return this.fail(status)
+    const reached = this.#out !== undefined && status.sent
+    this.#drop()
+    this.#settle(reached ? status : new Unreached(status.message, { cause: status }))
   }
 
   /** Ends the call with a status of our own. */
   fail(status: GrpcStatus): void {
     if (this.#over) return
     this.#over = true
+    this.#settle?.(status)
+    this.#whole?.abort(status)
     clearTimeout(this.#timer)
     this.#sent = []
     this.#out?.close(constants.NGHTTP2_CANCEL)
@@ -207,6 +323,7 @@ export class Relay {
   #left(): void {
     if (this.#over) return
     this.#over = true
+    this.#whole?.abort(new GrpcStatus(Code.Canceled, 'context canceled'))
     clearTimeout(this.#timer)
     this.#sent = []
     this.#out?.close(constants.NGHTTP2_CANCEL)

@@ -1,3 +1,5 @@
+import type { Balancer } from './resolver-balancer.ts'
+
 /** Where a sidecar listens for other sidecars. */
 export interface Address {
   host: string
@@ -8,6 +10,10 @@ export interface Address {
 export interface Registration extends Address {
   appId: string
   namespace: string
+  /** Port of the HTTP API, for registries that check health. */
+  httpPort?: number
+  /** Port of the app, absent without one. */
+  appPort?: number
 }
 
 /** Finds the sidecars of an app by name. */
@@ -18,9 +24,24 @@ export interface Resolver extends AsyncDisposable {
   register(registration: Registration): Promise<AsyncDisposable>
   /** An address could not be reached: look again before using what is remembered. */
   invalidate(appId: string, namespace: string): void
+  /** Chooses among the addresses of an app; absent: any of them. */
+  readonly balancer?: Balancer | undefined
 }
 
 /** `host:port`, IPv6 in brackets. */
 export function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Reads `host:port`, `[v6]:port` or, with a default port, `host`. Undefined when it is none of them. */
+export function parseAddress(text: string, defaultPort?: number): Address | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
+  const host = match?.[1] ?? match?.[2]
+  const port = match?.[3] === undefined ? defaultPort : Number(match[3])
+  return host === undefined || port === undefined || port < 1 || port > 65_535 ? undefined : { host, port }
+}
+
+/** 127.0.0.0/8, ::1 and `localhost`: addresses that mean something on this machine only. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }

@@ -28,6 +28,8 @@ interface Row {
 const MACHINE = hostname()
 const CACHE_LIMIT = 1000
 const CACHE_TIME = 5000
+/** Milliseconds after a fruitless watch in which an unknown app is looked up, but not waited for. */
+const MISSING_TIME = 1000
 
 /**
  * The registry of the sidecars of one machine, a table in the shared data file. A sidecar that died without a word is
@@ -49,6 +51,7 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
   const insert = database.prepare('INSERT INTO outrider_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const beat = database.prepare('UPDATE outrider_peers SET heartbeat = ?, expires = ? WHERE id = ?')
   const cache = new Map<string, { addresses: Address[]; until: number }>()
+  const missing = new Map<string, number>()
   const open = new Set<() => void>()
   let closed = false
 
@@ -84,6 +87,8 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
       const found = closed ? [] : look(appId, namespace, key)
       if (found.length > 0) return found
     }
+    if (missing.size >= CACHE_LIMIT) missing.clear()
+    missing.set(key, Date.now() + MISSING_TIME)
     return []
   }
 
@@ -93,7 +98,8 @@ export function createSqliteRegistry(options: SqliteRegistryOptions): Resolver {
       const known = cache.get(key)
       if (known && known.until > Date.now()) return known.addresses
       const found = look(appId, namespace, key)
-      return found.length > 0 ? found : watch(appId, namespace, key, signal)
+      if (found.length > 0 || (missing.get(key) ?? 0) > Date.now()) return found
+      return watch(appId, namespace, key, signal)
     },
     invalidate: (appId, namespace) => void cache.delete(`${namespace}/${appId}`),
     async register(registration: Registration) {

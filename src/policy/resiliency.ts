@@ -1,26 +1,47 @@
 import { messageOf } from '../errors.ts'
 import type { PolicyNames, ResiliencyResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { type BreakerSettings, CircuitBreaker, parseBreaker } from './circuit-breaker.ts'
+import { type BreakerSettings, type BreakerState, CircuitBreaker, parseBreaker } from './circuit-breaker.ts'
 import { parseRetry, policyDuration, type RetryPolicy } from './retry.ts'
-import { createRunner, type PolicyKind, type Runner } from './runner.ts'
+import { createRunner, type PolicyKind, type Runner, type RunnerOptions } from './runner.ts'
 
 /** As default policies name a component's kind, e.g. `DefaultStatestoreComponentOutboundRetryPolicy`. */
 export type ComponentKind = 'Binding' | 'Configuration' | 'Lock' | 'Pubsub' | 'Crypto' | 'Conversation' | 'Secretstore' | 'Statestore'
 export type Direction = 'inbound' | 'outbound'
 
+/** One policy at work on one target, as metrics name them. */
+export interface PolicyEvent {
+  /** Name and namespace of the Resiliency resource that was read last: policies of all of them are one table. */
+  name: string
+  namespace: string
+  /** `app_ID` or `KIND_NAME`. */
+  target: string
+  direction: Direction
+  kind: PolicyKind
+  /** State of the breaker, empty for other policies. */
+  status: BreakerState | ''
+}
+
+/** Hears what the policies do. */
+export interface PolicyObserver {
+  loaded(resource: { name: string; namespace: string }): void
+  /** A policy stands around an operation that begins. */
+  executed(event: PolicyEvent): void
+  /** A policy did something. */
+  activated(event: PolicyEvent): void
+}
+
 export interface ResiliencyOptions {
   resources: readonly ResiliencyResource[]
   log: Logger
-  onActivation?: (activation: { target: string; direction: Direction; kind: PolicyKind }) => void
+  observer?: PolicyObserver | undefined
 }
 
-/** What a target is to be called with; each of them may be absent. */
+/** What one operation of a target is to be called with. */
 export interface TargetPolicy {
-  retry: RetryPolicy | undefined
-  timeout: number | undefined
-  /** The runner for one operation of the target; undefined: nothing is configured for it. */
-  runner: Runner | undefined
+  runner: Runner
+  /** Whether the operation may be run more than once, so that what it sends has to be kept. */
+  retries: boolean
 }
 
 /** Dapr's built-in retry of service invocation, unless a resource redefines it. */
@@ -28,11 +49,15 @@ const BUILT_IN_SERVICE = 'DaprBuiltInServiceRetries'
 const PROTECTED = 'DaprBuiltInActorNotFoundRetries'
 const MIN_BUILT_IN = 3
 const CACHE_SIZE = 100
+/** Apps and URLs whose breakers are kept; the one called longest ago goes. */
+const MAX_APPS = 1000
 
 /** All policies of one sidecar, read from its Resiliency resources. Later resources replace names of earlier ones. */
 export class Resiliency {
   readonly #log: Logger
-  readonly #onActivation: ResiliencyOptions['onActivation']
+  readonly #observer: PolicyObserver | undefined
+  #last = { name: '', namespace: '' }
+  #appDefaults: PolicyNames | undefined
   readonly #timeouts = new Map<string, number>()
   readonly #retries = new Map<string, RetryPolicy>()
   readonly #breakers = new Map<string, BreakerSettings>()
@@ -45,7 +70,7 @@ export class Resiliency {
 
   private constructor(options: ResiliencyOptions) {
     this.#log = options.log.scope('dapr.runtime.resiliency')
-    this.#onActivation = options.onActivation
+    this.#observer = options.observer
     this.#retries.set(BUILT_IN_SERVICE, parseRetry(BUILT_IN_SERVICE, { duration: '1s', maxRetries: 3 }))
   }
 
@@ -58,7 +83,10 @@ export class Resiliency {
         await resiliency.#take(resource)
       } catch (error) {
         resiliency.#log.error(`Could not read resiliency policy ${resource.name}: ${messageOf(error)}`)
+        continue
       }
+      resiliency.#last = { name: resource.name, namespace: resource.namespace ?? '' }
+      options.observer?.loaded(resiliency.#last)
     }
     return resiliency
   }
@@ -85,7 +113,7 @@ export class Resiliency {
 
   /** Whether anything is configured for calls to apps: without it `app` need not be asked. */
   get coversApps(): boolean {
-    return this.#apps.size > 0 || Object.keys(this.#defaults(['App', ''])).length > 0
+    return this.#apps.size > 0 || Object.keys(this.#defaultsOfApps()).length > 0
   }
 
   /** Whether an app has its own entry: then the built-in retries of service invocation do not apply. */
@@ -98,23 +126,24 @@ export class Resiliency {
     return this.#retries.get(BUILT_IN_SERVICE) as RetryPolicy
   }
 
-  /** The policies of calls to an app. @param operation what a breaker is kept for, e.g. the method */
-  app(appId: string, operation: string): TargetPolicy {
+  /**
+   * The policies of calls to an app; undefined: none.
+   * @param key what a breaker is kept for, e.g. the app's id and the method
+   */
+  app(appId: string, key: string): TargetPolicy | undefined {
     const target = this.#apps.get(appId)
-    const names = target ?? this.#defaults(['App', ''])
-    const key = `${appId}:${operation}`
+    const names = target ?? this.#defaultsOfApps()
     const retry = this.#retries.get(names.retry ?? '')
-    const timeout = this.#timeouts.get(names.timeout ?? '')
     const settings = this.#breakers.get(names.circuitBreaker ?? '')
     const runner = createRunner({
       name: `endpoint[${appId}, ${key}]`,
       retry,
-      timeout,
+      timeout: this.#timeouts.get(names.timeout ?? ''),
       breaker: settings && this.#appBreaker(appId, key, settings, target?.circuitBreakerCacheSize ?? CACHE_SIZE),
       log: this.#log,
-      onActivation: (kind) => this.#onActivation?.({ target: `app_${appId}`, direction: 'outbound', kind }),
+      ...this.#observed(`app_${appId}`, 'outbound'),
     })
-    return { retry, timeout, runner }
+    return runner && { runner, retries: retry !== undefined && retry.maxRetries !== 0 }
   }
 
   /** The policy around calls to a component, or around what it brings to the app; undefined: none. */
@@ -136,10 +165,24 @@ export class Resiliency {
       timeout: this.#timeouts.get(names.timeout ?? ''),
       breaker,
       log: this.#log,
-      onActivation: (activation) => this.#onActivation?.({ target: `${kind}_${name}`, direction, kind: activation }),
+      ...this.#observed(`${kind}_${name}`, direction),
     })
     this.#componentRunners.set(key, runner)
     return runner
+  }
+
+  #observed(target: string, direction: Direction): Pick<RunnerOptions, 'onExecution' | 'onActivation'> {
+    const observer = this.#observer
+    if (!observer) return {}
+    return {
+      onExecution: (kind, status) => observer.executed({ ...this.#last, target, direction, kind, status }),
+      onActivation: (kind, status) => observer.activated({ ...this.#last, target, direction, kind, status }),
+    }
+  }
+
+  #defaultsOfApps(): PolicyNames {
+    this.#appDefaults ??= this.#defaults(['App', ''])
+    return this.#appDefaults
   }
 
   /** Each of the three by itself, the most particular name first. */
@@ -153,20 +196,21 @@ export class Resiliency {
   }
 
   #appBreaker(appId: string, key: string, settings: BreakerSettings, size: number): CircuitBreaker {
-    let cache = this.#appBreakers.get(appId)
-    if (!cache) {
-      cache = new Map()
-      this.#appBreakers.set(appId, cache)
-    }
+    const cache = this.#appBreakers.get(appId) ?? new Map<string, CircuitBreaker>()
     const breaker = cache.get(key) ?? this.#breaker(settings, key)
-    // The one used last stands last; the one unused longest goes.
-    cache.delete(key)
-    cache.set(key, breaker)
-    if (cache.size > size) cache.delete(cache.keys().next().value as string)
+    keep(this.#appBreakers, appId, cache, MAX_APPS)
+    keep(cache, key, breaker, size)
     return breaker
   }
 
   #breaker(settings: BreakerSettings, instance: string): CircuitBreaker {
     return new CircuitBreaker(settings, (from, to) => this.#log.info(`Circuit breaker "${instance}" changed state from ${from} to ${to}`))
   }
+}
+
+/** Puts an entry last, as the one used last; of too many the one unused longest goes. */
+function keep<T>(cache: Map<string, T>, key: string, value: T, size: number): void {
+  cache.delete(key)
+  cache.set(key, value)
+  if (cache.size > size) cache.delete(cache.keys().next().value as string)
 }

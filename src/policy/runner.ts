@@ -1,13 +1,16 @@
 import { messageOf } from '../errors.ts'
 import { formatGoDuration } from '../go-duration.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { BreakerOpenError, type CircuitBreaker } from './circuit-breaker.ts'
+import { BreakerOpenError, type BreakerState, type CircuitBreaker } from './circuit-breaker.ts'
 import { type RetryPolicy, retriesCode, waitBefore } from './retry.ts'
 
 /** How hard to try: runs an operation once or more, each attempt with its own signal. Rejects with the last error. */
 export type Runner = <T>(operation: (signal: AbortSignal | undefined) => Promise<T>, signal?: AbortSignal) => Promise<T>
 
 export type PolicyKind = 'retry' | 'timeout' | 'circuitbreaker'
+
+/** Hears of the policies at work. `status` is the state of a breaker, empty for the others. */
+export type OnPolicy = (kind: PolicyKind, status: BreakerState | '') => void
 
 export interface RunnerOptions {
   /** As logs name it, e.g. `component[store] output`. */
@@ -17,8 +20,10 @@ export interface RunnerOptions {
   /** Milliseconds of one attempt. */
   timeout?: number | undefined
   log: Logger
+  /** A policy stands around an operation that begins. */
+  onExecution?: OnPolicy | undefined
   /** A policy did something: the first retry of an operation, its first timeout, a change of the breaker's state. */
-  onActivation?: ((kind: PolicyKind) => void) | undefined
+  onActivation?: OnPolicy | undefined
   random?: (() => number) | undefined
 }
 
@@ -41,12 +46,18 @@ function codeOf(error: unknown): number | undefined {
 export function createRunner(options: RunnerOptions): Runner | undefined {
   const { retry, breaker, timeout, log, name } = options
   if (!retry && !breaker && !timeout) return undefined
+  const { onExecution } = options
   return async (operation, signal) => {
+    if (onExecution) {
+      if (timeout) onExecution('timeout', '')
+      if (retry) onExecution('retry', '')
+      if (breaker) onExecution('circuitbreaker', breaker.state)
+    }
     let timedOut = false
     const bounded = timeout
       ? () =>
           withTimeout(operation, timeout, signal, () => {
-            if (!timedOut) options.onActivation?.('timeout')
+            if (!timedOut) options.onActivation?.('timeout', '')
             timedOut = true
           })
       : () => operation(signal)
@@ -56,7 +67,8 @@ export function createRunner(options: RunnerOptions): Runner | undefined {
           try {
             return await breaker.run(bounded)
           } finally {
-            if (breaker.state !== before) options.onActivation?.('circuitbreaker')
+            const { state } = breaker
+            if (state !== before) options.onActivation?.('circuitbreaker', state)
           }
         }
       : bounded
@@ -73,7 +85,7 @@ export function createRunner(options: RunnerOptions): Runner | undefined {
         if (wait === undefined) throw error
         if (attempt === 1) {
           log.warn(`Error processing operation ${name}. Retrying in ${formatGoDuration(Math.round(wait))}…`)
-          options.onActivation?.('retry')
+          options.onActivation?.('retry', '')
         }
         log.debug(`Error for operation ${name} was: ${messageOf(error)}`)
         await pause(wait, signal, error)

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
+import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
 import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
@@ -19,7 +20,7 @@ import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
 import type { Resolver } from '../peers/resolver.ts'
-import { createSqliteRegistry } from '../peers/sqlite-registry.ts'
+import { openResolver } from '../peers/resolver-registry.ts'
 import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
@@ -41,6 +42,8 @@ export interface BlocksOptions {
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
   resiliency: Resiliency
+  /** Middleware in front of the app and of services outside. */
+  appPipeline: Pipeline | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -75,9 +78,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const resolver = createSqliteRegistry({
-    path: embeddedFile(flags.outriderDataDir),
-    onError: (error) => log.warn(`registry of sidecars in ${embeddedFile(flags.outriderDataDir)}: ${error.message}`),
+  const resolver = await openResolver(configuration.nameResolution, {
+    appId,
+    namespace,
+    registryFile: embeddedFile(flags.outriderDataDir),
+    log: log.scope('dapr.runtime.nameresolution'),
   })
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })
@@ -87,7 +92,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespace,
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
-  const external = createExternalServices()
+  const external = createExternalServices({ pipeline: options.appPipeline })
+  const policies = resiliency.coversApps ? resiliency : undefined
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -137,9 +143,19 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
-    invoke: createInvokeBlock({ appId, namespace, app: options.app, peers, resolver, external, maxBodySize }),
+    invoke: createInvokeBlock({
+      appId,
+      namespace,
+      app: options.app,
+      peers,
+      resolver,
+      external,
+      maxBodySize,
+      policies,
+      retry: resiliency.builtInServiceRetry,
+    }),
     external,
-    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize }),
+    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize, policies }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),

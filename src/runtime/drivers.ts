@@ -19,6 +19,7 @@ const REGISTRIES: Readonly<Record<string, () => Promise<readonly DriverRow[]>>> 
   lock: async () => (await import('../components/lock/registry.ts')).lockDrivers,
   bindings: async () => (await import('../components/bindings/registry.ts')).bindingDrivers,
   conversation: async () => (await import('../components/conversation/registry.ts')).conversationDrivers,
+  middleware: async () => (await import('../components/middleware/registry.ts')).middlewareDrivers,
   crypto: async () => (await import('../components/crypto/registry.ts')).cryptoDrivers,
 }
 

@@ -34,9 +34,12 @@ import { stateRoutes } from '../api/http/routes/state.ts'
 import { unavailableRoutes } from '../api/http/routes/unavailable.ts'
 import { HttpApi } from '../api/http/server.ts'
 import type { App } from '../app/app.ts'
+import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf, type OutriderError } from '../errors.ts'
+import { hostAddress } from '../peers/names/host-address.ts'
+import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -52,6 +55,8 @@ export interface EdgesOptions {
   health: Health
   metrics: Metrics
   configuration: Configuration
+  /** Middleware of the HTTP API. */
+  pipeline: Pipeline | undefined
   shutdown: (force: boolean) => void
 }
 
@@ -117,6 +122,7 @@ export function openEdges(options: EdgesOptions): Edges {
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
     open: HEALTH_PATHS,
+    pipeline: options.pipeline,
     onError: (error, route, path) => countError(error, route?.group, path),
     onRequest: logCalls
       ? (method, path, route) => {
@@ -164,8 +170,15 @@ export function openEdges(options: EdgesOptions): Edges {
       },
     )
     log.info(`internal gRPC server is running on ${host}:${peers.port}`)
-    const advertised = host === '0.0.0.0' || host === '::' ? (flags.environment.hostIp ?? '127.0.0.1') : host
-    registration = await blocks.resolver.register({ appId: flags.appId, namespace, host: advertised, port: peers.port })
+    registration = await blocks.resolver.register({
+      appId: flags.appId,
+      namespace,
+      // As daprd: who listens on loopback is found there; others by the address that the machine is known by.
+      host: isLoopback(host) ? host : (flags.environment.hostIp ?? (await hostAddress()) ?? (LOOPBACK[0] as string)),
+      port: peers.port,
+      httpPort: flags.daprHttpPort,
+      ...(flags.appPort ? { appPort: flags.appPort } : {}),
+    })
   }
 
   return {

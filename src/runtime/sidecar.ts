@@ -4,6 +4,8 @@ import type { App } from '../app/app.ts'
 import { createGrpcChannel } from '../app/grpc-channel.ts'
 import { AppHealth } from '../app/health.ts'
 import { createHttpChannel } from '../app/http-channel.ts'
+import { createPipeline, type Pipeline } from '../app/middleware/pipeline.ts'
+import type { Middleware } from '../blocks/middleware/driver.ts'
 import type { StateStore } from '../blocks/state/driver.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Named } from '../components/sets.ts'
@@ -83,7 +85,9 @@ export class Sidecar {
       onChange: (kind, name) => this.#componentCame(kind, name),
     })
     this.#manager = manager
-    const app = this.#openApp()
+    const middleware = manager.set<Middleware>('middleware')
+    const appPipeline = createPipeline(configuration.appHttpPipeline, middleware)
+    const app = this.#openApp(appPipeline)
     const metadata = new SidecarMetadata({
       flags,
       manager,
@@ -93,7 +97,8 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log })
+    const metrics = new Metrics()
+    const resiliency = await Resiliency.load({ resources: resources.resiliencies, log, observer: metrics.resiliency.of(flags.appId) })
     const blocks = await createBlocks({
       flags,
       log,
@@ -104,9 +109,9 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
+      appPipeline,
     })
     this.#blocks = blocks
-    const metrics = new Metrics()
     const health = {
       appId: flags.appId,
       notReady: () => [...this.#notReady, ...manager.retrying().map((status) => `component-${status.name}`)],
@@ -116,7 +121,9 @@ export class Sidecar {
           .retrying()
           .map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
     }
-    this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, shutdown: this.#hooks.shutdown })
+    const pipeline = createPipeline(configuration.httpPipeline, middleware)
+    const { shutdown } = this.#hooks
+    this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, pipeline, shutdown })
 
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
     await loadComponents(resources.components, {
@@ -130,6 +137,9 @@ export class Sidecar {
       onNamespaced: (name) => namespaced.add(name),
       onSecretProperty: (component, property, secret) => secretProperties.set(`${component}/${property.toLowerCase()}`, secret),
     })
+    for (const { name, type } of [...configuration.httpPipeline, ...configuration.appHttpPipeline]) {
+      if (!middleware.has(name)) log.warn(`HTTP pipeline: no component ${name} of type ${type} is loaded, the step is passed over`)
+    }
     for (const scope of configuration.secretScopes) {
       if (!manager.set('secretstores').has(scope.storeName))
         log.warn(`Secrets configuration added for '${scope.storeName}', but no matching secret store was found`)
@@ -204,7 +214,7 @@ export class Sidecar {
     })
   }
 
-  #openApp(): App | undefined {
+  #openApp(pipeline: Pipeline | undefined): App | undefined {
     const { appPort, appProtocol, appChannelAddress, appMaxConcurrency, maxBodySize, environment } = this.#flags
     if (appPort === 0) return undefined
     const common = {
@@ -223,7 +233,7 @@ export class Sidecar {
               maxMessageSize: Number.isFinite(maxBodySize) ? maxBodySize : Number.MAX_SAFE_INTEGER,
             }),
           }
-        : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol }) }
+        : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol, pipeline }) }
     if (this.#flags.enableAppHealthCheck) this.#app.healthy = () => this.#health?.healthy === true
     return this.#app
   }
@@ -314,7 +324,7 @@ function healthProbe(app: App, path: string): (signal: AbortSignal) => Promise<b
     }
   }
   return async (signal) => {
-    const { status } = await app.channel.call({ method: 'GET', path, headers: {}, signal })
+    const { status } = await app.channel.call({ method: 'GET', path, headers: {}, signal, direct: true })
     return status >= 200 && status < 300
   }
 }

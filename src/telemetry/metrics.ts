@@ -1,44 +1,5 @@
-/** Most label combinations a counter keeps; what comes after is counted under the label value `other`. */
-const MAX_SERIES = 2000
-
-/** A monotonic counter with labels, written in Prometheus' text format. */
-export class Counter {
-  readonly name: string
-  readonly help: string
-  readonly #labels: readonly string[]
-  readonly #series = new Map<string, { values: readonly string[]; count: number }>()
-
-  constructor(name: string, help: string, labels: readonly string[]) {
-    this.name = name
-    this.help = help
-    this.#labels = labels
-  }
-
-  /** Adds one; `values` in the order of the labels. */
-  add(...values: string[]): void {
-    let key = values.join('\u0000')
-    let series = this.#series.get(key)
-    if (!series) {
-      const full = this.#series.size >= MAX_SERIES
-      const kept = full ? values.map(() => 'other') : values
-      key = full ? kept.join('\u0000') : key
-      series = this.#series.get(key) ?? { values: kept, count: 0 }
-      this.#series.set(key, series)
-    }
-    series.count++
-  }
-
-  text(): string {
-    if (this.#series.size === 0) return ''
-    const rows = [...this.#series.values()].map(
-      ({ values, count }) =>
-        `${this.name}{${this.#labels.map((label, i) => `${label}="${labelText(values[i] ?? '')}"`).join(',')}} ${count}`,
-    )
-    return `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} counter\n${rows.join('\n')}\n`
-  }
-}
-
-const labelText = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+import { Counter } from './labelled.ts'
+import { ResiliencyMetrics } from './resiliency-metrics.ts'
 
 /** What one sidecar counts. */
 export class Metrics {
@@ -48,12 +9,15 @@ export class Metrics {
     'error_code',
   ])
 
+  readonly resiliency = new ResiliencyMetrics()
+
   /** The whole page of the metrics port. */
   text(): string {
     const memory = process.memoryUsage()
     const cpu = process.cpuUsage()
     return [
       this.errorCodes.text(),
+      this.resiliency.text(),
       `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory.rss}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
     ].join('')

@@ -9,6 +9,8 @@ import { createGrpcProxy } from '../../blocks/invoke/proxy.ts'
 import { createPeerClient } from '../../peers/client.ts'
 import type { Address } from '../../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../../peers/server.ts'
+import type { Resiliency } from '../../policy/resiliency.ts'
+import { parseRetry } from '../../policy/retry.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
 import { createGrpcServer, type GrpcMethod, type GrpcServer } from '../../transport/grpc/server.ts'
 import { invokeHandler } from '../http/routes/invoke.ts'
@@ -36,6 +38,7 @@ export interface HarnessOptions {
   addresses: Map<string, Address[]>
   limit?: number
   apiToken?: string
+  policies?: Resiliency
 }
 
 /** For tests: a sidecar that invokes and is invoked, finding others in `addresses`. */
@@ -46,8 +49,18 @@ export async function startSidecar(options: HarnessOptions): Promise<HarnessSide
   const grpc = createGrpcClient({ maxMessageSize: limit })
   const resolver = { resolve: (id: string) => addresses.get(id) ?? [], invalidate() {} }
   const peers = createPeerClient({ appId, namespace, hostAddress: '127.0.0.1', grpc })
-  const block = createInvokeBlock({ appId, namespace, app, peers, resolver, retryDelay: 10, maxBodySize: limit })
-  const proxy = createGrpcProxy({ appId, namespace, app, grpc, resolver, maxMessageSize: limit })
+  const policies = options.policies?.coversApps ? options.policies : undefined
+  const block = createInvokeBlock({
+    policies,
+    appId,
+    namespace,
+    app,
+    peers,
+    resolver,
+    retry: parseRetry('test', { duration: '10ms', maxRetries: 3 }),
+    maxBodySize: limit,
+  })
+  const proxy = createGrpcProxy({ appId, namespace, app, grpc, resolver, maxMessageSize: limit, policies })
   const api: GrpcApi = createGrpcApi({
     methods: invokeMethods(block, { maxMessageSize: limit }),
     proxy: () => proxy.fromApp,

@@ -22,7 +22,25 @@ export function readBody(request: IncomingMessage, limit: number): Promise<Buffe
   const declared = Number(request.headers['content-length'] ?? Number.NaN)
   if (limit > 0 && declared > limit) return Promise.reject(tooLarge(limit))
   if (declared === 0 || (Number.isNaN(declared) && request.headers['transfer-encoding'] === undefined && request.httpVersionMajor === 1))
-    return Promise.resolve(Buffer.alloc(0))
+    return Promise.resolve(EMPTY)
+  return readWhole(request, limit)
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/**
+ * Most bodies come in one packet with their head: they are there as soon as the parser is through with it, which is before
+ * any microtask, and need neither listeners nor a timer.
+ */
+async function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
+  await undefined
+  if (!request.complete || request.httpVersionMajor !== 1) return readPieces(request, limit)
+  const body = (request.read() as Buffer | null) ?? EMPTY
+  if (limit > 0 && body.length > limit) throw tooLarge(limit)
+  return body
+}
+
+function readPieces(request: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0

@@ -2,13 +2,15 @@ import { timingSafeEqual } from 'node:crypto'
 import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
-import { readBody } from './body.ts'
+import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
+import { pass } from './middleware/incoming.ts'
 import { errorReply, writeReply } from './reply.ts'
-import type { Call, Handler, Reply, Route } from './route.ts'
-import { cleanPath, ParameterError, Router } from './router.ts'
+import type { Handler, Reply, Route } from './route.ts'
+import { cleanPath, type Found, ParameterError, Router } from './router.ts'
 import { upgradeToHttp2, wantsHttp2 } from './upgrade.ts'
 
 export interface HttpApiOptions {
@@ -24,6 +26,8 @@ export interface HttpApiOptions {
   allowedOrigins?: string | undefined
   /** Also speaks HTTP/2 without TLS on the same port. */
   h2c: boolean
+  /** Middleware between the token and the routes; absent: none is configured. */
+  pipeline?: Pipeline | undefined
   /** Paths that need no token and carry no trace. */
   open?: ReadonlySet<string>
   onError?: (error: OutriderError, route: Route | undefined, path: string) => void
@@ -140,34 +144,77 @@ export class HttpApi {
     const socket = request.httpVersionMajor === 1 ? request.socket : undefined
     if (socket) {
       idle.delete(socket)
-      response.once('close', () => {
-        idle.add(socket)
-        if (this.#draining) socket.destroySoon()
-      })
+      response.on('close', this.#closed)
+      if (this.#draining) response.setHeader('connection', 'close')
     }
-    if (this.#draining && socket) response.setHeader('connection', 'close')
-    this.#dispatch(request, response).catch((thrown: unknown) => this.#fail(response, thrown, undefined, request.url ?? ''))
+    void this.#dispatch(request, response)
   }
 
+  /** One listener for all responses, which finds its socket through the response it is called on. */
+  readonly #closed = ((api: HttpApi) =>
+    function (this: ServerResponse): void {
+      const { socket } = this.req
+      idle.add(socket)
+      if (api.#draining) socket.destroySoon()
+    })(this)
+
+  /** Never rejects: what is thrown becomes the answer. */
   async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let call: HttpCall | undefined
+    try {
+      let admitted = this.#admit(request, response)
+      if (admitted && this.#options.pipeline) admitted = await this.#passPipeline(this.#options.pipeline, admitted, response)
+      call = admitted && this.#find(admitted, response)
+      if (!call) return
+      const reply: Reply | undefined = await call.run()
+      if (reply) writeReply(response, reply, call.takeTraceparent())
+    } catch (thrown) {
+      this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
+    }
+    if (call && !request.complete) request.resume()
+  }
+
+  /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
+  #admit(request: IncomingMessage, response: ServerResponse): Admitted | undefined {
     const target = request.url ?? '/'
     const mark = target.indexOf('?')
     const escaped = mark < 0 ? target : target.slice(0, mark)
-    if (/%(?![0-9a-fA-F]{2})/.test(escaped))
-      return writeReply(response, { status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
-    let path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
-    const method = request.method as string
+    const refuse = (reply: Reply) => void writeReply(response, reply, traceparent)
+    let traceparent: string | undefined
+    if (escaped.includes('%') && /%(?![0-9a-fA-F]{2})/.test(escaped))
+      return refuse({ status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
+    const path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
     const open = this.#open.has(path)
-    if (!open) response.setHeader('traceparent', passTraceparent(request.headers.traceparent as string | undefined))
+    const { headers } = request
+    if (!open) traceparent = passTraceparent(headers.traceparent as string | undefined)
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
-      if (done) return writeReply(response, done)
+      if (done) return refuse(done)
     }
-    if (this.#token && !open && !this.#authorised(request)) {
-      return writeReply(response, { status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
-    }
-    delete request.headers['dapr-api-token']
-    let found: ReturnType<Router['find']>
+    if (this.#token && !open && !this.#authorised(request))
+      return refuse({ status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
+    if (headers['dapr-api-token'] !== undefined) delete headers['dapr-api-token']
+    return { request, path, query: mark < 0 ? '' : target.slice(mark + 1), traceparent }
+  }
+
+  async #passPipeline(
+    pipeline: Pipeline,
+    { request, path, query, traceparent }: Admitted,
+    response: ServerResponse,
+  ): Promise<Admitted | undefined> {
+    // Whoever of the pipeline answers does so with the trace.
+    if (traceparent !== undefined) response.setHeader('traceparent', traceparent)
+    const passed = await pass(pipeline, request, response, path, query)
+    return passed && { ...passed, path: cleanPath(passed.path), traceparent: undefined }
+  }
+
+  /** What is to be run; undefined when the answer is given already. */
+  #find(admitted: Admitted, response: ServerResponse): HttpCall | undefined {
+    const { request, traceparent } = admitted
+    const method = request.method as string
+    const refuse = (reply: Reply) => void writeReply(response, reply, traceparent)
+    let { path } = admitted
+    let found: Found | undefined
     try {
       found = this.#router.find(method, path)
       if (!found && path.length > 1 && path.endsWith('/')) {
@@ -176,28 +223,13 @@ export class HttpApi {
         if (found) path = shorter
       }
     } catch (error) {
-      if (error instanceof ParameterError) return writeReply(response, { status: 400, headers: plain, body: `${error.message}\n` })
+      if (error instanceof ParameterError) return refuse({ status: 400, headers: { ...plain }, body: `${error.message}\n` })
       throw error
     }
     const handler = found?.route.handler ?? this.#options.fallback
     this.#options.onRequest?.(method, path, found?.route, request)
-    if (!handler) return writeReply(response, { status: 404, headers: plain, body: '404 page not found\n' })
-    const call = new HttpCall(
-      request,
-      response,
-      method,
-      path,
-      mark < 0 ? '' : target.slice(mark + 1),
-      found?.params ?? {},
-      this.#options.maxBodySize,
-    )
-    try {
-      const reply: Reply | undefined = await handler(call)
-      if (reply) writeReply(response, reply)
-    } catch (thrown) {
-      this.#fail(response, thrown, found?.route, path)
-    }
-    if (!request.complete) request.resume()
+    if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
+    return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
   }
 
   #authorised(request: IncomingMessage): boolean {
@@ -207,79 +239,21 @@ export class HttpApi {
     return candidate.length === token.length && timingSafeEqual(candidate, token)
   }
 
-  #fail(response: ServerResponse, thrown: unknown, route: Route | undefined, path: string): void {
+  #fail(response: ServerResponse, thrown: unknown, route: Route | undefined, path: string, traceparent: string | undefined): void {
     const error = OutriderError.from(thrown)
     this.#options.onError?.(error, route, path)
     if (response.headersSent) response.destroy()
-    else writeReply(response, errorReply(error))
+    else writeReply(response, errorReply(error), traceparent)
   }
+}
+
+interface Admitted {
+  request: IncomingMessage
+  path: string
+  query: string
+  /** Still to be set on the reply. */
+  traceparent: string | undefined
 }
 
 /** HTTP/1.1 sockets that serve no request right now. */
 const idle = new WeakSet<Socket>()
-
-class HttpCall implements Call {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly method: string
-  readonly path: string
-  readonly rawQuery: string
-  readonly params: Record<string, string>
-  readonly #limit: number
-  #query: URLSearchParams | undefined
-  #abort: AbortController | undefined
-
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    method: string,
-    path: string,
-    rawQuery: string,
-    params: Record<string, string>,
-    limit: number,
-  ) {
-    this.request = request
-    this.response = response
-    this.method = method
-    this.path = path
-    this.rawQuery = rawQuery
-    this.params = params
-    this.#limit = limit
-  }
-
-  get headers() {
-    return this.request.headers
-  }
-
-  get query(): URLSearchParams {
-    this.#query ??= new URLSearchParams(this.rawQuery)
-    return this.#query
-  }
-
-  metadata(): Record<string, string> {
-    const found: Record<string, string> = {}
-    if (!this.rawQuery.includes('metadata.')) return found
-    for (const [name, value] of this.query) {
-      const key = name.slice(9)
-      if (name.startsWith('metadata.') && !Object.hasOwn(found, key)) found[key] = value
-    }
-    return found
-  }
-
-  body(): Promise<Buffer> {
-    if (this.request.headers.expect === '100-continue') this.response.writeContinue()
-    return readBody(this.request, this.#limit)
-  }
-
-  /** Made on demand: most handlers never ask. */
-  get signal(): AbortSignal {
-    if (!this.#abort) {
-      const abort = new AbortController()
-      this.#abort = abort
-      this.response.once('close', () => {
-        if (!this.response.writableFinished) abort.abort(new Error('the client went away'))
-      })
-    }
-    return this.#abort.signal
-  }
-}

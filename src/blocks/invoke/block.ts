@@ -4,9 +4,13 @@ import { Code, messageOf, OutriderError } from '../../errors.ts'
 import { callApp } from '../../peers/app-call.ts'
 import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
-import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import type { Address, Resolver } from '../../peers/resolver.ts'
+import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
+import type { Resiliency } from '../../policy/resiliency.ts'
+import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
+import { callUnderPolicy } from './under-policy.ts'
 
 export interface InvokeBlockOptions {
   appId: string
@@ -14,14 +18,18 @@ export interface InvokeBlockOptions {
   /** The app beside us; without one calls to ourselves fail. */
   app?: App | undefined
   peers: PeerClient
-  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate' | 'balancer'>
   /** Services outside, by name or URL. */
   external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
-  /** Calls again after a lost connection, with this pause in milliseconds when the address is the same. Default 3 and 1000, as Dapr. */
-  retries?: number
-  retryDelay?: number
+  /** Policies on calls to apps; absent when none are configured, which costs nothing then. */
+  policies?: Pick<Resiliency, 'app' | 'hasApp'> | undefined
+  /**
+   * Calls again after a lost connection, for apps without an entry of their own among the policies. At another address at
+   * once, at the same one after the pause. Default constant, 1 s, 3 times, as Dapr.
+   */
+  retry?: RetryPolicy
 }
 
 export interface InvokeBlock {
@@ -48,8 +56,37 @@ export function invokeError(target: string, cause: unknown, hint?: string): Outr
   })
 }
 
-/** Service invocation: our own app directly, other apps through the sidecars beside them. */
+const BUILT_IN = parseRetry('DaprBuiltInServiceRetries', { duration: '1s', maxRetries: 3 })
+
+/** Service invocation: our own app directly, other apps through the sidecars beside them; all of it under the app's policies. */
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
+  const { policies } = options
+  const once = attempt(options)
+  if (!policies) return once
+  return {
+    invoke(target, invocation, sink) {
+      const policy = policies.app(target, breakerKey(options, target, invocation.method))
+      if (!policy) return once.invoke(target, invocation, sink)
+      return callUnderPolicy({
+        policy,
+        invocation,
+        sink,
+        start: (again, attempted) => once.invoke(target, again, attempted),
+        wrap: (error) => invokeError(target, error),
+      })
+    },
+  }
+}
+
+/** What one circuit breaker is kept for: a method of an app, a URL, or all of an HTTPEndpoint. */
+function breakerKey({ external }: InvokeBlockOptions, target: string, method: string): string {
+  if (target.startsWith('http://') || target.startsWith('https://')) return `${target}/${method}`
+  const baseUrl = external?.find(target)?.baseUrl
+  return `${target}:${baseUrl ?? method}`
+}
+
+/** A call as it is without policies. */
+function attempt(options: InvokeBlockOptions): InvokeBlock {
   return {
     invoke(target, invocation, sink) {
       const outside = options.external?.find(target)
@@ -115,7 +152,10 @@ class RemoteCall implements ResponseSink {
   #cancel: ((reason?: Error) => void) | undefined
   #timer: NodeJS.Timeout | undefined
   #address: string | undefined
+  #turn: Turn | undefined
   #tries = 0
+  #lostAt = 0
+  #pause = 0
   #answered = false
   #over = false
 
@@ -150,15 +190,14 @@ class RemoteCall implements ResponseSink {
         `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
       )
     const before = this.#address
-    const others =
-      before !== undefined && addresses.length > 1 ? addresses.filter((address) => formatAddress(address) !== before) : addresses
-    const address = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before)
+    const { address } = this.#turn
     this.#address = address
     const go = () => {
       if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
     }
     // Another address is tried at once; the same one gets time to come back.
-    if (before === address) this.#timer = setTimeout(go, this.#options.retryDelay ?? 1000)
+    if (before === address) this.#timer = setTimeout(go, this.#pause)
     else go()
   }
 
@@ -173,6 +212,7 @@ class RemoteCall implements ResponseSink {
 
   end(): void {
     this.#over = true
+    this.#turn?.end(false)
     this.#sink.end()
   }
 
@@ -180,23 +220,33 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     const status = GrpcStatus.from(error)
     const lost = status.code === Code.Unavailable || status.code === Code.Unauthenticated
+    this.#turn?.end(lost)
     if (lost) {
       this.#options.resolver.invalidate(this.#appId, this.#namespace)
       if (this.#address) this.#options.peers.forget(this.#address)
     }
     const { body } = this.#invocation
     const replayable = body === undefined || Buffer.isBuffer(body) || !body.readableDidRead
-    const last = this.#tries >= (this.#options.retries ?? 3)
-    if (!lost || this.#answered || !replayable || last)
+    const pause = lost && !this.#answered && replayable ? this.#next() : undefined
+    if (pause === undefined)
       return this.#fail(
-        lost && last && this.#tries > 0
+        lost && this.#tries > 0
           ? new Error(`failed to invoke target ${this.#appId} after ${this.#tries} retries. Error: ${describeStatus(status)}`, {
               cause: error,
             })
           : error,
       )
+    this.#pause = pause
     this.#tries++
     this.start()
+  }
+
+  /** Milliseconds before the next try; undefined: there is none. */
+  #next(): number | undefined {
+    const { policies, retry = BUILT_IN } = this.#options
+    if (policies?.hasApp(this.#appId)) return undefined
+    this.#lostAt ||= performance.now()
+    return waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
   }
 
   #fail(error: unknown, hint?: string): void {
@@ -209,6 +259,7 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#timer)
+    this.#turn?.end(false)
     this.#cancel?.(reason)
   }
 }

@@ -1,4 +1,5 @@
 import { createHttpChannel, type HttpChannel } from '../../app/http-channel.ts'
+import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import type { ResponseSink } from '../../app/response-sink.ts'
 import { callHttpApp } from '../../peers/app-call.ts'
 import type { Invocation } from '../../peers/invocation.ts'
@@ -13,6 +14,8 @@ export interface HttpEndpoint {
 }
 
 export interface ExternalService {
+  /** Of an HTTPEndpoint; absent for a URL. */
+  readonly baseUrl?: string
   /** Sends the invocation to the service and its reply to the sink. Returns what gives the call up. */
   call(invocation: Invocation, sink: ResponseSink): (reason?: Error) => void
 }
@@ -28,12 +31,13 @@ export interface ExternalServices extends AsyncDisposable {
 const KEPT = 64
 const URL_TARGET = /^https?:\/\//
 
-export function createExternalServices(): ExternalServices {
+export function createExternalServices(options: { pipeline?: Pipeline | undefined } = {}): ExternalServices {
+  const { pipeline } = options
   const endpoints = new Map<string, { service: ExternalService; channel: HttpChannel }>()
   const origins = new Map<string, HttpChannel>()
   const byUrl = (target: string): ExternalService => {
     const { origin, prefix } = parse(target)
-    const channel = origins.get(origin) ?? channelOf(target, {})
+    const channel = origins.get(origin) ?? channelOf(target, {}, pipeline)
     origins.delete(origin)
     origins.set(origin, channel)
     if (origins.size > KEPT) {
@@ -48,7 +52,7 @@ export function createExternalServices(): ExternalServices {
   return {
     add(endpoint) {
       const { prefix } = parse(endpoint.baseUrl)
-      const channel = channelOf(endpoint.baseUrl, endpoint.tls ?? {})
+      const channel = channelOf(endpoint.baseUrl, endpoint.tls ?? {}, pipeline)
       const own = Object.entries(endpoint.headers)
       const replaced = new Set(own.map(([name]) => name.toLowerCase()))
       const before = endpoints.get(endpoint.name)
@@ -56,6 +60,7 @@ export function createExternalServices(): ExternalServices {
       endpoints.set(endpoint.name, {
         channel,
         service: {
+          baseUrl: endpoint.baseUrl,
           call(invocation, sink) {
             const headers = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
             return callHttpApp(channel, { ...invocation, headers: [...headers, ...own.flat()] }, sink, prefix)
@@ -93,13 +98,14 @@ function parse(text: string): { origin: string; prefix: string } {
   return { origin: url.origin, prefix: url.pathname.replace(/\/+$/, '') }
 }
 
-function channelOf(text: string, tls: NonNullable<HttpEndpoint['tls']>): HttpChannel {
+function channelOf(text: string, tls: NonNullable<HttpEndpoint['tls']>, pipeline: Pipeline | undefined): HttpChannel {
   const url = new URL(text)
   const secure = url.protocol === 'https:'
   return createHttpChannel({
     host: url.hostname,
     port: Number(url.port || (secure ? 443 : 80)),
     protocol: secure ? 'https' : 'http',
+    pipeline,
     ...(secure ? { tls } : {}),
   })
 }

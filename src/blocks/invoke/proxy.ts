@@ -1,12 +1,16 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import type { App } from '../../app/app.ts'
+import { isTruthy } from '../../components/metadata.ts'
 import { Code } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
-import { Relay } from '../../peers/relay.ts'
-import { type Address, formatAddress, type Resolver } from '../../peers/resolver.ts'
+import { Relay, type RelayPolicy } from '../../peers/relay.ts'
+import type { Address, Resolver } from '../../peers/resolver.ts'
+import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
+import type { Resiliency } from '../../policy/resiliency.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
+import { REPLAYED } from './under-policy.ts'
 
 export interface GrpcProxyOptions {
   appId: string
@@ -14,9 +18,11 @@ export interface GrpcProxyOptions {
   app?: App | undefined
   /** Connections to other sidecars. */
   grpc: Pick<GrpcClient, 'raw' | 'forget'>
-  resolver: Pick<Resolver, 'resolve' | 'invalidate'>
+  resolver: Pick<Resolver, 'resolve' | 'invalidate' | 'balancer'>
   /** Bytes of one message. */
   maxMessageSize: number
+  /** Policies on calls to other apps; absent when none are configured. */
+  policies?: Pick<Resiliency, 'app'> | undefined
   /** Access control on calls of other sidecars: throws to refuse. */
   authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
 }
@@ -113,27 +119,42 @@ function toPeer(
   outgoing.push('dapr-caller-app-id', options.appId, 'dapr-callee-app-id', appId)
   let tries = 0
   let address: string | undefined
+  let turn: Turn | undefined
   let same = 0
+  stream.once('close', () => turn?.end(false))
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
-    const others = addresses.length > 1 && address !== undefined ? addresses.filter((one) => formatAddress(one) !== address) : addresses
-    const chosen = formatAddress(others[others.length === 1 ? 0 : Math.floor(Math.random() * others.length)] as Address)
+    turn = takeTurn(resolver.balancer, addresses, address)
+    const chosen = turn.address
     if (chosen === address) same++
     address = chosen
     return grpc.raw(chosen, outgoing)
   }
   new Relay(stream, headers, {
     limit: options.maxMessageSize,
+    policy: policyOf(options.policies, headers),
     open() {
       const found = resolver.resolve(appId, namespace)
       return Array.isArray(found) ? go(found) : found.then(go)
     },
     again() {
+      turn?.end(true)
       resolver.invalidate(appId, namespace)
       if (address !== undefined) grpc.forget(address)
       return ++tries <= TRIES && same === 0
     },
   }).start()
+}
+
+/** As daprd: looked up by `dapr-app-id` only, whatever `dapr-callee-app-id` says. */
+function policyOf(policies: GrpcProxyOptions['policies'], headers: IncomingHttpHeaders): RelayPolicy | undefined {
+  const target = policies && text(headers['dapr-app-id'])
+  if (!target) return undefined
+  const appId = target.split(',', 1)[0] as string
+  const policy = policies.app(appId, `${appId}:${headers[':path']}`)
+  if (!policy) return undefined
+  const lasting = isTruthy(text(headers['dapr-stream']))
+  return { runner: policy.runner, lasting, replay: policy.retries && !lasting ? REPLAYED : 65_536 }
 }
 
 /** What travels on: all but the names that end here. Those only a sidecar may set are kept when one has set them. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type DeliveryContext, endedError, isDead, prepare, underPolicy } from './delivery.ts'
+import { type DeliveryContext, endedError, isDead, outcome, prepare, underPolicy } from './delivery.ts'
 import type { DeliveredMessage, MessageHandler } from './driver.ts'
 import { type BulkDeliveryEntry, type BulkVerdict, DeliveryError, type EventApp } from './event-app.ts'
 import type { BulkSubscribe } from './subscription.ts'
@@ -55,7 +55,7 @@ async function deliverBatch(context: DeliveryContext, batch: readonly Waiting[],
   const dead: { waiting: Waiting; error: unknown }[] = []
   const fail = (waiting: Waiting, error: unknown) => {
     if (isDead(context, error, waiting.signal)) dead.push({ waiting, error })
-    else waiting.reject(error)
+    else waiting.reject(outcome(context, error, waiting.signal))
   }
   const byPath = new Map<string, Map<string, Waiting>>()
   for (const waiting of batch) {

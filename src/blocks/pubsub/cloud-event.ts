@@ -31,6 +31,7 @@ export function toCloudEvent(envelope: Envelope): Buffer {
 
 /** `application/JSON; charset=utf-8` as `application/json`. */
 export function mediaType(contentType: string): string {
+  if (contentType === 'application/json') return contentType
   const semicolon = contentType.indexOf(';')
   return (semicolon < 0 ? contentType : contentType.slice(0, semicolon)).trim().toLowerCase()
 }
@@ -44,7 +45,7 @@ function wrap(envelope: Envelope): string {
     expiration === undefined ? '' : `,"expiration":"${expiration}"`
   },"id":${goString(over.id || randomUUID())},"pubsubname":${goString(envelope.pubsubName)},"source":${goString(over.source || envelope.appId || 'Dapr')},"specversion":"1.0"${
     over.subject ? `,"subject":${goString(over.subject)}` : ''
-  },"time":"${localTime(new Date())}","topic":${goString(envelope.topic)},"traceid":${goString(trace)},"traceparent":${goString(trace)},"tracestate":${goString(over.tracestate || envelope.trace.tracestate)},"type":${goString(over.type || 'com.dapr.event.sent')}}`
+  },"time":"${localNow()}","topic":${goString(envelope.topic)},"traceid":${goString(trace)},"traceparent":${goString(trace)},"tracestate":${goString(over.tracestate || envelope.trace.tracestate)},"type":${goString(over.type || 'com.dapr.event.sent')}}`
 }
 
 function dataMember({ body, contentType }: Envelope): string {
@@ -74,7 +75,7 @@ function passThrough(envelope: Envelope): string {
   const members = event as Record<string, unknown>
   members.topic = envelope.topic
   members.pubsubname = envelope.pubsubName
-  if (members.time === undefined) members.time = localTime(new Date())
+  if (members.time === undefined) members.time = localNow()
   if (members.traceid === undefined) members.traceid = members.traceparent = envelope.trace.traceparent
   if (members.tracestate === undefined) members.tracestate = envelope.trace.tracestate
   members.source ??= 'Dapr'
@@ -107,6 +108,16 @@ export function expirationOf(metadata: Readonly<Record<string, string>>): string
   if (duration === undefined || (whole && duration <= 0)) return undefined
   const at = new Date(Date.now() + Math.max(0, duration))
   return Number.isNaN(at.getTime()) || at.getUTCFullYear() > 9999 ? undefined : at.toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+let clock = { second: 0, text: '' }
+
+/** The time as events carry it; made once a second. */
+function localNow(): string {
+  const now = Date.now()
+  const second = Math.floor(now / 1000)
+  if (second !== clock.second) clock = { second, text: localTime(new Date(now)) }
+  return clock.text
 }
 
 /** RFC 3339 with whole seconds, in the local zone. */

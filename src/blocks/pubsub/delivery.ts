@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { DeadLetters } from './dead-letter.ts'
-import type { DeliveredMessage, MessageHandler } from './driver.ts'
+import { type DeliveredMessage, GivenUpError, type MessageHandler } from './driver.ts'
 import { type Delivery, DeliveryError, type Verdict } from './event-app.ts'
 import { type Incoming, isExpired, readMessage } from './incoming.ts'
 import type { Runner } from './policy-hook.ts'
@@ -90,8 +90,13 @@ export function isDead({ deadLetters, policy, ending }: DeliveryContext, error: 
   return policy !== undefined || !(error instanceof DeliveryError && error.unreachable)
 }
 
+/** The failure as the broker hears it: whether a policy has had its say. */
+export function outcome({ policy, ending }: DeliveryContext, error: unknown, signal: AbortSignal): unknown {
+  return policy === undefined || ending.aborted || signal.aborted ? error : new GivenUpError(messageOf(error), { cause: error })
+}
+
 async function settleFailure(context: DeliveryContext, message: DeliveredMessage, error: unknown, signal: AbortSignal): Promise<void> {
-  if (!isDead(context, error, signal)) throw error
+  if (!isDead(context, error, signal)) throw outcome(context, error, signal)
   const { subscription, deadLetters, log } = context
   await deadLetters?.send(message)
   log.warn(

@@ -24,6 +24,14 @@ export interface BulkEntry {
 }
 
 /**
+ * Not handled, and a resiliency policy has given up on it: a broker that keeps nothing lets the message go, as Dapr's does;
+ * a durable one gives it back later as after any failure.
+ */
+export class GivenUpError extends Error {
+  override readonly name = 'GivenUpError'
+}
+
+/**
  * Handles one message. Resolves: the broker may forget it. Rejects: not handled, the broker gives it back later
  * (with backoff, without blocking other topics). Aborted `signal`: the subscription ends; hand the message back uncounted.
  */

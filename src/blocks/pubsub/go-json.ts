@@ -13,6 +13,8 @@ const exactJson = JSON as unknown as RawJson
 /** Numbers that a double could change or print differently: fractions, exponents, 16 digits and more, minus zero. */
 const DELICATE = /\d[.eE]|\d{16}|-0/
 const HTML = /[<>&\u2028\u2029]/g
+/** Short and without anything to escape, as names, types and ids are. */
+const PLAIN = /^[\w .:;/+=,@|-]{0,128}$/
 const ESCAPES: Record<string, string> = { '<': '\\u003c', '>': '\\u003e', '&': '\\u0026', '\u2028': '\\u2028', '\u2029': '\\u2029' }
 
 /** Why a text is not JSON, in Go's words. */
@@ -22,6 +24,7 @@ export class GoSyntaxError extends Error {
 
 /** A JSON string literal, escaped as Go escapes it. */
 export function goString(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`
   return JSON.stringify(text).replace(HTML, (character) => ESCAPES[character] as string)
 }
 

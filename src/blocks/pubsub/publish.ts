@@ -5,7 +5,7 @@ import type { BulkEntry, PubSub } from './driver.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
 import { codedRunner } from './publish-code.ts'
-import { topicScopes } from './scopes.ts'
+import { type TopicScopes, topicScopes } from './scopes.ts'
 
 /** Entries published at once to a broker that cannot take many in one call. */
 const PARALLEL = 100
@@ -65,14 +65,15 @@ export interface Publisher {
 /** Publishing: wraps into CloudEvents, checks topic scopes, hands over to the broker. Throws OutriderError with Dapr's codes. */
 export function createPublisher(options: PublishOptions): Publisher {
   const { components, appId } = options
+  const scopes = new WeakMap<Named<PubSub>, TopicScopes>()
 
   const find = (target: Target): Named<PubSub> => {
+    const named = components.get(target.pubsubName)
+    if (named && target.topic && target.pubsubName) return named
     const details = target.wire === 'grpc' ? null : { ...target.metadata }
     if (!target.pubsubName) throw nameEmpty(details)
-    const named = components.get(target.pubsubName)
     if (!named) throw explained(notFound(target.pubsubName, details), components, target.pubsubName)
-    if (!target.topic) throw topicEmpty(target.pubsubName, details)
-    return named
+    throw topicEmpty(target.pubsubName, details)
   }
 
   const isRaw = (target: Target): boolean => {
@@ -108,7 +109,12 @@ export function createPublisher(options: PublishOptions): Publisher {
   }
 
   const allow = (named: Named<PubSub>, target: Target) => {
-    if (!topicScopes(named.properties, appId).mayPublish(target.topic)) throw forbidden(target.pubsubName, target.topic, appId)
+    let scope = scopes.get(named)
+    if (!scope) {
+      scope = topicScopes(named.properties, appId)
+      scopes.set(named, scope)
+    }
+    if (!scope.mayPublish(target.topic)) throw forbidden(target.pubsubName, target.topic, appId)
   }
 
   const brokerTopic = (target: Target) => (options.namespaceScoped?.(target.pubsubName) ? options.namespace + target.topic : target.topic)

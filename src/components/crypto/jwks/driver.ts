@@ -1,8 +1,8 @@
 import type { CryptoProvider } from '../../../blocks/crypto/driver.ts'
 import type { DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
+import { createKeySet } from '../key-set.ts'
 import { wrapsWith } from '../wrap.ts'
-import { createKeySet } from './key-set.ts'
 
 const fields: readonly MetadataField[] = [
   {

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { createLogger } from '../../../telemetry/log.ts'
+import { createKeySet } from '../key-set.ts'
 import { driver } from './driver.ts'
-import { createKeySet } from './key-set.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'outrider-jwks-'))
 after(() => rmSync(folder, { recursive: true }))

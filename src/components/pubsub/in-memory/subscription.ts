@@ -1,4 +1,4 @@
-import type { DeliveredMessage, MessageHandler } from '../../../blocks/pubsub/driver.ts'
+import { type DeliveredMessage, GivenUpError, type MessageHandler } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
 import { backoff, call, Running } from '../running.ts'
@@ -95,6 +95,8 @@ export class Subscription implements AsyncDisposable {
       await call(this.#options.handler, held.message, this.#running.signal)
     } catch (error) {
       if (this.#ended !== undefined) return
+      if (error instanceof GivenUpError)
+        return this.#options.log.error(`topic ${this.#options.topic}: message given up after the resiliency policy: ${error.message}`)
       held.attempts++
       const delay = backoff(held.attempts, this.#options.redeliverInterval, this.#options.maxRedeliverInterval)
       this.#options.log.warn(

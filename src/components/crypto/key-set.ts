@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { Agent, interceptors } from 'undici'
-import { messageOf } from '../../../errors.ts'
-import { fromJwk, type Jwk, type LoadedKey } from '../key.ts'
+import { messageOf } from '../../errors.ts'
+import { fromJwk, type Jwk, type LoadedKey } from './key.ts'
 
 /** Larger sets are refused. */
 const SIZE_LIMIT = 1024 * 1024

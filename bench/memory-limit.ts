@@ -1,0 +1,98 @@
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { LoadGenerator, memoryOf, startApp } from './processes.ts'
+import { requestText, type Scenario, scenarios } from './scenarios.ts'
+import { call, startSidecar, writeComponents } from './sidecar.ts'
+
+/**
+ * `node bench/memory-limit.ts [MiB …]`: whether one sidecar stays alive and serves under a memory limit. Linux with
+ * version 1 control groups, as root: makes a group /sys/fs/cgroup/memory/outrider-bench-*, puts only the sidecar into it
+ * and removes it afterwards. The sidecar runs a copy of Node whose pages are in no cache, so that they count.
+ */
+const limits = process.argv.slice(2).map(Number)
+if (limits.length === 0) limits.push(128, 96, 80, 64)
+const groups = '/sys/fs/cgroup/memory'
+if (!existsSync(join(groups, 'memory.limit_in_bytes'))) throw new Error(`no version 1 memory control groups at ${groups}`)
+
+const work = mkdtempSync(join(tmpdir(), 'outrider-limit-'))
+const project = join(import.meta.dirname, '..')
+for (const directory of ['resources', 'data', 'root/bin', 'root/node_modules/node-copy/bin'])
+  mkdirSync(join(work, directory), { recursive: true })
+for (const directory of ['src', 'dist']) symlinkSync(join(project, directory), join(work, 'root', directory))
+copyFileSync(join(project, 'bin/outriderd'), join(work, 'root/bin/outriderd'))
+const node = join(work, 'root/node_modules/node-copy/bin/node')
+copyFileSync(process.execPath, node)
+writeComponents(join(work, 'resources'), join(work, 'data'), undefined)
+const app = await startApp()
+const load = new LoadGenerator()
+const named = (name: string) => scenarios.find((scenario) => scenario.name === name) as Scenario
+const item = (bytes: number) => `[{"key":"large","value":"${'x'.repeat(bytes)}"}]`
+const MIB = 2 ** 20
+try {
+  for (const limit of limits) await tryLimit(limit)
+} finally {
+  load.stop()
+  app.child.kill()
+  rmSync(work, { recursive: true, force: true })
+}
+
+async function tryLimit(limit: number): Promise<void> {
+  const group = join(groups, `outrider-bench-${process.pid}-${limit}`)
+  mkdirSync(group)
+  const read = (name: string) => readFileSync(join(group, name), 'utf8')
+  try {
+    writeFileSync(join(group, 'memory.limit_in_bytes'), String(limit * MIB))
+    execFileSync('dd', [`of=${node}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none'])
+    const sidecar = await startSidecar({
+      appId: 'bench-limit',
+      resources: join(work, 'resources'),
+      appPort: app.port,
+      binary: ['/bin/sh', '-c', `echo $$ > ${group}/cgroup.procs; exec ${join(work, 'root/bin/outriderd')} "$@"`, 'sh'],
+    })
+    console.log(`\nlimit ${limit} MiB: ready in ${sidecar.readyMilliseconds.toFixed(0)} ms, ${usage(sidecar.pid)}`)
+    await call(sidecar.httpPort, 'POST', '/v1.0/state/memory', '[{"key":"key","value":1}]')
+    const large: Scenario = { name: 'state save in-memory, 1 MiB', method: 'POST', path: '/v1.0/state/memory', body: item(MIB) }
+    for (const scenario of [
+      named('state get in-memory'),
+      named('publish in-memory'),
+      named('state save sqlite'),
+      named('gRPC state get in-memory'),
+      named('gRPC publish in-memory'),
+      large,
+      named('state get in-memory'),
+    ]) {
+      const { grpc } = scenario
+      const what = grpc
+        ? {
+            port: sidecar.grpcPort,
+            request: '',
+            grpc: { path: scenario.path, message: grpc.message.toString('base64'), metadata: grpc.metadata },
+          }
+        : { port: sidecar.httpPort, request: requestText(scenario) }
+      try {
+        const result = await load.run({ ...what, connections: 16, milliseconds: 3000 })
+        const rate = ((result.requests / result.elapsedMilliseconds) * 1000).toFixed(0)
+        console.log(
+          `  ${scenario.name.padEnd(30)} ${rate.padStart(6)}/s, p99 ${(result.p99Microseconds / 1000).toFixed(1)} ms, ${result.bad} bad; ${usage(sidecar.pid)}`,
+        )
+      } catch (error) {
+        console.log(`  ${scenario.name.padEnd(30)} ${String(error)}; ${read('memory.oom_control').replaceAll('\n', ' ')}`)
+        break
+      }
+    }
+    const highest = Number(read('memory.max_usage_in_bytes')) / MIB
+    console.log(`  highest use of the group ${highest.toFixed(0)} MiB, times at the limit ${read('memory.failcnt').trim()}`)
+    await sidecar.stop()
+  } catch (error) {
+    console.log(`\nlimit ${limit} MiB: ${String(error)}; ${read('memory.oom_control').replaceAll('\n', ' ')}`)
+  } finally {
+    rmdirSync(group)
+  }
+}
+
+function usage(pid: number): string {
+  const { rss, anonymous } = memoryOf(pid)
+  return `RSS ${rss.toFixed(0)} MiB (${anonymous.toFixed(0)} anonymous)`
+}

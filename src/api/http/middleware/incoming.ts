@@ -1,0 +1,149 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type Pipeline, PLAIN } from '../../../app/middleware/pipeline.ts'
+import { chained, TextMapper, TextMapStream } from '../../../app/middleware/text-map.ts'
+import type { MiddlewareRequest, TextMap } from '../../../blocks/middleware/driver.ts'
+import { writeReply } from '../reply.ts'
+
+/** A request of the API as the pipeline has left it. */
+export interface Passed {
+  request: IncomingMessage
+  path: string
+  query: string
+}
+
+/** Runs a request through the pipeline; undefined when a middleware has answered it. */
+export async function pass(
+  pipeline: Pipeline,
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: string,
+  query: string,
+): Promise<Passed | undefined> {
+  const incoming = new IncomingRequest(request, path, query)
+  const reply = await pipeline.run(incoming)
+  if (reply) {
+    writeReply(response, { ...reply, headers: { 'content-type': PLAIN, ...reply.headers } })
+    request.resume()
+    return undefined
+  }
+  if (incoming.replyMap) mapReply(response, incoming.replyMap)
+  return { request: incoming.bodyMap ? mapBody(request, incoming.bodyMap) : request, path: incoming.path, query: incoming.query }
+}
+
+class IncomingRequest implements MiddlewareRequest {
+  readonly #request: IncomingMessage
+  path: string
+  query: string
+  bodyMap: TextMap | undefined
+  replyMap: TextMap | undefined
+
+  constructor(request: IncomingMessage, path: string, query: string) {
+    this.#request = request
+    this.path = path
+    this.query = query
+  }
+
+  get method(): string {
+    return this.#request.method as string
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#request.socket.remoteAddress
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#request.headers[name.toLowerCase()]
+    return Array.isArray(value) ? value[0] : value
+  }
+
+  setHeader(name: string, value: string): void {
+    const lower = name.toLowerCase()
+    const { rawHeaders } = this.#request
+    this.#request.headers[lower] = value
+    // Invocation passes the raw list on.
+    for (let i = rawHeaders.length - 2; i >= 0; i -= 2) if (rawHeaders[i]?.toLowerCase() === lower) rawHeaders.splice(i, 2)
+    rawHeaders.push(name, value)
+  }
+
+  mapBody(map: TextMap): void {
+    this.bodyMap = chained(this.bodyMap, map)
+  }
+
+  mapReply(map: TextMap): void {
+    // Replies pass the steps in the opposite order.
+    const inner = this.replyMap
+    this.replyMap = inner ? chained(map, inner) : map
+  }
+}
+
+/** The request with another body: what handlers ask of a request, they ask of this. */
+class MappedRequest extends TextMapStream {
+  readonly #request: IncomingMessage
+
+  constructor(request: IncomingMessage, map: TextMap) {
+    super(map)
+    this.#request = request
+  }
+
+  get headers() {
+    return this.#request.headers
+  }
+
+  get rawHeaders() {
+    return this.#request.rawHeaders
+  }
+
+  get method() {
+    return this.#request.method
+  }
+
+  get url() {
+    return this.#request.url
+  }
+
+  get httpVersion() {
+    return this.#request.httpVersion
+  }
+
+  get httpVersionMajor() {
+    return this.#request.httpVersionMajor
+  }
+
+  get socket() {
+    return this.#request.socket
+  }
+
+  get complete() {
+    return this.#request.complete
+  }
+
+  /** Of HTTP/2. */
+  get stream() {
+    return (this.#request as IncomingMessage & { stream?: unknown }).stream
+  }
+}
+
+function mapBody(request: IncomingMessage, map: TextMap): IncomingMessage {
+  const mapped = new MappedRequest(request, map)
+  request.once('error', (error) => mapped.destroy(error))
+  request.once('close', () => request.complete || mapped.destroy(new Error('the request body broke off')))
+  return request.pipe(mapped) as unknown as IncomingMessage
+}
+
+/** Sends what is written to the response through the map. */
+function mapReply(response: ServerResponse, map: TextMap): void {
+  const mapper = new TextMapper(map)
+  const write = response.write.bind(response) as (chunk: Buffer, done?: () => void) => boolean
+  const end = response.end.bind(response) as (chunk?: Buffer, done?: () => void) => ServerResponse
+  const bytes = (chunk: unknown): Buffer => (typeof chunk === 'string' ? Buffer.from(chunk) : Buffer.from(chunk as Uint8Array))
+  response.write = ((chunk: unknown, ...rest: unknown[]) => write(mapper.push(bytes(chunk)), callback(rest))) as never
+  response.end = ((...given: unknown[]) => {
+    const chunk = typeof given[0] === 'function' ? undefined : given[0]
+    const last = chunk === undefined || chunk === null ? mapper.end() : Buffer.concat([mapper.push(bytes(chunk)), mapper.end()])
+    return last.length > 0 ? end(last, callback(given)) : end(undefined, callback(given))
+  }) as never
+}
+
+function callback(given: readonly unknown[]): (() => void) | undefined {
+  return given.find((one) => typeof one === 'function') as (() => void) | undefined
+}

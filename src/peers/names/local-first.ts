@@ -1,0 +1,50 @@
+import type { Address, Registration, Resolver } from '../resolver.ts'
+
+/**
+ * Asks the registry of this machine and, for what it does not know, the network; both at once, so that neither waits for
+ * the other. What the registry knows is never asked of the network.
+ */
+export function createLocalFirst(local: Resolver, network: Resolver): Resolver {
+  return {
+    resolve(appId, namespace, signal) {
+      const here = local.resolve(appId, namespace, signal)
+      if (Array.isArray(here) && here.length > 0) return here
+      const there = network.resolve(appId, namespace, signal)
+      if (Array.isArray(there) && (there.length > 0 || Array.isArray(here))) return there
+      return firstFound([here, there])
+    },
+    invalidate(appId, namespace) {
+      local.invalidate(appId, namespace)
+      network.invalidate(appId, namespace)
+    },
+    async register(registration: Registration) {
+      const registrations = [await local.register(registration), await network.register(registration)]
+      return {
+        async [Symbol.asyncDispose]() {
+          await Promise.all(registrations.map((one) => one[Symbol.asyncDispose]()))
+        },
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([local[Symbol.asyncDispose](), network[Symbol.asyncDispose]()])
+    },
+  }
+}
+
+/** The first answer that is not empty; empty when all are. An error counts only when nobody found anything. */
+function firstFound(answers: (Address[] | Promise<Address[]>)[]): Promise<Address[]> {
+  return new Promise((resolve, reject) => {
+    let open = answers.length
+    let failure: unknown
+    const done = (addresses: Address[]) => {
+      open--
+      if (addresses.length > 0) resolve(addresses)
+      else if (open === 0) failure === undefined ? resolve([]) : reject(failure)
+    }
+    for (const answer of answers)
+      Promise.resolve(answer).then(done, (error: unknown) => {
+        failure = error
+        done([])
+      })
+  })
+}
