@@ -153,7 +153,9 @@ export class HttpApi {
   /** One listener for all responses, which finds its socket through the response it is called on. */
   readonly #closed = ((api: HttpApi) =>
     function (this: ServerResponse): void {
-      const { socket } = this.req
+      const socket = this.req.socket as Socket | null | undefined
+      // A connection that broke has taken it away already.
+      if (!socket) return
       idle.add(socket)
       if (api.#draining) socket.destroySoon()
     })(this)
