@@ -124,7 +124,9 @@ function toPeer(
   stream.once('close', () => turn?.end(false))
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
+    turn?.end(false)
     turn = takeTurn(resolver.balancer, addresses, address)
+    if (stream.closed) turn.end(false)
     const chosen = turn.address
     if (chosen === address) same++
     address = chosen
