@@ -5,6 +5,7 @@ import type { RawStream } from '../transport/grpc/client.ts'
 import { parseTimeout } from '../transport/grpc/deadline.ts'
 import { GrpcStatus, httpToGrpc, statusTrailers } from '../transport/grpc/status.ts'
 import { FrameGauge } from './frame-gauge.ts'
+import { endRequest, grouped, tooLarge } from './relay-end.ts'
 import { HeldStatus, policyStatus, Unreached } from './relay-failure.ts'
 
 export interface RelayOptions {
@@ -329,30 +330,6 @@ export class Relay {
     this.#out?.close(constants.NGHTTP2_CANCEL)
     this.#out?.resume()
   }
-}
-
-function tooLarge(size: number, limit: number): GrpcStatus {
-  return new GrpcStatus(Code.ResourceExhausted, `grpc: received message larger than max (${size} vs. ${limit})`)
-}
-
-/**
- * A client that is still sending would keep the stream open although we are done with it. Not in this turn: a reset
- * overtakes what is not written yet.
- */
-function endRequest(stream: ServerHttp2Stream): void {
-  if (!stream.readableEnded) setImmediate(() => stream.destroyed || stream.readableEnded || stream.close(constants.NGHTTP2_NO_ERROR))
-}
-
-/** A flat list as the object that node:http2 wants for trailers. */
-function grouped(raw: readonly string[]): OutgoingHttpHeaders {
-  const headers: Record<string, string | string[]> = {}
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string
-    const value = raw[i + 1] as string
-    const before = headers[name]
-    headers[name] = before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
-  }
-  return headers
 }
 
 function noop(): void {}

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { Balancer } from './resolver-balancer.ts'
 
 /** Where a sidecar listens for other sidecars. */
@@ -35,10 +36,18 @@ export function formatAddress({ host, port }: Address): string {
 
 /** Reads `host:port`, `[v6]:port` or, with a default port, `host`. Undefined when it is none of them. */
 export function parseAddress(text: string, defaultPort?: number): Address | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text.trim())
   const host = match?.[1] ?? match?.[2]
   const port = match?.[3] === undefined ? defaultPort : Number(match[3])
-  return host === undefined || port === undefined || port < 1 || port > 65_535 ? undefined : { host, port }
+  if (host === undefined || port === undefined || port < 1 || port > 65_535 || !isHost(host)) return undefined
+  return { host, port }
+}
+
+/** An IP address or a DNS name, such as can stand in a URL. Link-local IPv6 needs a zone, which cannot. */
+export function isHost(text: string): boolean {
+  return isIPv6(text)
+    ? !text.includes('%') && !/^fe[89ab]/i.test(text)
+    : text.length < 254 && /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$/.test(text)
 }
 
 /** 127.0.0.0/8, ::1 and `localhost`: addresses that mean something on this machine only. */

@@ -11,6 +11,12 @@ export interface Problem {
 /** More nodes than this are an alias bomb or not a resource. */
 const MAX_NODES = 100_000
 
+const TAB = /^[ \t]*\t/m
+
+function parse(text: string, lineCounter: LineCounter): Document.Parsed {
+  return parseDocument(text, { lineCounter, prettyErrors: false, merge: true, uniqueKeys: false, logLevel: 'silent' })
+}
+
 /** A field's name as the schema spells it: Go reads names in any case, so resources in the field have both. */
 function spelled(key: string, schema: Schema): string {
   if (!schema.properties || schema.properties[key]) return key
@@ -23,19 +29,28 @@ export class SourceDocument {
   readonly line: number
   readonly syntaxErrors: readonly Problem[]
   readonly #document: Document.Parsed
-  readonly #lines = new LineCounter()
+  readonly #lines: LineCounter
   readonly #base: number
   #nodes = 0
 
   constructor(text: string, base: number) {
     this.#base = base
-    this.#document = parseDocument(text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      merge: true,
-      uniqueKeys: false,
-      logLevel: 'silent',
-    })
+    let lines = new LineCounter()
+    let document = parse(text, lines)
+    if (document.errors.length > 0 && TAB.test(text)) {
+      // Go reads tabs in front of the lines of a quoted text, and files have them where JSON stands in one.
+      const spaced = new LineCounter()
+      const again = parse(
+        text.replace(/^[ \t]*\t/gm, (indent) => indent.replaceAll('\t', '        ')),
+        spaced,
+      )
+      if (again.errors.length === 0) {
+        document = again
+        lines = spaced
+      }
+    }
+    this.#document = document
+    this.#lines = lines
     const problem = (error: { pos: [number, number]; message: string }) => ({ ...this.#at(error.pos[0]), message: error.message })
     this.syntaxErrors = this.#document.errors.map(problem)
     this.line = this.#at(this.#document.contents?.range?.[0] ?? 0).line

@@ -294,3 +294,13 @@ test('merge keys and aliases are followed, and an alias bomb is refused', async 
   )
   assert.match(rejected[0]?.message ?? '', /more than 100000 values/)
 })
+
+test('JSON in quotes may be indented with tabs, as Go reads it', async (t) => {
+  const json = `'{\n\t  "/a": "/b",\n\t\t"/c": "/d"\n\t }'`
+  const path = await folder(t, {
+    'a.yaml': component('alias', 'middleware.http.routeralias', `  metadata:\n  - name: routes\n    value: ${json}\n`),
+  })
+  const { components, rejected } = await load([path])
+  assert.deepEqual(rejected, [])
+  assert.deepEqual(JSON.parse(components[0]?.metadata[0]?.value ?? ''), { '/a': '/b', '/c': '/d' })
+})

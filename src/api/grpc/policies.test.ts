@@ -156,6 +156,25 @@ test('when the time of every attempt is over, the caller hears so', async () => 
   assert.deepEqual([errorCode, text], ['ERR_DIRECT_INVOKE', 'failed to invoke, id: callee, err: context deadline exceeded'])
 })
 
+test('a good reply that lasts longer than its time is cut, and not asked for again', async () => {
+  let calls = 0
+  await using both = await fleet(
+    await httpApp((_, response) => {
+      calls++
+      response.write('first')
+    }),
+    { policies: { ...few.policies, timeouts: { short: '100ms' } }, targets: { apps: { callee: { retry: 'few', timeout: 'short' } } } },
+  )
+  const request = httpRequest({ port: both.caller.http, path: '/v1.0/invoke/callee/method/x' })
+  request.end()
+  const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage]
+  const got: Buffer[] = []
+  await assert.rejects(async () => {
+    for await (const chunk of response) got.push(chunk as Buffer)
+  }, /aborted/)
+  assert.deepEqual([response.statusCode, Buffer.concat(got).toString(), calls], [200, 'first', 1])
+})
+
 test('a breaker stands before one method of an app', async () => {
   const seen: Buffer[] = []
   await using both = await fleet(await httpApp(answers(seen)), {

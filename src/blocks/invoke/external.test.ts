@@ -4,6 +4,8 @@ import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import type { Address } from '../../peers/resolver.ts'
+import { Resiliency } from '../../policy/resiliency.ts'
+import { createLogger } from '../../telemetry/log.ts'
 import { createInvokeBlock } from './block.ts'
 import { createExternalServices } from './external.ts'
 
@@ -14,7 +16,7 @@ interface Reply {
 }
 
 /** A service outside that says what it was asked, and a block that knows it as `shop`. */
-async function outside() {
+async function outside(policies?: Resiliency) {
   const asked: { url: string; headers: IncomingHttpHeaders }[] = []
   const server = createServer((request, response) => {
     asked.push({ url: request.url as string, headers: request.headers })
@@ -28,6 +30,7 @@ async function outside() {
     appId: 'us',
     namespace: 'default',
     external,
+    policies,
     peers: { invoke: () => assert.fail('no sidecar is asked'), forget() {}, [Symbol.asyncDispose]: async () => {} },
     resolver: { resolve: (): Address[] => [], invalidate() {} },
   })
@@ -84,4 +87,32 @@ test('a URL is called as it is, and what is none is an error in words', async ()
   assert.match(String((await shop.call('http://', 'x')).error?.message), /^failed to invoke, id: http:\/\/, err: Invalid URL/)
   const refused = await shop.call('http://127.0.0.1:1', 'x')
   assert.match(String(refused.error?.message), /ECONNREFUSED/)
+})
+
+test('policies count for services outside: a breaker for all of an HTTPEndpoint, and one for each URL', async () => {
+  const log = createLogger({ level: 'error', json: false, appId: 'us', version: 'test', write: () => {} })
+  const spec = {
+    policies: {
+      retries: { DefaultAppRetryPolicy: { duration: '1ms', maxRetries: 1 } },
+      circuitBreakers: { DefaultAppCircuitBreakerPolicy: { trip: 'consecutiveFailures > 1', timeout: '1h' } },
+    },
+  }
+  const policies = await Resiliency.load({
+    log,
+    resources: [{ name: 'r', namespace: '', scopes: [], spec, source: { file: '', line: 1 } }],
+  })
+  await using shop = await outside(policies)
+  assert.deepEqual(await shop.call('shop', 'teapot'), { status: 418, text: 'hello' })
+  assert.deepEqual(
+    shop.asked.map(({ url, headers }) => [url, headers['x-key']]),
+    [
+      ['/base/teapot?q=1', 'endpoint'],
+      ['/base/teapot?q=1', 'endpoint'],
+    ],
+  )
+  assert.equal((await shop.call('shop', 'other')).error?.message, 'failed to invoke, id: shop, err: circuit breaker is open')
+  assert.equal((await shop.call(shop.url, 'teapot')).status, 418)
+  assert.match(String((await shop.call(shop.url, 'teapot')).error?.message), /circuit breaker is open/)
+  assert.equal((await shop.call(shop.url, 'fine')).status, 200)
+  assert.equal(shop.asked.length, 5)
 })
