@@ -84,11 +84,11 @@ export interface GrpcServerOptions {
   keepalive?: KeepaliveOptions
 }
 
-/** TLS by which a server learns who calls, and whose certificates change while it listens. */
+/** TLS whose certificates change while a server listens, and by which it may learn who calls. */
 export interface MutualTls {
   readonly options: TlsOptions
-  /** Who has finished a handshake; undefined: not to be served. */
-  identify(socket: TLSSocket): SpiffeId | undefined
+  /** Who has finished a handshake; undefined: not to be served. Without this function everyone is. */
+  identify?(socket: TLSSocket): SpiffeId | undefined
   /** Hands over each later change of `options`, until disposed. */
   follow(apply: (options: TlsOptions) => void): Disposable
 }
@@ -173,8 +173,8 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   // A connection that is handed to http2 becomes a session before that returns.
   let arriving: SpiffeId | undefined
   const admit = (mutual: MutualTls | undefined) => (socket: TLSSocket) => {
-    arriving = mutual?.identify(socket)
-    if (mutual && !arriving) return void socket.destroy()
+    arriving = mutual?.identify?.(socket)
+    if (mutual?.identify && !arriving) return void socket.destroy()
     http2.emit('connection', socket)
     arriving = undefined
   }

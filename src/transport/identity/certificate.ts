@@ -1,11 +1,12 @@
-import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
-import { bits, ED25519, oid, pem, TAG, tlv } from './der.ts'
+import { createHash, type KeyObject, randomBytes, sign, type X509Certificate } from 'node:crypto'
+import { bits, ED25519, oid, pem, TAG, tlv, values } from './der.ts'
 
 export interface CertificateOptions {
   publicKey: KeyObject
   /** Organisation named as the subject; empty: an empty subject, as leaves have. */
   subject: string
-  issuer: { name: string; privateKey: KeyObject; publicKey: KeyObject }
+  /** Its name as an organisation, or as it stands in its certificate. */
+  issuer: { name: string | Buffer; privateKey: KeyObject; publicKey: KeyObject }
   notBefore: Date
   notAfter: Date
   /** SPIFFE id of the holder. */
@@ -48,6 +49,14 @@ export function issueCertificate(options: CertificateOptions): string {
   return pem('CERTIFICATE', tlv(TAG.sequence, body, ED25519, bits(sign(null, body, issuer.privateKey))))
 }
 
+/** A certificate's subject byte by byte: what it signs has to repeat it so. */
+export function subjectOf(certificate: X509Certificate): Buffer {
+  const body = values(values(certificate.raw)[0]?.content ?? Buffer.alloc(0))[0]
+  const subject = body && values(body.content)[5]
+  if (!subject) throw new Error('the certificate has no subject')
+  return subject.whole
+}
+
 function extension(id: string, critical: boolean, value: Buffer): Buffer {
   return tlv(TAG.sequence, oid(id), ...(critical ? [TRUE] : []), tlv(TAG.octets, value))
 }
@@ -58,7 +67,8 @@ function keyId(key: KeyObject): Buffer {
     .digest()
 }
 
-function name(organisation: string): Buffer {
+function name(organisation: string | Buffer): Buffer {
+  if (typeof organisation !== 'string') return organisation
   if (organisation === '') return tlv(TAG.sequence)
   return tlv(TAG.sequence, tlv(TAG.set, tlv(TAG.sequence, oid('2.5.4.10'), tlv(TAG.utf8, Buffer.from(organisation)))))
 }

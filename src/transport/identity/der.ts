@@ -29,6 +29,30 @@ export function bits(content: Uint8Array): Buffer {
   return tlv(TAG.bits, Buffer.of(0), content)
 }
 
+/** One value as it stands in a DER text, without its surroundings. */
+export interface Value {
+  readonly tag: number
+  /** With tag and length. */
+  readonly whole: Buffer
+  readonly content: Buffer
+}
+
+/** The values that follow each other in `bytes`; throws on what is not DER with lengths of up to four bytes. */
+export function values(bytes: Buffer): Value[] {
+  const found: Value[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const short = bytes[at + 1] ?? 0xff
+    const more = short < 0x80 ? 0 : short & 0x7f
+    if (more > 4 || (short >= 0x80 && more === 0) || at + 2 + more > bytes.length) throw new Error('a length in it is wrong')
+    const start = at + 2 + more
+    const size = more === 0 ? short : bytes.readUIntBE(at + 2, more)
+    if (start + size > bytes.length) throw new Error('it ends too early')
+    found.push({ tag: bytes[at] as number, whole: bytes.subarray(at, start + size), content: bytes.subarray(start, start + size) })
+    at = start + size
+  }
+  return found
+}
+
 /** A PEM block (RFC 7468). */
 export function pem(label: string, der: Buffer): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []

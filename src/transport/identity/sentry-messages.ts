@@ -1,8 +1,10 @@
-import { bytes, enumeration, message, repeated, string } from '../grpc/message.ts'
+import { bytes, enumeration, int32, int64, message, nested, repeated, string } from '../grpc/message.ts'
 
 export const TokenValidator = { UNKNOWN: 0, INSECURE: 1, KUBERNETES: 2, JWKS: 3 } as const
 
 export const SIGN_CERTIFICATE = '/dapr.proto.sentry.v1.CA/SignCertificate'
+
+const Timestamp = message('google.protobuf.Timestamp', { seconds: int64(1), nanos: int32(2) })
 
 export const SignCertificateRequest = message('dapr.proto.sentry.v1.SignCertificateRequest', {
   id: string(1),
@@ -20,4 +22,5 @@ export const SignCertificateRequest = message('dapr.proto.sentry.v1.SignCertific
 export const SignCertificateResponse = message('dapr.proto.sentry.v1.SignCertificateResponse', {
   workloadCertificate: bytes(1),
   trustChainCertificates: repeated(bytes(2)),
+  validUntil: nested(3, Timestamp),
 })

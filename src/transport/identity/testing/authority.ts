@@ -1,8 +1,8 @@
-import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { Code } from '../../../errors.ts'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { createGrpcServer, unary } from '../../grpc/server.ts'
-import { GrpcStatus } from '../../grpc/status.ts'
+import type { GrpcStatus } from '../../grpc/status.ts'
 import { issueCertificate } from '../certificate.ts'
+import { readCertificateRequest } from '../csr.ts'
 import { SIGN_CERTIFICATE, SignCertificateRequest, SignCertificateResponse } from '../sentry-messages.ts'
 
 const DAY = 86_400_000
@@ -43,12 +43,7 @@ export async function startAuthority(options: { id?: string; trustDomain?: strin
   const sign = unary(SignCertificateRequest.decode, SignCertificateResponse.encode, (request) => {
     authority.requests.push(request)
     if (authority.refusal) throw authority.refusal
-    const pem = request.certificateSigningRequest.toString()
-    const body = Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ''), 'base64')
-    // The key is the last thing before attributes and signature, at a fixed place in a request without subject.
-    const at = body.indexOf(Buffer.from('302a300506032b6570032100', 'hex'))
-    if (at < 0) throw new GrpcStatus(Code.InvalidArgument, 'no Ed25519 key in the request')
-    const key = createPublicKey({ key: body.subarray(at, at + 44), format: 'der', type: 'spki' })
+    const key = readCertificateRequest(request.certificateSigningRequest.toString())
     const uri = `spiffe://${options.trustDomain ?? 'public'}/ns/${request.namespace}/${request.id}`
     return { workloadCertificate: Buffer.from(issue(uri, key)), trustChainCertificates: [Buffer.from(rootPem)] }
   })
