@@ -1,5 +1,6 @@
 import type { Http2Connection } from '../http2/connection.ts'
 import { H2 } from '../http2/protocol.ts'
+import type { SpiffeId } from '../identity/spiffe.ts'
 
 /** Milliseconds each; the defaults are daprd's. */
 export interface KeepaliveOptions {
@@ -23,6 +24,8 @@ const PING_STRIKES = 2
 export class ServerSession {
   /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
+  /** Who is at the other end, by its certificate. */
+  readonly peer: SpiffeId | undefined
   readonly #session: Http2Connection
   readonly #options: Required<KeepaliveOptions>
   readonly #timer: NodeJS.Timeout
@@ -32,8 +35,9 @@ export class ServerSession {
   #lastUse = performance.now()
   #read = 0
 
-  constructor(session: Http2Connection, options: KeepaliveOptions = {}) {
+  constructor(session: Http2Connection, options: KeepaliveOptions = {}, peer?: SpiffeId) {
     this.#session = session
+    this.peer = peer
     this.#options = { idle: 180_000, ping: 10_000, pingTimeout: 5000, minPingInterval: 8000, ...options }
     this.#timer = setInterval(() => this.#check(), Math.min(this.#options.ping, this.#options.idle)).unref()
   }

@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
-import { createServer as createTls, type TlsOptions } from 'node:tls'
+import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
 import { Http2Connection } from '../http2/connection.ts'
 import type { ServerStream } from '../http2/stream.ts'
+import type { SpiffeId } from '../identity/spiffe.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
@@ -17,6 +18,8 @@ export interface GrpcCall {
   readonly headers: IncomingHttpHeaders
   /** Names and values in turn, as they came, pseudo headers first: `headers` joins the values of one name. */
   readonly rawHeaders: readonly string[]
+  /** Who calls, by the certificate of the connection; undefined: a connection without any. */
+  readonly peer: SpiffeId | undefined
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
@@ -62,7 +65,7 @@ export type GrpcMethod =
   /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
   | {
       readonly kind: 'raw'
-      handle(stream: ServerStream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
+      handle(stream: ServerStream, headers: IncomingHttpHeaders, rawHeaders: readonly string[], peer?: SpiffeId): void
       readonly types?: MethodTypes
     }
 
@@ -83,8 +86,20 @@ export interface GrpcServerOptions {
   keepalive?: KeepaliveOptions
 }
 
-/** An address to listen on: a port, or a unix socket. With `tls` calls come encrypted; `ALPNProtocols` is set already. */
-export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & { tls?: TlsOptions }
+/** TLS whose certificates change while a server listens, and by which it may learn who calls. */
+export interface MutualTls {
+  readonly options: TlsOptions
+  /** Who has finished a handshake; undefined: not to be served. Without this function everyone is. */
+  identify?(socket: TLSSocket): SpiffeId | undefined
+  /** Hands over each later change of `options`, until disposed. */
+  follow(apply: (options: TlsOptions) => void): Disposable
+}
+
+/** An address to listen on: a port, or a unix socket. With `tls` or `mutual` calls come encrypted; `ALPNProtocols` is set already. */
+export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & {
+  tls?: TlsOptions
+  mutual?: MutualTls | undefined
+}
 
 export interface GrpcServer {
   /** Serves a socket that was accepted elsewhere. */
@@ -154,7 +169,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const gone = new Set<() => void>()
   const listeners: Server[] = []
   let calls = 0
-  const accept = (socket: Socket) => {
+  const accept = (socket: Socket, peer?: SpiffeId) => {
     const connection = new Http2Connection(socket, limits, {
       onStream(stream) {
         calls++
@@ -171,22 +186,31 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         if (sessions.size === 0) for (const resolve of gone) resolve()
       },
     })
-    const session = new ServerSession(connection, options.keepalive)
+    const session = new ServerSession(connection, options.keepalive, peer)
     sessions.set(connection, session)
     if (stop.signal.aborted) session.drain()
   }
+  const admit = (mutual: MutualTls | undefined) => (socket: TLSSocket) => {
+    const peer = mutual?.identify?.(socket)
+    if (mutual?.identify && !peer) socket.destroy()
+    else accept(socket, peer)
+  }
 
   return {
-    accept,
+    accept: (socket) => accept(socket),
     get calls() {
       return calls
     },
-    listen: ({ tls, ...at }) =>
+    listen: ({ tls, mutual, ...at }) =>
       new Promise((resolve, reject) => {
-        const listener: Server = tls ? createTls({ ...tls, ALPNProtocols: ['h2'] }, accept) : createTcp({ noDelay: true }, accept)
+        const secure = mutual?.options ?? tls
+        const encrypted = secure && createTls({ ...secure, noDelay: true, ALPNProtocols: ['h2'] }, admit(mutual))
+        const listener: Server = encrypted ?? createTcp({ noDelay: true }, (socket) => accept(socket))
         listener.once('error', reject)
         // A client that breaks off its handshake is no event.
-        if (tls) listener.on('tlsClientError', () => {})
+        encrypted?.on('tlsClientError', () => {})
+        const following = encrypted && mutual?.follow((fresh) => encrypted.setSecureContext(fresh))
+        if (following) listener.once('close', () => following[Symbol.dispose]())
         listener.listen(at, () => {
           listener.removeListener('error', reject)
           listener.on('error', () => {})
