@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createHttp2 } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcp } from 'node:net'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { createHttpChannel } from './http-channel.ts'
@@ -177,5 +177,30 @@ test('ready waits for the port and gives up when aborted', async () => {
   const waits = channel.ready(new AbortController().signal)
   const server = createServer().listen(gone.port, '127.0.0.1')
   await waits
+  server.close()
+})
+
+test('a HEAD leaves its connection open for the next request', async () => {
+  await using server = await app((request, response) => {
+    response.setHeader('x-connection', request.headers.connection ?? '').end()
+  })
+  await using channel = createHttpChannel({ port: server.port })
+  assert.equal((await channel.call({ method: 'HEAD', path: '/', headers: {} })).headers['x-connection'], 'keep-alive')
+})
+
+test('what an app answers to a HEAD beyond its head is no answer to the next request', async () => {
+  let asked = 0
+  const server = createTcp((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', () =>
+      socket.write(
+        `HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n${asked++ === 0 ? 'HTTP/1.1 500 No\r\ncontent-length: 5\r\n\r\nwrong' : 'x'.repeat(45)}`,
+      ),
+    )
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  await using channel = createHttpChannel({ port: (server.address() as AddressInfo).port })
+  await channel.call({ method: 'HEAD', path: '/', headers: {} })
+  assert.equal((await channel.call({ method: 'GET', path: '/', headers: {} })).status, 200)
   server.close()
 })

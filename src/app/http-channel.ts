@@ -144,6 +144,8 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
             path: request.path,
             headers: withToken(request.headers, token),
             body: request.body ?? null,
+            // undici would close the connection after each HEAD, for servers that answer it with a body.
+            reset: false,
           },
           exchange,
         )

@@ -1,9 +1,12 @@
+import { isIPv6 } from 'node:net'
 import type { Balancer } from './resolver-balancer.ts'
 
 /** Where a sidecar listens for other sidecars. */
 export interface Address {
   host: string
   port: number
+  /** With mTLS: who has to be there, as the path of its SPIFFE id, e.g. `/ns/default/orders`. */
+  identity?: string
 }
 
 /** What a sidecar says of itself. */
@@ -28,17 +31,25 @@ export interface Resolver extends AsyncDisposable {
   readonly balancer?: Balancer | undefined
 }
 
-/** `host:port`, IPv6 in brackets. */
-export function formatAddress({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+/** `host:port`, IPv6 in brackets; then the path of who has to be there, when it is known. */
+export function formatAddress({ host, port, identity = '' }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}${identity}` : `${host}:${port}${identity}`
 }
 
 /** Reads `host:port`, `[v6]:port` or, with a default port, `host`. Undefined when it is none of them. */
 export function parseAddress(text: string, defaultPort?: number): Address | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text.trim())
   const host = match?.[1] ?? match?.[2]
   const port = match?.[3] === undefined ? defaultPort : Number(match[3])
-  return host === undefined || port === undefined || port < 1 || port > 65_535 ? undefined : { host, port }
+  if (host === undefined || port === undefined || port < 1 || port > 65_535 || !isHost(host)) return undefined
+  return { host, port }
+}
+
+/** An IP address or a DNS name, such as can stand in a URL. Link-local IPv6 needs a zone, which cannot. */
+export function isHost(text: string): boolean {
+  return isIPv6(text)
+    ? !text.includes('%') && !/^fe[89ab]/i.test(text)
+    : text.length < 254 && /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$/.test(text)
 }
 
 /** 127.0.0.0/8, ::1 and `localhost`: addresses that mean something on this machine only. */

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import { IncomingMessage } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
 
 /** How long a body may stay silent before it is shed, milliseconds. */
@@ -34,7 +34,8 @@ const EMPTY = Buffer.alloc(0)
  */
 async function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
   await undefined
-  if (!request.complete || request.httpVersionMajor !== 1) return readPieces(request, limit)
+  // A body that middleware changes comes through a stream of its own.
+  if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof IncomingMessage)) return readPieces(request, limit)
   const body = (request.read() as Buffer | null) ?? EMPTY
   if (limit > 0 && body.length > limit) throw tooLarge(limit)
   return body

@@ -22,11 +22,19 @@ export function writeReply(response: ServerResponse, reply: Reply, traceparent?:
   const length = Buffer.byteLength(body)
   headers['content-length'] = length
   response.writeHead(status, headers)
-  // Latin-1 both ways leaves bytes as they are; HTTP/2 takes buffers best.
-  if (length <= SMALL && response.req.httpVersionMajor === 1) {
-    if (typeof body !== 'string') response.end(body.toString('latin1'), 'latin1')
-    else response.end(body, length === body.length ? 'latin1' : 'utf8')
-  } else response.end(body)
+  if (typeof body === 'string') response.end(body, length === body.length ? 'latin1' : 'utf8')
+  else if (asText(response, body)) response.end(body.toString('latin1'), 'latin1')
+  else response.end(body)
+}
+
+/** Writes a piece of a body; false: wait for `drain`. */
+export function writeChunk(response: ServerResponse, chunk: Buffer): boolean {
+  return asText(response, chunk) ? response.write(chunk.toString('latin1'), 'latin1') : response.write(chunk)
+}
+
+/** Latin-1 both ways leaves bytes as they are; HTTP/2 takes buffers best. */
+function asText(response: ServerResponse, bytes: Buffer): boolean {
+  return bytes.length <= SMALL && response.req.httpVersionMajor === 1
 }
 
 /** An error as Dapr's clients read it; its hint goes in a header of ours. */

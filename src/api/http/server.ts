@@ -144,16 +144,17 @@ export class HttpApi {
     const socket = request.httpVersionMajor === 1 ? request.socket : undefined
     if (socket) {
       idle.delete(socket)
+      ;(response as Served)[SOCKET] = socket
       response.on('close', this.#closed)
       if (this.#draining) response.setHeader('connection', 'close')
     }
     void this.#dispatch(request, response)
   }
 
-  /** One listener for all responses, which finds its socket through the response it is called on. */
+  /** One listener for all responses, which finds its socket in the response it is called on: node:http has let go of it by then. */
   readonly #closed = ((api: HttpApi) =>
     function (this: ServerResponse): void {
-      const { socket } = this.req
+      const socket = (this as Served)[SOCKET]
       idle.add(socket)
       if (api.#draining) socket.destroySoon()
     })(this)
@@ -254,6 +255,9 @@ interface Admitted {
   /** Still to be set on the reply. */
   traceparent: string | undefined
 }
+
+const SOCKET = Symbol('socket')
+type Served = ServerResponse & { [SOCKET]: Socket }
 
 /** HTTP/1.1 sockets that serve no request right now. */
 const idle = new WeakSet<Socket>()

@@ -37,6 +37,7 @@ test('a sidecar registers as daprd does, is found by others, and leaves', async 
   })
   agent.services.set('v6', { Name: 'orders', Address: 'fd00::1', Meta: { DAPR_PORT: '7' } })
   agent.services.set('node', { Name: 'orders', Meta: { DAPR_PORT: '8' } })
+  agent.services.set('odd', { Name: 'orders', Address: 'no host/at all', Meta: { DAPR_PORT: '8' } })
   agent.services.set('sick', { Name: 'orders', Address: '10.0.0.9', Meta: { DAPR_PORT: '9' } })
   agent.critical.add('sick')
   const other = await open(t, { client })

@@ -1,4 +1,4 @@
-import { type Address, formatAddress, type Registration, type Resolver } from '../resolver.ts'
+import { type Address, formatAddress, isHost, type Registration, type Resolver } from '../resolver.ts'
 import type { ResolverContext } from '../resolver-registry.ts'
 import { openConsul } from './consul-client.ts'
 import { createLookupResolver } from './lookup-resolver.ts'
@@ -66,7 +66,7 @@ function addressesOf(reply: unknown, appId: string, portKey: string): Address[] 
   let portless = false
   for (const { Node, Service } of Array.isArray(reply) ? (reply as HealthEntry[]).slice(0, 1000) : []) {
     const host = Service?.Address || Node?.Address
-    if (!host) continue
+    if (!host || !isHost(host)) continue
     const port = Number(Service?.Meta?.[portKey])
     if (Number.isInteger(port) && port > 0 && port < 65_536) addresses.push({ host, port })
     else portless = true

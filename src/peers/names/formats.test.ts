@@ -12,6 +12,7 @@ const open = (component: string, configuration?: unknown) => openResolver({ comp
 test('nameformat puts the app id into its format', async () => {
   const resolver = await open('nameformat', { Format: 'dns:///{appid}.internal:7000' })
   assert.deepEqual(await resolver.resolve('orders', 'x'), [{ host: 'orders.internal', port: 7000 }])
+  for (const odd of ['a/b', 'a b', 'a@b', '$&', 'x'.repeat(300)]) assert.deepEqual(resolver.resolve(odd, 'x'), [], odd)
   await assert.rejects(open('nameformat', {}), /name resolution nameformat: format is required/)
   await assert.rejects(open('nameformat', { format: 'x:1' }), /format must contain {appid} placeholder/)
   await assert.rejects(open('nameformat', { format: '{appid}' }), /format must give host:port/)
@@ -71,6 +72,7 @@ test('dns asks its servers for addresses and SRV records; a missing name is reme
   assert.equal((await addresses.resolve('a', 'ns')).length, 2)
   assert.equal(asked, before)
   assert.deepEqual(await addresses.resolve('missing', 'ns'), [])
+  assert.deepEqual(await addresses.resolve('a b', 'ns'), [])
   const after = asked
   assert.deepEqual(addresses.resolve('missing', 'ns'), [])
   assert.equal(asked, after)

@@ -1,5 +1,5 @@
 import { Resolver as DnsResolver, lookup as lookUp } from 'node:dns/promises'
-import { type Address, parseAddress, type Resolver } from '../resolver.ts'
+import { type Address, isHost, parseAddress, type Resolver } from '../resolver.ts'
 import { createLookupResolver } from './lookup-resolver.ts'
 import { Settings } from './settings.ts'
 
@@ -11,7 +11,7 @@ export function nameFormat(configuration: unknown): Resolver {
   const format = new Settings(configuration).text('format')
   if (!format) throw new Error('format is required, such as "{appid}-dapr.internal:50002"')
   if (!format.includes('{appid}')) throw new Error('format must contain {appid} placeholder')
-  const addressOf = (appId: string) => parseAddress(format.replaceAll('{appid}', appId).replace(/^(dns|passthrough):\/{2,3}/, ''))
+  const addressOf = (appId: string) => parseAddress(format.replace(/^(dns|passthrough):\/{2,3}/, '').replaceAll('{appid}', () => appId))
   if (!addressOf('app')) throw new Error(`format must give host:port, and ${JSON.stringify(format)} does not; add the port of the sidecars`)
   return fixed((appId) => addressOf(appId))
 }
@@ -29,7 +29,8 @@ export function kubernetes(configuration: unknown): Resolver {
     async lookup(appId, namespace) {
       const name = fill ? fill({ ID: appId, Namespace: namespace, Port: String(own) }) : `${appId}-dapr.${namespace}.svc.${domain}:${own}`
       const address = parseAddress(name, own)
-      if (!address) throw new Error(`the template gives ${JSON.stringify(name)}, which is not host:port`)
+      // An id that no name can hold is nobody's.
+      if (!address) return []
       return all(address.host, address.port).catch((error: Error) => {
         throw new Error(`failed to resolve address for '${address.host}': ${error.message}`, { cause: error })
       })
@@ -63,7 +64,8 @@ export function dnsNames(configuration: unknown): Resolver {
   return createLookupResolver({
     ttl: settings.milliseconds(DNS_TTL, 'ttl'),
     async lookup(appId, namespace) {
-      const name = format.replaceAll('{appid}', appId).replaceAll('{namespace}', namespace)
+      const name = format.replace(/{appid}|{namespace}/g, (part) => (part === '{appid}' ? appId : namespace))
+      if (!isHost(name)) return []
       if (record === 'address') return addresses(name, port as number)
       const records = await dns.resolveSrv(name).catch(emptyIfUnknown)
       // Those of the lowest priority number are the ones to use (RFC 2782).

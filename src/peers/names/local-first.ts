@@ -7,8 +7,10 @@ import type { Address, Registration, Resolver } from '../resolver.ts'
 export function createLocalFirst(local: Resolver, network: Resolver): Resolver {
   return {
     resolve(appId, namespace, signal) {
-      const here = local.resolve(appId, namespace, signal)
+      const here = attempt(() => local.resolve(appId, namespace, signal))
       if (Array.isArray(here) && here.length > 0) return here
+      // Its failure counts only where somebody waits for it.
+      if (!Array.isArray(here)) here.catch(() => {})
       const there = network.resolve(appId, namespace, signal)
       if (Array.isArray(there) && (there.length > 0 || Array.isArray(here))) return there
       return firstFound([here, there])
@@ -28,6 +30,15 @@ export function createLocalFirst(local: Resolver, network: Resolver): Resolver {
     async [Symbol.asyncDispose]() {
       await Promise.all([local[Symbol.asyncDispose](), network[Symbol.asyncDispose]()])
     },
+  }
+}
+
+/** A registry whose file cannot be read does not keep us from asking the network. */
+function attempt(work: () => Address[] | Promise<Address[]>): Address[] | Promise<Address[]> {
+  try {
+    return work()
+  } catch (error) {
+    return Promise.reject(error)
   }
 }
 

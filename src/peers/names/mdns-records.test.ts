@@ -62,6 +62,12 @@ test('a host name with dots, an IPv6 address and several records are read as the
     sightings(dotted, () => true),
     [{ appId: 'callee', host: 'fd00::5', port: 45_001, goodbye: false }],
   )
+  const linkLocal = written(announcement({ ...self, host: 'fe80::5' }))
+  assert.deepEqual(
+    sightings(linkLocal, () => true),
+    [],
+    'of no use without its zone',
+  )
   const withoutHost = { ...dotted, answers: dotted.answers.slice(0, 4) }
   assert.deepEqual(
     sightings(withoutHost, () => true),

@@ -1,4 +1,5 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4 } from 'node:net'
+import { isHost } from '../resolver.ts'
 import { type DnsMessage, type DnsQuestion, type DnsRecord, DnsType } from './dns-message.ts'
 
 /** Seconds that others may keep our records: those of the service, and of the host's address, as daprd's. */
@@ -92,7 +93,7 @@ export function sightings(message: DnsMessage, wanted: (appId: string) => boolea
     const hosts = all.flatMap((one) =>
       (one.type === DnsType.A || one.type === DnsType.AAAA) && one.name === srv.target ? [one.address] : [],
     )
-    const host = hosts.find(isIPv4) ?? hosts.find((one) => isIPv6(one))
+    const host = hosts.find(isIPv4) ?? hosts.find(isHost)
     if (host !== undefined && srv.port > 0) found.push({ appId, host, port: srv.port, goodbye })
   }
   return found

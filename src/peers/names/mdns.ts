@@ -176,8 +176,7 @@ class MdnsResolver implements Resolver {
     for (const { appId, host, port, goodbye } of sightings(message, (id) => this.#cache.has(id))) {
       // Another machine's loopback is not ours.
       if (isLoopback(host) && !this.#isOwn(from.address)) continue
-      const zone = host.startsWith('fe80:') && from.address.includes('%') ? from.address.slice(from.address.indexOf('%')) : ''
-      const address = { host: `${host}${zone}`, port }
+      const address = { host, port }
       if (goodbye) this.#cache.gone(appId, address)
       else this.#cache.seen(appId, address, now)
       const asking = this.#browsing.get(appId)

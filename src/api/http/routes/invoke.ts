@@ -6,6 +6,7 @@ import { Code, OutriderError } from '../../../errors.ts'
 import { forwardableHeaders, headerOf, responseHeaders } from '../../../peers/headers.ts'
 import { normalizeMethod } from '../../../peers/invocation.ts'
 import { NO_TRACE } from '../../../peers/trace.ts'
+import { writeChunk } from '../reply.ts'
 import type { Call, Handler } from '../route.ts'
 import { httpReply } from './grpc-reply.ts'
 
@@ -178,7 +179,7 @@ class HttpReply implements ResponseSink {
   }
 
   data(chunk: Buffer): void {
-    if (this.#response.write(chunk)) return
+    if (writeChunk(this.#response, chunk)) return
     this.#source?.pause()
     this.#response.once('drain', () => this.#source?.resume())
   }
