@@ -14,7 +14,9 @@ export interface DaprdEnvironment {
   hostIp?: string
   /** DAPR_TRUST_ANCHORS: PEM roots, needed with mTLS. */
   trustAnchors?: string
+  /** DAPR_SENTRY_TOKEN_FILE, `''` when set empty, which is an error with mTLS. */
   sentryTokenFile?: string
+  /** SENTRY_LOCAL_IDENTITY: asked for in place of the app id. */
   sentryLocalIdentity?: string
   /** DAPR_ENV_KEYS: when present, the only variables that `envRef` may name. */
   envKeys?: readonly string[]
@@ -60,7 +62,7 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     podName: env.POD_NAME ?? '',
     hostIp: text('DAPR_HOST_IP'),
     trustAnchors: text('DAPR_TRUST_ANCHORS'),
-    sentryTokenFile: text('DAPR_SENTRY_TOKEN_FILE'),
+    sentryTokenFile: env.DAPR_SENTRY_TOKEN_FILE,
     sentryLocalIdentity: text('SENTRY_LOCAL_IDENTITY'),
     envKeys: keys?.split(' ').filter((key) => key !== ''),
     componentsSocketsFolder: text('DAPR_COMPONENTS_SOCKETS_FOLDER') ?? '/tmp/dapr-components-sockets',

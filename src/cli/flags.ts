@@ -41,6 +41,8 @@ export interface DaprdFlags {
   controlPlaneNamespace: string
   sentryRequestJwtAudiences: string[]
   enableMtls: boolean
+  /** Unset: the roots are in the environment. */
+  trustAnchorsFile: string | undefined
   allowedOrigins: string[]
   enableProfiling: boolean
   profilePort: number
@@ -139,6 +141,7 @@ export function parseFlags(
       : env.DAPR_CONTROLPLANE_NAMESPACE || 'default',
     sentryRequestJwtAudiences: read.list('sentry-request-jwt-audiences'),
     enableMtls: read.bool('enable-mtls') ?? false,
+    trustAnchorsFile: read.text('trust-anchors-file') || env.DAPR_TRUST_ANCHORS_FILE || undefined,
     allowedOrigins: list(read.text('allowed-origins')),
     enableProfiling: read.bool('enable-profiling') ?? false,
     profilePort: read.port('profile-port'),

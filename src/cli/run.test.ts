@@ -231,6 +231,12 @@ test('an app port that somebody else already has is told before the app fails on
   assert.match(out, new RegExp(`⚠ {2}Port ${port} \\(--app-port\\) already answers`))
 })
 
+test('a data folder that cannot be is named with the way to another', async () => {
+  const { code, err } = await call('run', '--app-id', 'x', '--outrider-data-dir', join(stub, 'inside'))
+  assert.equal(code, 1)
+  assert.match(err, /Cannot make the data folder .*inside: ENOTDIR.*\n {3}choose another one with --outrider-data-dir/)
+})
+
 test('stopping what does not run says so and exits 0, as scripts expect', async () => {
   const { code, err } = await call('stop', '--app-id', 'nobody')
   assert.deepEqual([code, err], [0, "❌  failed to stop app id nobody: couldn't find app id nobody\n   no app runs here\n"])

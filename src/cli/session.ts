@@ -1,5 +1,5 @@
 import type { StdioOptions } from 'node:child_process'
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { Instance } from './instances.ts'
@@ -28,8 +28,16 @@ export interface Plan {
 export const SIDECAR_GRACE = 8000
 export const APP_GRACE = 5000
 
-/** Starts the sidecar of a plan whose ports are chosen. */
+/** Starts the sidecar of a plan whose ports are chosen. Throws CommandError when its data folder cannot be there. */
 export function startSidecar(plan: Plan, env: NodeJS.ProcessEnv, stdio: StdioOptions): Managed {
+  try {
+    mkdirSync(plan.settings.dataDir, { recursive: true })
+  } catch (error) {
+    throw new CommandError(
+      `Cannot make the data folder ${plan.settings.dataDir}: ${messageOf(error)}`,
+      'choose another one with --outrider-data-dir or OUTRIDER_DATA_DIR',
+    )
+  }
   return launch(sidecarProgram(), sidecarArguments(plan.settings), { cwd: plan.cwd, env, stdio })
 }
 

@@ -5,6 +5,8 @@ import type { Balancer } from './resolver-balancer.ts'
 export interface Address {
   host: string
   port: number
+  /** With mTLS: who has to be there, as the path of its SPIFFE id, e.g. `/ns/default/orders`. */
+  identity?: string
 }
 
 /** What a sidecar says of itself. */
@@ -29,9 +31,9 @@ export interface Resolver extends AsyncDisposable {
   readonly balancer?: Balancer | undefined
 }
 
-/** `host:port`, IPv6 in brackets. */
-export function formatAddress({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+/** `host:port`, IPv6 in brackets; then the path of who has to be there, when it is known. */
+export function formatAddress({ host, port, identity = '' }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}${identity}` : `${host}:${port}${identity}`
 }
 
 /** Reads `host:port`, `[v6]:port` or, with a default port, `host`. Undefined when it is none of them. */

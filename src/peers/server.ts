@@ -3,7 +3,15 @@ import { Readable } from 'node:stream'
 import type { App } from '../app/app.ts'
 import type { GrpcAnswer, ResponseSink, ResponseSource } from '../app/response-sink.ts'
 import { Code, messageOf } from '../errors.ts'
-import { createGrpcServer, type GrpcMethod, type GrpcServerOptions, type GrpcStream } from '../transport/grpc/server.ts'
+import type { Authorize } from '../policy/access-control.ts'
+import {
+  createGrpcServer,
+  type GrpcCall,
+  type GrpcMethod,
+  type GrpcServerOptions,
+  type GrpcStream,
+  type MutualTls,
+} from '../transport/grpc/server.ts'
 import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
 import { callApp } from './app-call.ts'
@@ -36,8 +44,10 @@ export interface PeerServerOptions {
   /** Further methods: CallActor and its like. */
   methods?: ReadonlyMap<string, GrpcMethod>
   unknown?: GrpcServerOptions['unknown']
-  /** Access control: throws a GrpcStatus or OutriderError to refuse. The method is normalised already. */
-  authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
+  /** Access control; the method is normalised already. */
+  authorize?: Authorize | undefined
+  /** Admits only whom it identifies. Default: cleartext, whoever comes. */
+  mutual?: MutualTls | undefined
 }
 
 export interface PeerServer {
@@ -58,7 +68,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
     handle: (message, call) =>
       new Promise((resolve, reject) => {
         const request = parse(() => decodeRequest(new ProtoReader(message)))
-        const { app, invocation } = admit(options, request, call.headers)
+        const { app, invocation } = admit(options, request, call)
         invocation.body = request.data.length > 0 ? request.data : undefined
         const chunks: Buffer[] = []
         let size = 0
@@ -82,7 +92,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port })
+  const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port, mutual: options.mutual })
   return {
     port,
     get calls() {
@@ -107,7 +117,11 @@ function appFailure(error: unknown): GrpcStatus {
   return new GrpcStatus(Code.Internal, `error invoking app channel: ${text}`, { cause: error })
 }
 
-function admit(options: PeerServerOptions, request: IncomingRequest, meta: IncomingHttpHeaders): { app: App; invocation: Invocation } {
+function admit(
+  options: PeerServerOptions,
+  request: IncomingRequest,
+  call: Pick<GrpcCall, 'headers' | 'peer'>,
+): { app: App; invocation: Invocation } {
   const { app } = options
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   let method: string
@@ -117,14 +131,9 @@ function admit(options: PeerServerOptions, request: IncomingRequest, meta: Incom
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }
   const { metadata } = request
-  options.authorize?.({
-    method,
-    verb: request.verb,
-    callerAppId: headerOf(metadata, 'dapr-caller-app-id'),
-    callerNamespace: headerOf(metadata, 'dapr-caller-namespace'),
-  })
+  options.authorize?.({ method, verb: request.verb, http: app.wire === 'http', peer: call.peer })
   for (const name of ['traceparent', 'tracestate']) {
-    const value = meta[name]
+    const value = call.headers[name]
     if (typeof value === 'string' && headerOf(metadata, name) === undefined) metadata.push(name, value)
   }
   const length = headerOf(metadata, 'content-length')
@@ -183,7 +192,7 @@ class StreamedCall implements ResponseSink {
       const { head, payload } = parse(() => decodeRequestStream(bytes))
       if (!this.#call) {
         if (!head) throw new GrpcStatus(Code.InvalidArgument, 'parsing InternalInvokeRequest error: the leading message carries no request')
-        this.#call = admit(this.#options, head, this.#stream.headers)
+        this.#call = admit(this.#options, head, this.#stream)
         this.#sse = headerOf(head.metadata, 'accept') === 'text/event-stream'
         if (payload) this.#take(payload)
         const known = this.#call.invocation.length

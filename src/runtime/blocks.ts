@@ -19,13 +19,16 @@ import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { createPeerClient } from '../peers/client.ts'
+import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
+import type { Authorize } from '../policy/access-control.ts'
 import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
+import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 
@@ -44,6 +47,10 @@ export interface BlocksOptions {
   resiliency: Resiliency
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
+  /** With mTLS: how other sidecars are called. */
+  identity?: WorkloadIdentity | undefined
+  /** Whether other sidecars may make a call. */
+  authorize?: Authorize | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -78,14 +85,17 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { appId } = flags
   const namespace = options.namespace || 'default'
   mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const resolver = await openResolver(configuration.nameResolution, {
+  const found = await openResolver(configuration.nameResolution, {
     appId,
     namespace,
     registryFile: embeddedFile(flags.outriderDataDir),
     log: log.scope('dapr.runtime.nameresolution'),
   })
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
-  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize })
+  const { identity } = options
+  const resolver = identity ? identifiedResolver(found) : found
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial })
+  if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
     appId,
@@ -155,7 +165,16 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       retry: resiliency.builtInServiceRetry,
     }),
     external,
-    proxy: createGrpcProxy({ appId, namespace, app: options.app, grpc: peerGrpc, resolver, maxMessageSize: maxBodySize, policies }),
+    proxy: createGrpcProxy({
+      appId,
+      namespace,
+      app: options.app,
+      grpc: peerGrpc,
+      resolver,
+      maxMessageSize: maxBodySize,
+      policies,
+      authorize: options.authorize,
+    }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),

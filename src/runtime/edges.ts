@@ -41,9 +41,11 @@ import { messageOf, type OutriderError } from '../errors.ts'
 import { hostAddress } from '../peers/names/host-address.ts'
 import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
+import type { Authorize } from '../policy/access-control.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
+import type { MutualTls } from '../transport/grpc/server.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {
@@ -57,6 +59,10 @@ export interface EdgesOptions {
   configuration: Configuration
   /** Middleware of the HTTP API. */
   pipeline: Pipeline | undefined
+  /** With mTLS: what the internal port proves itself by. */
+  identity?: MutualTls | undefined
+  /** Whether other sidecars may make a call. */
+  authorize?: Authorize | undefined
   shutdown: (force: boolean) => void
 }
 
@@ -159,6 +165,8 @@ export function openEdges(options: EdgesOptions): Edges {
       namespace,
       maxMessageSize: maxBodySize,
       unknown: () => blocks.proxy.fromPeer,
+      mutual: options.identity,
+      authorize: options.authorize,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {

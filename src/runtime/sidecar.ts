@@ -16,6 +16,7 @@ import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
+import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
 import { socketsFolder } from './drivers.ts'
@@ -25,6 +26,7 @@ import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
+import { openTrust } from './trust.ts'
 
 export interface SidecarHooks {
   /** The app asked the sidecar to end. */
@@ -50,6 +52,7 @@ export class Sidecar {
   #memory: Disposable | undefined
   #health: AppHealth | undefined
   #configured = false
+  #identity: WorkloadIdentity | undefined
   #intakeEnd: Promise<void> | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
@@ -72,6 +75,15 @@ export class Sidecar {
         ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log })
         : emptyResources()
     this.#setEnvironment()
+    const identity = await openTrust(flags, log, this.#stop.signal)
+    this.#identity = identity
+    if (this.#stop.signal.aborted) return
+    const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
+    const authorize =
+      configuration.accessControl &&
+      (await import('../policy/access-control.ts')).createAccessControl(configuration.accessControl, http, log.scope('dapr.acl'))
+    if (authorize && !identity)
+      log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
     const manager = new ComponentManager({
       appId: flags.appId,
@@ -110,6 +122,8 @@ export class Sidecar {
       namespaced,
       resiliency,
       appPipeline,
+      identity,
+      authorize,
     })
     this.#blocks = blocks
     const health = {
@@ -122,8 +136,20 @@ export class Sidecar {
           .map((status) => `component ${status.name} (${status.type}) is ${status.state}${status.error ? `: ${status.error}` : ''}`),
     }
     const pipeline = createPipeline(configuration.httpPipeline, middleware)
-    const { shutdown } = this.#hooks
-    this.#edges = openEdges({ flags, log, blocks, app, metadata, health, metrics, configuration, pipeline, shutdown })
+    this.#edges = openEdges({
+      flags,
+      log,
+      blocks,
+      app,
+      metadata,
+      health,
+      metrics,
+      configuration,
+      pipeline,
+      identity,
+      authorize,
+      shutdown: this.#hooks.shutdown,
+    })
 
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
     await loadComponents(resources.components, {
@@ -184,6 +210,7 @@ export class Sidecar {
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
+    this.#identity?.[Symbol.dispose]()
   }
 
   /** Ends what comes in from brokers and bindings, for good; the APIs go on. */

@@ -139,7 +139,7 @@ test('an attempt whose time is over is given up, and another made', async () => 
       if (++calls === 2) return void response.end('second')
       response.once('close', left.resolve)
     }),
-    { policies: { ...few.policies, timeouts: { short: '50ms' } }, targets: { apps: { callee: { retry: 'few', timeout: 'short' } } } },
+    { policies: { ...few.policies, timeouts: { short: '500ms' } }, targets: { apps: { callee: { retry: 'few', timeout: 'short' } } } },
   )
   assert.equal((await post(both.caller.http, 'slow')).body.toString(), 'second')
   await left.promise

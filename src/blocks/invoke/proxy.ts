@@ -6,10 +6,12 @@ import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay, type RelayPolicy } from '../../peers/relay.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
 import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
+import type { Authorize } from '../../policy/access-control.ts'
 import type { Resiliency } from '../../policy/resiliency.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
+import type { SpiffeId } from '../../transport/identity/spiffe.ts'
 import { REPLAYED } from './under-policy.ts'
 
 export interface GrpcProxyOptions {
@@ -24,7 +26,7 @@ export interface GrpcProxyOptions {
   /** Policies on calls to other apps; absent when none are configured. */
   policies?: Pick<Resiliency, 'app'> | undefined
   /** Access control on calls of other sidecars: throws to refuse. */
-  authorize?: (call: { method: string; verb: string; callerAppId: string | undefined; callerNamespace: string | undefined }) => void
+  authorize?: Authorize | undefined
 }
 
 /** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
@@ -41,13 +43,13 @@ const TRIES = 3
 export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
   const handler = (outer: boolean): GrpcMethod => ({
     kind: 'raw',
-    handle(stream, headers, rawHeaders) {
+    handle(stream, headers, rawHeaders, peer) {
       const target = targetOf(headers)
       const parts = target.split('.')
       const appId = parts[0] as string
       if (appId === '' || parts.length > 2)
         throw new GrpcStatus(Code.Unknown, target === '' ? 'app id is empty' : `invalid app id ${target}`)
-      if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer)
+      if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer, peer)
       // Where a sidecar was and another app's is now: the caller asks the resolver again.
       if (!outer)
         throw new GrpcStatus(Code.Unavailable, `failed to proxy request: this is the sidecar of ${options.appId}, not of ${appId}`)
@@ -72,6 +74,7 @@ function toOwnApp(
   headers: IncomingHttpHeaders,
   rawHeaders: readonly string[],
   outer: boolean,
+  peer: SpiffeId | undefined,
 ): void {
   const { app } = options
   const path = headers[':path'] as string
@@ -81,13 +84,8 @@ function toOwnApp(
   } catch (error) {
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }
-  if (!outer)
-    options.authorize?.({
-      method,
-      verb: 'NONE',
-      callerAppId: text(headers['dapr-caller-app-id']),
-      callerNamespace: text(headers['dapr-caller-namespace']),
-    })
+  const delivered = `/${method}`
+  if (!outer) options.authorize?.({ method: delivered, verb: '', http: false, peer })
   if (app?.wire !== 'grpc')
     throw new GrpcStatus(
       Code.Unavailable,
@@ -97,6 +95,8 @@ function toOwnApp(
     )
   const { channel } = app
   const outgoing = forwarded(rawHeaders, outer)
+  // What was looked at is what goes on.
+  if (path !== delivered) outgoing[outgoing.indexOf(':path') + 1] = delivered
   if (channel.token !== undefined) outgoing.push('dapr-api-token', channel.token)
   let tries = 0
   new Relay(stream, headers, {
@@ -124,7 +124,9 @@ function toPeer(
   stream.once('close', () => turn?.end(false))
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
+    turn?.end(false)
     turn = takeTurn(resolver.balancer, addresses, address)
+    if (stream.closed) turn.end(false)
     const chosen = turn.address
     if (chosen === address) same++
     address = chosen

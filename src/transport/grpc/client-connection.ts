@@ -1,13 +1,17 @@
 import { type ClientHttp2Session, connect, constants } from 'node:http2'
 import { createConnection } from 'node:net'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
 import type { GrpcClientOptions } from './client.ts'
 
 /** At this many calls under way a further connection is opened. */
 const CALLS_PER_CONNECTION = 1000
 
-/** How to reach an address that `connect` does not dial by itself. */
-function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
+/** How to reach an address that `connect` does not dial by itself. @param onError Hears why a handshake failed; the session would not. */
+function dialer(
+  address: string,
+  tls: GrpcClientOptions['tls'],
+  onError: (error: Error) => void,
+): Pick<Parameters<typeof connect>[1] & object, 'createConnection'> {
   if (address.startsWith('unix:')) return { createConnection: () => createConnection(address.slice('unix:'.length)) }
   if (!tls) return {}
   return {
@@ -16,8 +20,8 @@ function dialer(address: string, tls: ConnectionOptions | undefined): Pick<Param
         host: authority.hostname.replace(/^\[|\]$/g, ''),
         port: Number(authority.port || 443),
         ALPNProtocols: ['h2'],
-        ...tls,
-      }),
+        ...(typeof tls === 'function' ? tls(address) : tls),
+      }).once('error', onError),
   }
 }
 
@@ -52,7 +56,10 @@ export class Connection {
       settings: { initialWindowSize: 1 << 20, enablePush: false },
       maxSessionMemory: 64,
       maxHeaderListPairs: 4096,
-      ...dialer(address, options.tls),
+      ...dialer(address, options.tls, (error) => {
+        this.failure ??= error
+        this.#gone()
+      }),
     })
     const session = this.session
     const wait = options.connectTimeout ?? 10_000
@@ -141,7 +148,8 @@ export class Connection {
 
   destroy(): Promise<void> {
     this.#gone()
-    if (this.session.closed && this.session.destroyed) return Promise.resolve()
+    // After a TLS alert its end is sometimes not told any more.
+    if (this.session.destroyed) return Promise.resolve()
     return new Promise((resolve) => {
       this.session.once('close', () => resolve())
       this.session.destroy()

@@ -15,8 +15,8 @@ export interface GrpcClientOptions {
   idleTimeout?: number
   /** A connection to an address takes no more calls: it is lost, idle or told to go away. */
   onGone?: (address: string) => void
-  /** Speak TLS, with ALPN h2. Default: cleartext with prior knowledge. */
-  tls?: ConnectionOptions | undefined
+  /** Speak TLS, with ALPN h2; as a function, asked anew for each connection. Default: cleartext with prior knowledge. */
+  tls?: ConnectionOptions | ((address: string) => ConnectionOptions) | undefined
   /**
    * Pings a connection on which nothing came for `interval` milliseconds and cuts it without an answer within `timeout`.
    * Default: never, for many servers take pings for an attack; daprd's takes them every 8 s.
@@ -64,14 +64,17 @@ export interface RawStream {
 }
 
 export interface GrpcClient extends AsyncDisposable {
-  /** Calls `path` at `address` (`host:port`, or `unix:/path/of.socket`). Failures to connect come through the listener, with `sent` false. */
+  /**
+   * Calls `path` at `address` (`host:port`, or `unix:/path/of.socket`; what follows a slash after the port is for `tls`, and
+   * keeps connections apart). Failures to connect come through the listener, with `sent` false.
+   */
   stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
   /** Rejects with GrpcStatus. */
   unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
   /** Opens a stream for passing bytes on. Throws GrpcStatus when there is no connection and none can be begun. */
   raw(address: string, headers: readonly string[]): RawStream
-  /** Sends no more calls over the connections to an address; those under way finish. */
-  forget(address: string): void
+  /** Sends no more calls over the connections to an address, without one over any that stand; those under way finish. */
+  forget(address?: string): void
 }
 
 /** A gRPC client that keeps connections per address, opens them on demand and closes idle ones. */
@@ -136,7 +139,8 @@ export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
       return { stream, lost: (error) => lostStatus(connection, stream, error) }
     },
     forget(address) {
-      for (const connection of [...(pool.get(address) ?? [])]) connection.retire()
+      const connections = address === undefined ? [...pool.values()].flat() : [...(pool.get(address) ?? [])]
+      for (const connection of connections) connection.retire()
     },
     async [Symbol.asyncDispose]() {
       const all = [...pool.values()].flat()

@@ -1,5 +1,6 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { Code } from '../../errors.ts'
+import type { SpiffeId } from '../identity/spiffe.ts'
 import { parseTimeout } from './deadline.ts'
 import { ACCEPT_ENCODING, compress, FrameReader, frame, unknownEncoding, wholeMessage } from './frames.ts'
 import { unknownMethod } from './request-head.ts'
@@ -97,7 +98,7 @@ export class GrpcServerCall implements GrpcStream {
 
   /** From here on the stream is the handler's alone, its deadline too. */
   #handOver(method: GrpcMethod & { kind: 'raw' }): void {
-    method.handle(this.#stream, this.headers, this.rawHeaders)
+    method.handle(this.#stream, this.headers, this.rawHeaders, this.#session.peer)
     this.#session.answered = true
     clearTimeout(this.#timer)
     this.#over = true
@@ -131,6 +132,10 @@ export class GrpcServerCall implements GrpcStream {
       if (this.#over) this.#abort.abort(new GrpcStatus(Code.Canceled, 'context canceled'))
     }
     return this.#abort.signal
+  }
+
+  get peer(): SpiffeId | undefined {
+    return this.#session.peer
   }
 
   get draining(): AbortSignal {

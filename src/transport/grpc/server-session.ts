@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Session } from 'node:http2'
+import type { SpiffeId } from '../identity/spiffe.ts'
 
 /** Milliseconds each; the defaults are daprd's. */
 export interface KeepaliveOptions {
@@ -24,6 +25,8 @@ export class ServerSession {
   calls = 0
   /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
   answered = false
+  /** Who is at the other end, by its certificate. */
+  readonly peer: SpiffeId | undefined
   readonly #session: ServerHttp2Session
   readonly #options: Required<KeepaliveOptions>
   readonly #timer: NodeJS.Timeout
@@ -32,8 +35,9 @@ export class ServerSession {
   #lastUse = performance.now()
   #read = 0
 
-  constructor(session: ServerHttp2Session, options: KeepaliveOptions = {}) {
+  constructor(session: ServerHttp2Session, options: KeepaliveOptions = {}, peer?: SpiffeId) {
     this.#session = session
+    this.peer = peer
     this.#options = { idle: 180_000, ping: 10_000, pingTimeout: 5000, minPingInterval: 8000, ...options }
     session.on('error', () => {})
     session.on('ping', () => this.#pinged())

@@ -1,7 +1,8 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import { createServer as createTcp, type Server } from 'node:net'
-import { createServer as createTls, type TlsOptions } from 'node:tls'
+import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
+import type { SpiffeId } from '../identity/spiffe.ts'
 import { refuse } from './request-head.ts'
 import { GrpcServerCall } from './server-call.ts'
 import { type KeepaliveOptions, ServerSession } from './server-session.ts'
@@ -15,6 +16,8 @@ export interface GrpcCall {
   readonly headers: IncomingHttpHeaders
   /** Names and values in turn, as they came, pseudo headers first: `headers` joins the values of one name. */
   readonly rawHeaders: readonly string[]
+  /** Who calls, by the certificate of the connection; undefined: a connection without any. */
+  readonly peer: SpiffeId | undefined
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
@@ -60,7 +63,7 @@ export type GrpcMethod =
   /** The HTTP/2 stream as it is, for passing its bytes on; the handler ends it. What it throws is answered. */
   | {
       readonly kind: 'raw'
-      handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
+      handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[], peer?: SpiffeId): void
       readonly types?: MethodTypes
     }
 
@@ -81,8 +84,20 @@ export interface GrpcServerOptions {
   keepalive?: KeepaliveOptions
 }
 
-/** An address to listen on: a port, or a unix socket. With `tls` calls come encrypted; `ALPNProtocols` is set already. */
-export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & { tls?: TlsOptions }
+/** TLS whose certificates change while a server listens, and by which it may learn who calls. */
+export interface MutualTls {
+  readonly options: TlsOptions
+  /** Who has finished a handshake; undefined: not to be served. Without this function everyone is. */
+  identify?(socket: TLSSocket): SpiffeId | undefined
+  /** Hands over each later change of `options`, until disposed. */
+  follow(apply: (options: TlsOptions) => void): Disposable
+}
+
+/** An address to listen on: a port, or a unix socket. With `tls` or `mutual` calls come encrypted; `ALPNProtocols` is set already. */
+export type GrpcAddress = ({ host?: string | undefined; port: number } | { path: string }) & {
+  tls?: TlsOptions
+  mutual?: MutualTls | undefined
+}
 
 export interface GrpcServer {
   /** For handing it sockets: `http2.emit('connection', socket)`. */
@@ -155,9 +170,17 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const listeners: Server[] = []
   let calls = 0
 
+  // A connection that is handed to http2 becomes a session before that returns.
+  let arriving: SpiffeId | undefined
+  const admit = (mutual: MutualTls | undefined) => (socket: TLSSocket) => {
+    arriving = mutual?.identify?.(socket)
+    if (mutual?.identify && !arriving) return void socket.destroy()
+    http2.emit('connection', socket)
+    arriving = undefined
+  }
   http2.on('session', (session) => {
     session.setLocalWindowSize(4 << 20)
-    const watched = new ServerSession(session, options.keepalive)
+    const watched = new ServerSession(session, options.keepalive, arriving)
     sessions.set(session, watched)
     session.once('close', () => {
       watched.end()
@@ -182,15 +205,17 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     get calls() {
       return calls
     },
-    listen: ({ tls, ...at }) =>
+    listen: ({ tls, mutual, ...at }) =>
       new Promise((resolve, reject) => {
         // One HTTP/2 server can listen once only; addresses are several, so each has its own listener in front.
-        const listener: Server = tls
-          ? createTls({ ...tls, ALPNProtocols: ['h2'] }, (socket) => http2.emit('connection', socket))
-          : createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
+        const secure = mutual?.options ?? tls
+        const encrypted = secure && createTls({ ...secure, noDelay: true, ALPNProtocols: ['h2'] }, admit(mutual))
+        const listener: Server = encrypted ?? createTcp({ noDelay: true }, (socket) => http2.emit('connection', socket))
         listener.once('error', reject)
         // A client that breaks off its handshake is no event.
-        if (tls) listener.on('tlsClientError', () => {})
+        encrypted?.on('tlsClientError', () => {})
+        const following = encrypted && mutual?.follow((fresh) => encrypted.setSecureContext(fresh))
+        if (following) listener.once('close', () => following[Symbol.dispose]())
         listener.listen(at, () => {
           listener.removeListener('error', reject)
           listener.on('error', () => {})
