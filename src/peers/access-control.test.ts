@@ -330,5 +330,26 @@ test('a proxied gRPC call is judged by the path that goes on, and by the certifi
   assert.equal(await call(caller, '/pkg.open/Do'), 7)
   assert.equal(await call(other, '/pkg.Open/Do'), 7, 'the metadata claims another caller')
   assert.equal(paths.length, 4)
+
+  // The whole way: app → caller's API → mTLS → callee → its app.
+  const peerGrpc = createGrpcClient({ tls: caller.dial })
+  const outer = createGrpcProxy({
+    appId: 'caller',
+    namespace: 'default',
+    grpc: peerGrpc,
+    resolver: identifiedResolver(fixedResolver(server.port)),
+    maxMessageSize: 1000,
+  })
+  const api = createGrpcServer({ methods: new Map(), unknown: () => outer.fromApp })
+  const apiPort = await api.listen({ host: '127.0.0.1', port: 0 })
+  const client = createGrpcClient()
+  const through = (path: string) => client.unary(`127.0.0.1:${apiPort}`, path, Buffer.alloc(0), { headers: { 'dapr-app-id': 'callee' } })
+  assert.deepEqual(await through('/pkg.Open/Do'), Buffer.alloc(0))
+  await assert.rejects(
+    through('/pkg.Shut/Do'),
+    /denied access to id: spiffe:\/\/public\/ns\/default\/caller operation: \/pkg.Shut\/Do verb: NONE/,
+  )
+  assert.equal(paths.length, 5)
+  await Promise.all([client[Symbol.asyncDispose](), api.close(0), peerGrpc[Symbol.asyncDispose]()])
   await Promise.all([server.close(0), app.close(0), channel[Symbol.asyncDispose]()])
 })

@@ -113,8 +113,9 @@ class MappedRequest extends TextMapStream {
     return this.#request.socket
   }
 
+  /** Whether all of it is here, mapped. */
   get complete() {
-    return this.#request.complete
+    return this.writableFinished
   }
 
   /** Of HTTP/2. */
