@@ -1,5 +1,6 @@
-/** How hard to try: runs an operation once or more, each attempt with its own signal. Rejects with the last error. */
-export type Runner = <T>(operation: (signal: AbortSignal | undefined) => Promise<T>, signal?: AbortSignal) => Promise<T>
+import type { Runner } from '../../policy/runner.ts'
+
+export type { Runner }
 
 /** Resiliency of pub/sub components, by component name; undefined: none configured. */
 export interface PubSubPolicies {
