@@ -82,17 +82,6 @@ export function errorInfo(reason: string, metadata: Record<string, string> | nul
   return { '@type': 'type.googleapis.com/google.rpc.ErrorInfo', domain: 'dapr.io', metadata, reason }
 }
 
-/** google.rpc.ResourceInfo; empty members are sent, as daprd does. */
-export function resourceInfo(resourceType: string, resourceName: string, description = '', owner = ''): ErrorDetail {
-  return {
-    '@type': 'type.googleapis.com/google.rpc.ResourceInfo',
-    description,
-    owner,
-    resource_name: resourceName,
-    resource_type: resourceType,
-  }
-}
-
 /** google.rpc.BadRequest with one field violation. */
 export function badRequest(field: string, description: string): ErrorDetail {
   return { '@type': 'type.googleapis.com/google.rpc.BadRequest', field_violations: [{ description, field }] }

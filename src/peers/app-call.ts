@@ -4,27 +4,11 @@ import type { ResponseSink } from '../app/response-sink.ts'
 import { Code } from '../errors.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { callGrpcApp } from './grpc-app-call.ts'
+import { HOP_BY_HOP } from './headers.ts'
 import { escapePath, type Invocation } from './invocation.ts'
 
 /** Names that never reach the app although they travel between sidecars. */
-const HIDDEN = new Set([
-  'destination-app-id',
-  'content-type',
-  'content-length',
-  'host',
-  'expect',
-  'dapr-api-token',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'te',
-  'trailer',
-  'proxy-authorization',
-  'proxy-authenticate',
-])
+const HIDDEN = new Set([...HOP_BY_HOP, 'destination-app-id', 'content-type', 'content-length', 'host', 'expect', 'dapr-api-token'])
 
 /** The header an app gets for a name of the metadata, '' for none. Bounded: emptied when full. */
 const names = new Map<string, string>()

@@ -4,7 +4,8 @@ import type { Invocation } from './invocation.ts'
 /** What becomes of a header: the name it travels under, or undefined when it does not travel. */
 type Fate = { readonly name: string; readonly kind: 'plain' | 'type' | 'length' | 'connection' } | undefined
 
-const NEVER = new Set([
+/** `Connection` has a say of its own in requests: it names more headers that do not travel. */
+const BESIDE_CONNECTION = [
   'keep-alive',
   'proxy-connection',
   'transfer-encoding',
@@ -14,6 +15,11 @@ const NEVER = new Set([
   'trailer',
   'proxy-authorization',
   'proxy-authenticate',
+]
+/** Headers that belong to one connection and never travel on. */
+export const HOP_BY_HOP: readonly string[] = ['connection', ...BESIDE_CONNECTION]
+const NEVER = new Set([
+  ...BESIDE_CONNECTION,
   'host',
   'expect',
   'dapr-app-id',
@@ -23,19 +29,7 @@ const NEVER = new Set([
   'dapr-caller-namespace',
   'dapr-callee-app-id',
 ])
-const HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'te',
-  'trailer',
-  'proxy-authorization',
-  'proxy-authenticate',
-  'content-length',
-])
+const HOP = new Set([...HOP_BY_HOP, 'content-length'])
 
 /** Fates by the name as it came. Bounded: emptied when full, as clients choose these names. */
 const fates = new Map<string, Fate>()

@@ -23,8 +23,6 @@ const REGISTRIES: Readonly<Record<string, () => Promise<readonly DriverRow[]>>> 
   crypto: async () => (await import('../components/crypto/registry.ts')).cryptoDrivers,
 }
 
-export const BLOCKS = Object.keys(REGISTRIES)
-
 /** Empty, `v0` and `v1` all mean a driver's first version. */
 const initial = (version: string) => (version === '' || version === 'v0' ? 'v1' : version.toLowerCase())
 

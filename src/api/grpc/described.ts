@@ -1,9 +1,9 @@
-import { bool, bytes, enumeration, int32, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
+import { bytes, enumeration, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
 import { Any, Struct } from './conversation-messages.ts'
 import { StateItem } from './state-messages.ts'
 
 /**
- * Tables of the messages whose codecs are written by hand (messages.ts, metadata-message.ts, subscribe-stream.ts): server reflection describes
+ * Tables of the messages whose codecs are written by hand (messages.ts, subscribe-stream.ts): server reflection describes
  * them by these. Loaded when somebody asks for it.
  */
 
@@ -14,15 +14,6 @@ const Consistency = {
   fullName: common('StateOptions.StateConsistency'),
   values: { 0: 'CONSISTENCY_UNSPECIFIED', 1: 'CONSISTENCY_EVENTUAL', 2: 'CONSISTENCY_STRONG' },
 }
-const ActorRuntimeStatus = {
-  fullName: runtime('ActorRuntime.ActorRuntimeStatus'),
-  values: { 0: 'INITIALIZING', 1: 'DISABLED', 2: 'RUNNING' },
-}
-const SubscriptionType = {
-  fullName: runtime('PubsubSubscriptionType'),
-  values: { 0: 'UNKNOWN', 1: 'DECLARATIVE', 2: 'PROGRAMMATIC', 3: 'STREAMING' },
-}
-
 message(runtime('GetStateRequest'), {
   storeName: string(1),
   key: string(2),
@@ -39,17 +30,6 @@ message(runtime('PublishEventRequest'), {
   metadata: map(5),
 })
 
-const ActiveActorsCount = message(runtime('ActiveActorsCount'), { type: string(1), count: int32(2) })
-const Rule = message(runtime('PubsubSubscriptionRule'), { match: string(1), path: string(2) })
-const Subscription = message(runtime('PubsubSubscription'), {
-  pubsubName: string(1),
-  topic: string(2),
-  metadata: map(3),
-  rules: nested(4, message(runtime('PubsubSubscriptionRules'), { rules: repeated(nested(1, Rule)) })),
-  deadLetterTopic: string(5),
-  type: enumeration(6, SubscriptionType),
-})
-
 const HttpVerb = {
   fullName: common('HTTPExtension.Verb'),
   values: { 0: 'NONE', 1: 'GET', 2: 'HEAD', 3: 'POST', 4: 'PUT', 5: 'DELETE', 6: 'CONNECT', 7: 'OPTIONS', 8: 'TRACE', 9: 'PATCH' },
@@ -62,52 +42,6 @@ const InvokeRequest = message(common('InvokeRequest'), {
 })
 message(runtime('InvokeServiceRequest'), { id: string(1), message: nested(3, InvokeRequest) })
 message(common('InvokeResponse'), { data: nested(1, Any), contentType: string(2) })
-
-message(runtime('GetMetadataRequest'), {})
-message(runtime('GetMetadataResponse'), {
-  id: string(1),
-  activeActorsCount: repeated(nested(2, ActiveActorsCount)),
-  registeredComponents: repeated(
-    nested(
-      3,
-      message(runtime('RegisteredComponents'), { name: string(1), type: string(2), version: string(3), capabilities: repeated(string(4)) }),
-    ),
-  ),
-  extendedMetadata: map(4),
-  subscriptions: repeated(nested(5, Subscription)),
-  httpEndpoints: repeated(nested(6, message(runtime('MetadataHTTPEndpoint'), { name: string(1) }))),
-  appConnectionProperties: nested(
-    7,
-    message(runtime('AppConnectionProperties'), {
-      port: int32(1),
-      protocol: string(2),
-      channelAddress: string(3),
-      maxConcurrency: int32(4),
-      health: nested(
-        5,
-        message(runtime('AppConnectionHealthProperties'), {
-          healthCheckPath: string(1),
-          healthProbeInterval: string(2),
-          healthProbeTimeout: string(3),
-          healthThreshold: int32(4),
-        }),
-      ),
-    }),
-  ),
-  runtimeVersion: string(8),
-  enabledFeatures: repeated(string(9)),
-  actorRuntime: nested(
-    10,
-    message(runtime('ActorRuntime'), {
-      runtimeStatus: enumeration(1, ActorRuntimeStatus),
-      activeActors: repeated(nested(2, ActiveActorsCount)),
-      hostReady: bool(3),
-      placement: string(4),
-    }),
-  ),
-  scheduler: nested(11, message(runtime('MetadataScheduler'), { connectedAddresses: repeated(string(1)) })),
-  workflows: nested(12, message(runtime('MetadataWorkflows'), { connectedWorkers: int32(1) })),
-})
 
 const TopicEventStatus = {
   fullName: runtime('TopicEventResponse.TopicEventResponseStatus'),

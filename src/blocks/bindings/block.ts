@@ -132,14 +132,6 @@ export function responseOf(error: unknown): BindingResponse | undefined {
   return undefined
 }
 
-/** INPUT_BINDING and OUTPUT_BINDING as `/v1.0/metadata` lists them. */
-export function bindingCapabilities(binding: Named<Binding>): string[] {
-  return [
-    ...(binding.component.read && allows(binding, 'input') ? ['INPUT_BINDING'] : []),
-    ...(outputOf(binding) ? ['OUTPUT_BINDING'] : []),
-  ]
-}
-
 type Output = Binding & Required<Pick<Binding, 'operations' | 'invoke'>>
 
 function outputOf(found: Named<Binding> | undefined): Output | undefined {

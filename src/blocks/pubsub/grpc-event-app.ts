@@ -1,8 +1,10 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { GrpcChannel } from '../../app/grpc-channel.ts'
 import { Code, messageOf } from '../../errors.ts'
+import { HOP_BY_HOP } from '../../peers/headers.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { toTraceBin } from '../../telemetry/trace-bin.ts'
+import { encodeBinary } from '../../transport/grpc/metadata.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import { type BulkDelivery, type BulkVerdict, DeliveryError, type EventApp } from './event-app.ts'
 import {
@@ -20,23 +22,7 @@ const BULK_ALPHA = '/dapr.proto.runtime.v1.AppCallbackAlpha/OnBulkTopicEventAlph
 const NONE = Buffer.alloc(0)
 
 /** Metadata that belongs to one connection, one body or the protocol, never to an event. */
-const RESERVED = new Set([
-  'connection',
-  'content-length',
-  'content-type',
-  'dapr-api-token',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
+const RESERVED = new Set([...HOP_BY_HOP, 'content-length', 'content-type', 'dapr-api-token', 'expect', 'host'])
 const NAME = /^(?!grpc-)[0-9a-z_.-]+$/
 const VALUE = /^[\x20-\x7e]*$/
 
@@ -178,7 +164,7 @@ function headersOf(metadata: Readonly<Record<string, string>>, traceparent: stri
     const lower = name.toLowerCase()
     const value = metadata[name] as string
     if (RESERVED.has(lower) || !NAME.test(lower)) continue
-    if (lower.endsWith('-bin')) headers[lower] = Buffer.from(value).toString('base64').replace(/=+$/, '')
+    if (lower.endsWith('-bin')) headers[lower] = encodeBinary(Buffer.from(value))
     else if (VALUE.test(value)) headers[lower] = value
   }
   if (traceparent !== undefined) {

@@ -1,5 +1,6 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { Code, type ErrorDetail, OutriderError } from '../../errors.ts'
+import { encodeBinary } from './metadata.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
 
 /** google.protobuf.Any. */
@@ -73,7 +74,7 @@ export function statusTrailers(status: GrpcStatus | undefined): OutgoingHttpHead
     writer.uint(1, status.code)
     writer.string(2, status.message)
     for (const detail of status.details) writeAny(writer, 3, detail)
-    trailers['grpc-status-details-bin'] = writer.take().toString('base64').replace(/=+$/, '')
+    trailers['grpc-status-details-bin'] = encodeBinary(writer.take())
   }
   return trailers
 }
