@@ -1,4 +1,4 @@
-import { Code, messageOf } from '../errors.ts'
+import { Code, messageOf, OutriderError } from '../errors.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 
 /** A status that an app answered with, held back while it may be tried again. */
@@ -21,6 +21,7 @@ export class Unreached extends Error {}
 /** What the caller hears when a policy ends the call: the failure itself, a passed deadline, or a breaker's refusal. */
 export function policyStatus(error: unknown): GrpcStatus {
   if (error instanceof GrpcStatus) return error
+  if (error instanceof OutriderError) return GrpcStatus.from(error)
   if (error instanceof Unreached) return GrpcStatus.from(error.cause)
   const text = messageOf(error)
   return new GrpcStatus(text === 'context deadline exceeded' ? Code.DeadlineExceeded : Code.Unknown, text, { cause: error })

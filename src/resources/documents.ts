@@ -73,6 +73,11 @@ export class SourceDocument {
     return isScalar(node) && node.value !== null ? scalarText(node) : undefined
   }
 
+  /** Where the value of a path stands. */
+  positionOf(path: readonly string[]): { line: number; column: number } {
+    return this.#at((this.#document.getIn(path, true) as Node | undefined)?.range?.[0] ?? 0)
+  }
+
   /** The document as plain values that fit the schema; problems make it unusable, remarks do not. */
   read(schema: Schema): { value: unknown; problems: Problem[]; remarks: Problem[] } {
     const problems: Problem[] = []
@@ -120,11 +125,12 @@ export class SourceDocument {
         }
         const known =
           schema.properties?.[key] ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined)
-        if (!known && schema.properties && schema.additionalProperties === undefined) {
-          const position = this.#at((pair.key as Node | null)?.range?.[0] ?? 0)
-          remarks.push({
-            ...position,
-            message: `${join(path, key)} is not a known field and is ignored; known here: ${Object.keys(schema.properties).join(', ')}`,
+        if (!known && schema.properties && !schema.additionalProperties) {
+          const closed = schema.additionalProperties === false
+          const list = closed ? problems : remarks
+          list.push({
+            ...this.#at((pair.key as Node | null)?.range?.[0] ?? 0),
+            message: `${join(path, key)} is not a known field${closed ? '' : ' and is ignored'}; known here: ${Object.keys(schema.properties).join(', ')}`,
           })
           continue
         }
@@ -165,7 +171,10 @@ export class SourceDocument {
       case 'integer':
       case 'number': {
         const value = typeof node.value === 'string' && node.value.trim() !== '' ? Number(node.value) : node.value
-        if (typeof value === 'number' && Number.isFinite(value) && (expected === 'number' || Number.isInteger(value))) return value
+        if (typeof value === 'number' && Number.isFinite(value) && (expected === 'number' || Number.isInteger(value))) {
+          if (value >= (schema.minimum ?? value) && value <= (schema.maximum ?? value)) return value
+          return complain(`${where} must be from ${schema.minimum ?? 'the least'} to ${schema.maximum ?? 'the most'}, not ${value}`)
+        }
         return complain(`${where} must be ${article(expected)}, not ${JSON.stringify(node.value)}`)
       }
       case 'string': {

@@ -50,6 +50,7 @@ export function emptyResources(): Resources {
     httpEndpoints: [],
     mcpServers: [],
     workflowAccessPolicies: [],
+    trafficPolicies: [],
     rejected: [],
   }
 }
@@ -95,8 +96,8 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     )
   const schema = schemaOf(kind, apiVersion)
   if (!schema) {
-    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 and one of ${KINDS.join(', ')}`
-    if (apiVersion.startsWith('dapr.io/')) return refuse(document.line, 1, message)
+    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for TrafficPolicy) and one of ${KINDS.join(', ')}`
+    if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
   if (kind === 'Configuration') return log.debug(`${file}:${document.line}:1: a Configuration is read from --config only; ignored here`)
@@ -117,7 +118,9 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     return refuse(document.line, 1, `invalid name "${manifest.metadata.name}" for "${kind}": it may not be . or .. and may not hold / or %`)
   }
   const complaint = addManifest(resources, manifest, { file, line: document.line })
-  if (complaint) refuse(document.line, 1, complaint)
+  if (!complaint) return
+  const { line, column } = complaint.path ? document.positionOf(complaint.path) : { line: document.line, column: 1 }
+  refuse(line, column, complaint.message)
 }
 
 function reject(resources: Resources, log: Logger, rejection: Rejection): void {
@@ -164,6 +167,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     ),
     mcpServers: keep('MCPServer', resources.mcpServers, mcpLogName),
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
+    trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

@@ -9,6 +9,7 @@ import { type ConversationBlock, createConversationBlock } from '../blocks/conve
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
+import { appUnderPolicy } from '../blocks/invoke/inbound.ts'
 import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
@@ -22,10 +23,13 @@ import { createPeerClient } from '../peers/client.ts'
 import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
+import type { PeerServerOptions } from '../peers/server.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
+import type { CallPolicies, ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
+import type { InboundPolicies } from '../policy/traffic/inbound.ts'
+import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { SubscriptionResource } from '../resources/kinds.ts'
+import type { SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
@@ -45,6 +49,8 @@ export interface BlocksOptions {
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
   resiliency: Resiliency
+  /** Our own policies; what they do is told to the observer. */
+  traffic: { resources: readonly TrafficPolicyResource[]; observer: TrafficObserver }
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
   /** With mTLS: how other sidecars are called. */
@@ -60,6 +66,8 @@ export interface Blocks {
   invoke: InvokeBlock
   external: ExternalServices
   proxy: GrpcProxy
+  /** How calls of other sidecars reach the app, when policies are around them. */
+  inbound: PeerServerOptions['inbound']
   bindings: BindingsBlock
   secrets: SecretsBlock
   configuration: ConfigurationBlock
@@ -103,7 +111,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
-  const policies = resiliency.coversApps ? resiliency : undefined
+  const { calls: policies, inbound } = await trafficPolicies(options)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -174,7 +182,9 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       maxMessageSize: maxBodySize,
       policies,
       authorize: options.authorize,
+      inbound,
     }),
+    inbound: inbound && appUnderPolicy(inbound),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
@@ -214,6 +224,21 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },
+  }
+}
+
+/** The policies around calls; what no resource asks for is not even loaded. */
+async function trafficPolicies({ resiliency, traffic: { resources, observer } }: BlocksOptions): Promise<{
+  calls: CallPolicies | undefined
+  inbound: InboundPolicies | undefined
+}> {
+  const plain = resiliency.coversApps ? resiliency : undefined
+  if (resources.length === 0) return { calls: plain, inbound: undefined }
+  const traffic = new (await import('../policy/traffic/traffic.ts')).Traffic(resources, observer)
+  const own = traffic.inbound()
+  return {
+    calls: traffic.coversApps ? (await import('../policy/traffic/outbound.ts')).outboundPolicies(resiliency, traffic) : plain,
+    inbound: own && (await import('../policy/traffic/inbound.ts')).inboundPolicies(own),
   }
 }
 

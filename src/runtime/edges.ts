@@ -167,6 +167,7 @@ export function openEdges(options: EdgesOptions): Edges {
       unknown: () => blocks.proxy.fromPeer,
       mutual: options.identity,
       authorize: options.authorize,
+      inbound: blocks.inbound,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {

@@ -121,6 +121,7 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
+      traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
       appPipeline,
       identity,
       authorize,

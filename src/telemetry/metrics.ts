@@ -1,5 +1,6 @@
 import { Counter } from './labelled.ts'
 import { ResiliencyMetrics } from './resiliency-metrics.ts'
+import { TrafficMetrics } from './traffic-metrics.ts'
 
 /** What one sidecar counts. */
 export class Metrics {
@@ -10,6 +11,7 @@ export class Metrics {
   ])
 
   readonly resiliency = new ResiliencyMetrics()
+  readonly traffic = new TrafficMetrics()
 
   /** The whole page of the metrics port. */
   text(): string {
@@ -18,6 +20,7 @@ export class Metrics {
     return [
       this.errorCodes.text(),
       this.resiliency.text(),
+      this.traffic.text(),
       `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory.rss}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
     ].join('')

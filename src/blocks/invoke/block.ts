@@ -6,8 +6,9 @@ import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
 import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
-import type { Resiliency } from '../../policy/resiliency.ts'
+import type { CallPolicies } from '../../policy/resiliency.ts'
 import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
+import { isServerFault } from '../../policy/server-fault.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
 import { callUnderPolicy } from './under-policy.ts'
@@ -24,7 +25,7 @@ export interface InvokeBlockOptions {
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
   /** Policies on calls to apps; absent when none are configured, which costs nothing then. */
-  policies?: Pick<Resiliency, 'app' | 'hasApp'> | undefined
+  policies?: CallPolicies | undefined
   /**
    * Calls again after a lost connection, for apps without an entry of their own among the policies. At another address at
    * once, at the same one after the pause. Default constant, 1 s, 3 times, as Dapr.
@@ -157,6 +158,7 @@ class RemoteCall implements ResponseSink {
   #lostAt = 0
   #pause = 0
   #answered = false
+  #bad = false
   #over = false
 
   constructor(options: InvokeBlockOptions, target: string, appId: string, namespace: string, invocation: Invocation, sink: ResponseSink) {
@@ -190,7 +192,7 @@ class RemoteCall implements ResponseSink {
         `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
       )
     const before = this.#address
-    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before)
+    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before, this.#options.policies?.outliers?.(this.#appId))
     const { address } = this.#turn
     this.#address = address
     const go = () => {
@@ -203,6 +205,7 @@ class RemoteCall implements ResponseSink {
 
   head(...given: Parameters<ResponseSink['head']>): void {
     this.#answered = true
+    this.#bad = isServerFault(given[0])
     this.#sink.head(...given)
   }
 
@@ -212,7 +215,7 @@ class RemoteCall implements ResponseSink {
 
   end(): void {
     this.#over = true
-    this.#turn?.end(false)
+    this.#turn?.end(false, this.#bad)
     this.#sink.end()
   }
 
@@ -220,7 +223,7 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     const status = GrpcStatus.from(error)
     const lost = status.code === Code.Unavailable || status.code === Code.Unauthenticated
-    this.#turn?.end(lost)
+    this.#turn?.end(lost, true)
     if (lost) {
       this.#options.resolver.invalidate(this.#appId, this.#namespace)
       if (this.#address) this.#options.peers.forget(this.#address)
@@ -246,7 +249,8 @@ class RemoteCall implements ResponseSink {
     const { policies, retry = BUILT_IN } = this.#options
     if (policies?.hasApp(this.#appId)) return undefined
     this.#lostAt ||= performance.now()
-    return waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
+    const wait = waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
+    return wait === undefined || policies?.mayRetry?.(this.#appId) === false ? undefined : wait
   }
 
   #fail(error: unknown, hint?: string): void {
@@ -259,7 +263,8 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#timer)
-    this.#turn?.end(false)
+    // Only a passed deadline is the other side's doing.
+    this.#turn?.end(false, reason?.message === 'context deadline exceeded' ? true : undefined)
     this.#cancel?.(reason)
   }
 }

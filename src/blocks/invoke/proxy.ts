@@ -7,7 +7,10 @@ import { Relay, type RelayPolicy } from '../../peers/relay.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
 import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { Authorize } from '../../policy/access-control.ts'
-import type { Resiliency } from '../../policy/resiliency.ts'
+import type { CallPolicies } from '../../policy/resiliency.ts'
+import type { Runner } from '../../policy/runner.ts'
+import { isServerFault } from '../../policy/server-fault.ts'
+import type { InboundPolicies } from '../../policy/traffic/inbound.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
@@ -25,9 +28,11 @@ export interface GrpcProxyOptions {
   /** Bytes of one message. */
   maxMessageSize: number
   /** Policies on calls to other apps; absent when none are configured. */
-  policies?: Pick<Resiliency, 'app'> | undefined
+  policies?: Pick<CallPolicies, 'app' | 'outliers'> | undefined
   /** Access control on calls of other sidecars: throws to refuse. */
   authorize?: Authorize | undefined
+  /** Policies on calls of other sidecars; absent when none are configured. */
+  inbound?: InboundPolicies | undefined
 }
 
 /** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
@@ -104,6 +109,7 @@ function toOwnApp(
     limit: options.maxMessageSize,
     open: () => channel.raw(outgoing),
     again: () => tries++ === 0,
+    policy: outer ? undefined : policyOfCaller(options.inbound, headers, peer),
   }).start()
 }
 
@@ -126,7 +132,7 @@ function toPeer(
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
     turn?.end(false)
-    turn = takeTurn(resolver.balancer, addresses, address)
+    turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(appId))
     if (stream.closed) turn.end(false)
     const chosen = turn.address
     if (chosen === address) same++
@@ -135,7 +141,7 @@ function toPeer(
   }
   new Relay(stream, headers, {
     limit: options.maxMessageSize,
-    policy: policyOf(options.policies, headers),
+    policy: policyOf(options.policies, headers, (failed) => turn?.end(false, failed)),
     open() {
       const found = resolver.resolve(appId, namespace)
       return Array.isArray(found) ? go(found) : found.then(go)
@@ -150,14 +156,49 @@ function toPeer(
 }
 
 /** As daprd: looked up by `dapr-app-id` only, whatever `dapr-callee-app-id` says. */
-function policyOf(policies: GrpcProxyOptions['policies'], headers: IncomingHttpHeaders): RelayPolicy | undefined {
+function policyOf(
+  policies: GrpcProxyOptions['policies'],
+  headers: IncomingHttpHeaders,
+  onTry: (failed: boolean | undefined) => void,
+): RelayPolicy | undefined {
   const target = policies && text(headers['dapr-app-id'])
   if (!target) return undefined
   const appId = target.split(',', 1)[0] as string
   const policy = policies.app(appId, `${appId}:${headers[':path']}`)
   if (!policy) return undefined
   const lasting = isTruthy(text(headers['dapr-stream']))
-  return { runner: policy.runner, lasting, replay: policy.retries && !lasting ? REPLAYED : 65_536 }
+  const { fault, runner: outer } = policy
+  const told: Runner = async (operation, signal) => {
+    try {
+      const result = await operation(signal)
+      // A call that lasts has only begun.
+      if (!lasting) onTry(false)
+      return result
+    } catch (error) {
+      onTry(faulty(error))
+      throw error
+    }
+  }
+  const runner: Runner = (operation, signal) =>
+    outer((inside) => told((innermost) => (fault ? fault(operation, innermost) : operation(innermost)), inside), signal)
+  return { runner: policies.outliers || fault ? runner : outer, lasting, replay: policy.retries && !lasting ? REPLAYED : 65_536 }
+}
+
+/** Whether a failure is the doing of the app or its sidecar; undefined: it says nothing about them. */
+function faulty(error: unknown): boolean | undefined {
+  if ((error as Error).message === 'context deadline exceeded') return true
+  const { code } = error as { code?: unknown }
+  return typeof code === 'number' ? isServerFault(code) || undefined : undefined
+}
+
+function policyOfCaller(
+  inbound: InboundPolicies | undefined,
+  headers: IncomingHttpHeaders,
+  peer: SpiffeId | undefined,
+): RelayPolicy | undefined {
+  if (!inbound) return undefined
+  const caller = peer?.uri ?? text(headers['dapr-caller-app-id']) ?? ''
+  return { runner: inbound(caller), lasting: isTruthy(text(headers['dapr-stream'])), replay: 65_536 }
 }
 
 /** What travels on: all but the names that end here. Those only a sidecar may set are kept when one has set them. */
