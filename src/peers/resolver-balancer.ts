@@ -160,12 +160,12 @@ function well(addresses: readonly Address[], outliers: Outliers): readonly Addre
 /** A turn that tells how it went. */
 function watched(turn: Turn, outliers: Outliers): Turn {
   const { address } = turn
-  outliers.begin(address)
+  const probes = outliers.begin(address)
   let over = false
   return {
     address,
     end(lost, failed) {
-      if (!over) outliers.end(address, lost || failed)
+      if (!over) outliers.end(address, lost || failed, probes)
       over = true
       turn.end(lost)
     },

@@ -10,22 +10,29 @@ export interface ConcurrencySettings {
 }
 
 const BACKOFF = 0.9
-/** How far one measurement moves the limit of the gradient, and the long-term latency. */
-const SMOOTHING = 0.2
-const LONG_TERM = 0.01
-/** Calls above the estimate that may wait at the other side. */
+/** gradient: how far one call moves the limit, and the latency of late. */
+const SMOOTHING = 0.1
+/** gradient: calls above the estimate that may wait at the other side. */
 const QUEUE = 4
+/** gradient: calls that the usual latency is the mean of, and calls until it is measured again. */
+const SAMPLE = 20
+const PERIOD = 2000
 
 /**
  * How many calls may be under way at once, learned from how they go.
  * aimd: one more after a good call at a well-used limit, a tenth fewer after a slow or refused one.
- * gradient: follows the ratio of the long-term latency to the last one, so that queues at the other side stay short.
+ * gradient: settling (calls of the limit before end) → measuring (the usual latency, at a limit where nothing should queue) →
+ * following (the limit goes by the ratio of the usual latency to that of late) → settling again, at a lower limit.
  */
 export class ConcurrencyLimit {
   readonly #settings: ConcurrencySettings
   #limit: number
   #inFlight = 0
+  #settling = 0
+  #measured = 0
   #usual = 0
+  #late = 0
+  #followed = 0
 
   constructor(settings: ConcurrencySettings) {
     this.#settings = settings
@@ -66,11 +73,28 @@ export class ConcurrencyLimit {
       else if (used) this.#limit = this.#bounded(this.#limit + 1)
       return
     }
-    this.#usual = this.#usual === 0 ? took : this.#usual + (took - this.#usual) * LONG_TERM
-    // After an overload the long-term figure is too high for too long.
-    if (this.#usual > took * 2) this.#usual *= 0.95
+    if (this.#settling > 0) this.#settling--
+    else if (this.#measured < SAMPLE) this.#measure(took)
+    else this.#follow(took, tolerance, used)
+  }
+
+  #measure(took: number): void {
+    this.#usual = (this.#usual * this.#measured + took) / ++this.#measured
+    this.#late = this.#usual
+  }
+
+  #follow(took: number, tolerance: number, used: boolean): void {
+    this.#late += (took - this.#late) * SMOOTHING
+    if (++this.#followed >= PERIOD) {
+      // At this limit a queue may stand: what is usual is measured without one.
+      this.#limit = this.#bounded(this.#limit / (tolerance + 0.5))
+      this.#settling = this.#inFlight
+      this.#measured = 0
+      this.#followed = 0
+      return
+    }
     if (!used) return
-    const gradient = Math.max(0.5, Math.min(1, (tolerance * this.#usual) / Math.max(took, 0.001)))
+    const gradient = Math.max(0.5, Math.min(1, (tolerance * this.#usual) / Math.max(this.#late, 0.001)))
     const wanted = this.#limit * gradient + QUEUE
     this.#limit = this.#bounded(this.#limit + (wanted - this.#limit) * SMOOTHING)
   }

@@ -49,17 +49,18 @@ export class Outliers {
     return this.#now() >= watched.until && !watched.probing
   }
 
-  /** A call to the address begins. */
-  begin(address: string): void {
+  /** A call to the address begins; true: it is the one that probes. */
+  begin(address: string): boolean {
     const watched = this.#watched.get(address)
-    if (watched?.until) watched.probing = true
+    if (!watched?.until || watched.probing || this.#now() < watched.until) return false
+    watched.probing = true
+    return true
   }
 
-  /** A call to the address is over; undefined: it says nothing about it. */
-  end(address: string, failed: boolean | undefined): void {
+  /** A call to the address is over; `failed` undefined: it says nothing about it. `probed`: what `begin` said. */
+  end(address: string, failed: boolean | undefined, probed: boolean): void {
     const watched = this.#watched.get(address)
-    const probed = watched?.probing === true
-    if (watched) watched.probing = false
+    if (watched && probed) watched.probing = false
     if (failed === undefined) return
     if (!failed) {
       if (!watched || (watched.until && !probed)) return
