@@ -20,6 +20,8 @@ export interface SidecarOptions {
   resources?: string
   appPort?: number
   args?: readonly string[]
+  /** Besides what this process has. */
+  env?: Readonly<Record<string, string>>
   /** Path that must answer 204. Default /v1.0/healthz, which waits for every component's server. */
   readyAt?: '/v1.0/healthz' | '/v1.0/healthz/outbound'
 }
@@ -32,6 +34,10 @@ export interface Exit {
 export interface SidecarProcess extends AsyncDisposable {
   /** Base URL of the HTTP API, without a slash at the end. */
   http: string
+  /** `host:port` of the gRPC API. */
+  grpc: string
+  /** URL of the metrics. */
+  metrics: string
   pid: number
   /** From the start of the process to the first 204, milliseconds. */
   readyMs: number
@@ -68,7 +74,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
       ...(options.appPort ? [`--app-port=${options.appPort}`] : []),
       ...(options.args ?? []),
     ],
-    { cwd: options.dataDir, stdio: ['ignore', 'pipe', 'pipe'] },
+    { cwd: options.dataDir, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   )
   running.add(child)
   let log = ''
@@ -96,6 +102,8 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
   }
   return {
     http: base,
+    grpc: `127.0.0.1:${grpc}`,
+    metrics: `http://127.0.0.1:${metrics}/`,
     pid: child.pid as number,
     readyMs: performance.now() - began,
     log: () => log,

@@ -1,4 +1,3 @@
-import type { OutgoingHttpHeaders } from 'node:http2'
 import { Code } from '../errors.ts'
 import {
   createGrpcClient,
@@ -17,8 +16,8 @@ export interface GrpcChannelOptions {
   port: number
   /** `grpcs` does not verify the app's certificate. Default `grpc`. */
   protocol?: 'grpc' | 'grpcs'
-  /** Sent as metadata `dapr-api-token` when not empty. */
-  token?: string | undefined
+  /** Sent as metadata `dapr-api-token` when not empty; read for each call. */
+  readonly token?: string | undefined
   /** Calls under way at once; 0 (default): no limit. */
   maxConcurrency?: number
   /** Bytes of one reply. Default 4 MiB. */
@@ -50,8 +49,8 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     ...(options.protocol === 'grpcs' ? { tls: { rejectUnauthorized: false, minVersion: 'TLSv1.2' } } : {}),
   })
   const gate = new ConcurrencyGate(options.maxConcurrency ?? 0)
-  const token: OutgoingHttpHeaders | undefined = options.token ? { 'dapr-api-token': options.token } : undefined
-  const withToken = (call: GrpcCallOptions): GrpcCallOptions => (token ? { ...call, headers: { ...call.headers, ...token } } : call)
+  const withToken = (call: GrpcCallOptions): GrpcCallOptions =>
+    options.token ? { ...call, headers: { ...call.headers, 'dapr-api-token': options.token } } : call
   const full = () =>
     new GrpcStatus(
       Code.ResourceExhausted,
@@ -71,7 +70,9 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     stream: (path, call, listener) =>
       new GatedStream(gate, full, listener, (heard) => client.stream(address, path, withToken(call), heard)),
     raw: (headers) => client.raw(address, headers),
-    token: options.token || undefined,
+    get token() {
+      return options.token || undefined
+    },
     ready: (signal) => waitForPort(host, options.port, signal),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }

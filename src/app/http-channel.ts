@@ -17,8 +17,8 @@ export interface HttpChannelOptions {
   protocol?: 'http' | 'https' | 'h2c'
   /** With `https`: checks the certificate, by these authorities or the system's, and shows one if given. */
   tls?: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined } | undefined
-  /** Sent as `dapr-api-token` when not empty. */
-  token?: string | undefined
+  /** Sent as `dapr-api-token` when not empty; read for each request. */
+  readonly token?: string | undefined
   /** Calls under way at once, counted until the response body is consumed; 0 (default): no limit. */
   maxConcurrency?: number
   /** Bytes of a response body that `call` reads at most; streaming is not limited. Default 64 MiB. */
@@ -130,7 +130,6 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
     ...(protocol === 'https' ? { connect: { minVersion: 'TLSv1.2' as const, ...(options.tls ?? { rejectUnauthorized: false }) } } : {}),
   })
   const gate = new ConcurrencyGate(options.maxConcurrency ?? 0)
-  const token = options.token || undefined
   const maxBodySize = options.maxBodySize ?? 64 * 1024 * 1024
 
   const send = (request: SinkRequest, sink: ResponseSink): Exchange => {
@@ -142,7 +141,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
           {
             method: request.method as Dispatcher.HttpMethod,
             path: request.path,
-            headers: withToken(request.headers, token),
+            headers: withToken(request.headers, options.token || undefined),
             body: request.body ?? null,
             // undici would close the connection after each HEAD, for servers that answer it with a body.
             reset: false,

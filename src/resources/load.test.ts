@@ -151,7 +151,7 @@ test('a TrafficPolicy is read whole, and every mistake is named by line and path
     [policy('w', 'hedges: {h: {dely: 1s}}'), /^6:18 spec\.policies\.hedges\.h\.dely is not a known field; known here: delay/],
     [policy('w', 'rateLimits: {r: {burst: 1}}'), /^6:21 spec\.policies\.rateLimits\.r\.requestsPerSecond is missing/],
     [policy('w', 'hedges: {g: {}}'), /^8:27 spec\.targets\.apps\.shop\.hedge names "h", but spec\.policies\.hedges has g/],
-    [policy('w', 'faults: {}', '{inbound: {fault: f}}'), /^8:24 spec\.targets\.inbound\.fault names "f", but .* has none/],
+    [policy('w', 'faults: {}', '{inbound: {fault: f}}'), /^8:23 spec\.targets\.inbound\.fault names "f", but .* has none/],
     [good.replace('dev/v1', 'dev/v2'), /^1:1 TrafficPolicy of outrider\.dev\/v2 is not a kind/],
   ]
   for (const [text, message] of wrong) {

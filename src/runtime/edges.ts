@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
+import type { ApiTokens } from '../api/api-token.ts'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
@@ -63,6 +64,8 @@ export interface EdgesOptions {
   identity?: MutualTls | undefined
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
+  /** What callers of the APIs have to bring. */
+  apiToken?: ApiTokens | undefined
   shutdown: (force: boolean) => void
 }
 
@@ -122,7 +125,7 @@ export function openEdges(options: EdgesOptions): Edges {
   const http = new HttpApi({
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
-    apiToken: flags.environment.apiToken,
+    apiToken: options.apiToken,
     maxBodySize,
     readBufferSize: flags.readBufferSize,
     allowedOrigins: flags.allowedOrigins.join(','),
@@ -216,7 +219,7 @@ export function openEdges(options: EdgesOptions): Edges {
         methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
         proxy: () => blocks.proxy.fromApp,
-        apiToken: flags.environment.apiToken,
+        apiToken: options.apiToken,
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,
         onError: countError,

@@ -26,6 +26,7 @@ import { keepIdleMemoryLow } from './idle-memory.ts'
 import { loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
+import { openTokenFile, type TokenFile } from './token-file.ts'
 import { openTrust } from './trust.ts'
 
 export interface SidecarHooks {
@@ -53,6 +54,8 @@ export class Sidecar {
   #health: AppHealth | undefined
   #configured = false
   #identity: WorkloadIdentity | undefined
+  #apiTokens: TokenFile | undefined
+  #appToken: TokenFile | undefined
   #intakeEnd: Promise<void> | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
@@ -75,6 +78,7 @@ export class Sidecar {
         ? await loadResources({ paths: flags.resourcesPaths, appId: flags.appId, namespace, log })
         : emptyResources()
     this.#setEnvironment()
+    this.#openTokenFiles()
     const identity = await openTrust(flags, log, this.#stop.signal)
     this.#identity = identity
     if (this.#stop.signal.aborted) return
@@ -149,6 +153,7 @@ export class Sidecar {
       pipeline,
       identity,
       authorize,
+      apiToken: this.#apiTokens ? () => this.#apiTokens?.tokens ?? [] : flags.environment.apiToken,
       shutdown: this.#hooks.shutdown,
     })
 
@@ -212,6 +217,8 @@ export class Sidecar {
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
+    this.#apiTokens?.[Symbol.dispose]()
+    this.#appToken?.[Symbol.dispose]()
   }
 
   /** Ends what comes in from brokers and bindings, for good; the APIs go on. */
@@ -242,13 +249,21 @@ export class Sidecar {
     })
   }
 
+  /** Before anything else of the sidecar: without its tokens nothing may listen. */
+  #openTokenFiles(): void {
+    const { apiTokenFile, appApiTokenFile } = this.#flags.environment
+    const log = this.#log.scope('dapr.runtime')
+    if (apiTokenFile) this.#apiTokens = openTokenFile('OUTRIDER_API_TOKEN_FILE', apiTokenFile, log)
+    if (appApiTokenFile) this.#appToken = openTokenFile('OUTRIDER_APP_API_TOKEN_FILE', appApiTokenFile, log)
+  }
+
   #openApp(pipeline: Pipeline | undefined): App | undefined {
     const { appPort, appProtocol, appChannelAddress, appMaxConcurrency, maxBodySize, environment } = this.#flags
     if (appPort === 0) return undefined
+    const token = () => this.#appToken?.tokens[0] ?? environment.appApiToken
     const common = {
       host: appChannelAddress,
       port: appPort,
-      token: environment.appApiToken,
       maxConcurrency: Number.isFinite(appMaxConcurrency) ? appMaxConcurrency : 0,
     }
     this.#app =
@@ -257,11 +272,24 @@ export class Sidecar {
             wire: 'grpc',
             channel: createGrpcChannel({
               ...common,
+              get token() {
+                return token()
+              },
               protocol: appProtocol,
               maxMessageSize: Number.isFinite(maxBodySize) ? maxBodySize : Number.MAX_SAFE_INTEGER,
             }),
           }
-        : { wire: 'http', channel: createHttpChannel({ ...common, protocol: appProtocol, pipeline }) }
+        : {
+            wire: 'http',
+            channel: createHttpChannel({
+              ...common,
+              get token() {
+                return token()
+              },
+              protocol: appProtocol,
+              pipeline,
+            }),
+          }
     if (this.#flags.enableAppHealthCheck) this.#app.healthy = () => this.#health?.healthy === true
     return this.#app
   }

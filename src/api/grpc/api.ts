@@ -1,8 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
 import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
 import type { GrpcStatus } from '../../transport/grpc/status.ts'
+import { type ApiTokens, tokenMatcher } from '../api-token.ts'
 import { encodeHint, HINT } from '../hint.ts'
 import type { ApiRule } from '../http/allow.ts'
 import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
@@ -26,7 +26,7 @@ export interface GrpcApiOptions {
   /** Bytes of one request. Default 4 MiB. */
   maxMessageSize?: number
   /** Required as metadata `dapr-api-token` when not empty. */
-  apiToken?: string | undefined
+  apiToken?: ApiTokens | undefined
   /** `spec.api` of the Configuration; default: everything is open. */
   allowed?: readonly ApiRule[]
   denied?: readonly ApiRule[]
@@ -103,7 +103,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     }
   }
   const rules = accessRules(options.allowed ?? [], options.denied ?? [])
-  const token = options.apiToken ? tokenCheck(options.apiToken) : undefined
+  const token = tokenCheck(options.apiToken)
   return createGrpcServer({
     methods: new Map(options.methods.map(([path, method]) => [path, timed(method)])),
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
@@ -129,17 +129,15 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   })
 }
 
-function tokenCheck(expected: string): (headers: IncomingHttpHeaders) => void {
-  const token = digest(expected)
-  return (headers) => {
-    const given = headers['dapr-api-token']
-    if (typeof given === 'string' && timingSafeEqual(digest(given), token)) return
-    const detail = given === undefined ? 'missing api token in request metadata' : 'authentication error: api token mismatch'
-    throw refusal(401, Code.Unauthenticated, 'Unauthorized', detail, 'send the value of DAPR_API_TOKEN as metadata dapr-api-token')
-  }
-}
-
-/** Equal lengths for a comparison that takes the same time whatever was sent. */
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+function tokenCheck(expected: ApiTokens | undefined): ((headers: IncomingHttpHeaders) => void) | undefined {
+  const matches = tokenMatcher(expected)
+  return (
+    matches &&
+    ((headers) => {
+      const given = headers['dapr-api-token']
+      if (matches(given)) return
+      const detail = given === undefined ? 'missing api token in request metadata' : 'authentication error: api token mismatch'
+      throw refusal(401, Code.Unauthenticated, 'Unauthorized', detail, 'send the value of DAPR_API_TOKEN as metadata dapr-api-token')
+    })
+  )
 }

@@ -1,10 +1,10 @@
-import { timingSafeEqual } from 'node:crypto'
 import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
+import { type ApiTokens, tokenMatcher } from '../api-token.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { pass } from './middleware/incoming.ts'
@@ -18,7 +18,7 @@ export interface HttpApiOptions {
   /** Serves every path and method that no route takes; without one they are 404. */
   fallback?: Handler
   /** Required in `dapr-api-token` when not empty. */
-  apiToken?: string | undefined
+  apiToken?: ApiTokens | undefined
   /** Bytes; 0: no limit. */
   maxBodySize: number
   /** Bytes of request line and headers. */
@@ -41,7 +41,7 @@ const plain = { 'content-type': 'text/plain; charset=utf-8' }
 export class HttpApi {
   readonly #options: HttpApiOptions
   readonly #router = new Router()
-  readonly #token: Buffer | undefined
+  readonly #token: ReturnType<typeof tokenMatcher>
   readonly #open: ReadonlySet<string>
   readonly #servers: Server[] = []
   readonly #sockets = new Set<Socket>()
@@ -52,7 +52,7 @@ export class HttpApi {
 
   constructor(options: HttpApiOptions) {
     this.#options = options
-    this.#token = options.apiToken ? Buffer.from(options.apiToken) : undefined
+    this.#token = tokenMatcher(options.apiToken)
     this.#open = options.open ?? new Set()
     for (const route of options.routes) this.#router.add(route)
     // Go allows 4 KiB of slack over the header limit; clients tuned to daprd rely on it.
@@ -234,10 +234,7 @@ export class HttpApi {
   }
 
   #authorised(request: IncomingMessage): boolean {
-    const given = request.headers['dapr-api-token']
-    const token = this.#token as Buffer
-    const candidate = Buffer.from(typeof given === 'string' ? given : '')
-    return candidate.length === token.length && timingSafeEqual(candidate, token)
+    return this.#token?.(request.headers['dapr-api-token']) !== false
   }
 
   #fail(response: ServerResponse, thrown: unknown, route: Route | undefined, path: string, traceparent: string | undefined): void {
