@@ -22,6 +22,8 @@ export interface SidecarOptions {
   args?: readonly string[]
   /** Besides what this process has. */
   env?: Readonly<Record<string, string>>
+  /** Hears of the process as soon as there is one. */
+  onSpawn?: (early: { ports: readonly number[]; log(): string }) => void
   /** Path that must answer 204. Default /v1.0/healthz, which waits for every component's server. */
   readyAt?: '/v1.0/healthz' | '/v1.0/healthz/outbound'
 }
@@ -36,6 +38,8 @@ export interface SidecarProcess extends AsyncDisposable {
   http: string
   /** `host:port` of the gRPC API. */
   grpc: string
+  /** Port for other sidecars. */
+  internal: number
   /** URL of the metrics. */
   metrics: string
   pid: number
@@ -83,6 +87,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
       log = (log + part).slice(-LOG_LIMIT)
     })
   }
+  options.onSpawn?.({ ports: [http, grpc, internal, metrics], log: () => log })
   const exited = new Promise<Exit>((resolve) => {
     child.once('exit', (code, signal) => {
       running.delete(child)
@@ -103,6 +108,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
   return {
     http: base,
     grpc: `127.0.0.1:${grpc}`,
+    internal,
     metrics: `http://127.0.0.1:${metrics}/`,
     pid: child.pid as number,
     readyMs: performance.now() - began,
