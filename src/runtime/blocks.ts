@@ -102,7 +102,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const { identity } = options
   const resolver = identity ? identifiedResolver(found) : found
-  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial })
+  const peerGrpc = createGrpcClient({
+    maxMessageSize: maxBodySize,
+    tls: identity?.dial,
+    // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
+    keepalive: { interval: 10_000, timeout: 5000 },
+  })
   if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
