@@ -6,7 +6,7 @@ const SIZE_LIMIT = 1024 * 1024
 const PATIENCE = 30_000
 
 export interface FetchRequest {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT'
   url: string
   headers?: Readonly<Record<string, string>>
   body?: string
@@ -19,7 +19,7 @@ export interface FetchReply {
   body: string
 }
 
-/** Small exchanges with identity providers, over connections of their own. */
+/** Small exchanges with identity providers and policy servers, over connections of their own. */
 export class Fetcher implements AsyncDisposable {
   readonly #agent = new Agent({ connections: 4, headersTimeout: PATIENCE, bodyTimeout: PATIENCE, connect: { timeout: 10_000 } })
   readonly #dispatcher: Dispatcher = this.#agent.compose(interceptors.redirect({ maxRedirections: 10 }))
