@@ -207,6 +207,17 @@ test('a cable is pulled and plugged in again: calls go elsewhere meanwhile, and 
   assert.deepEqual(meanwhile, [])
 })
 
+test('a cable is pulled and nothing is configured: calls over it end, for the connection does not answer', { skip }, async () => {
+  await using one = await fleet({ a: GOOD }, noRetry)
+  assert.equal((await one.call('well')).status, 200)
+  one.network.cut('a')
+  const began = performance.now()
+  const { status, text } = await one.call('lost')
+  assert.equal(status, 500)
+  assert.match(text, /did not answer a ping within 5000 ms/)
+  assert.ok(performance.now() - began < 17_000)
+})
+
 for (const [what, resources] of [
   ['without retries what was under way there fails, and nothing else', noRetry],
   ['with the built-in retries nothing fails', []],

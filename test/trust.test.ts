@@ -15,7 +15,7 @@ import { GrpcStatus } from '../src/transport/grpc/status.ts'
 import { openIdentity } from '../src/transport/identity/open.ts'
 import { startAuthority, type TestAuthority } from '../src/transport/identity/testing/authority.ts'
 import type { WorkloadIdentity } from '../src/transport/identity/workload-identity.ts'
-import { accepts } from './servers.ts'
+import { accepts } from './servers/process.ts'
 import { type SidecarOptions, type SidecarProcess, startSidecar } from './sidecar.ts'
 
 // Trust between real outriderds: an authority in this process, sidecars and their apps around it.

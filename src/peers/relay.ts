@@ -3,11 +3,11 @@ import { Code } from '../errors.ts'
 import type { Runner } from '../policy/runner.ts'
 import type { RawStream } from '../transport/grpc/client.ts'
 import { parseTimeout } from '../transport/grpc/deadline.ts'
-import { flatten, GrpcStatus, httpToGrpc, statusTrailers } from '../transport/grpc/status.ts'
+import { GrpcStatus, httpToGrpc } from '../transport/grpc/status.ts'
 import type { ServerStream, StreamSink } from '../transport/http2/stream.ts'
 import { FrameGauge } from './frame-gauge.ts'
 import { statusOf, tooLarge } from './relay-end.ts'
-import { HeldStatus, policyStatus, Unreached } from './relay-failure.ts'
+import { HeldStatus, ownTrailers, policyStatus, Unreached } from './relay-failure.ts'
 
 export interface RelayOptions {
   /** Bytes of one message, either way. */
@@ -308,7 +308,7 @@ export class Relay implements StreamSink {
     this.#out?.close(constants.NGHTTP2_CANCEL)
     const stream = this.#in
     if (stream.closed) return
-    const trailers = flatten(statusTrailers(status))
+    const trailers = ownTrailers(status)
     if (stream.headersSent) stream.end(undefined, trailers)
     else stream.respond([':status', '200', 'content-type', 'application/grpc', ...trailers], true)
     stream.resume()

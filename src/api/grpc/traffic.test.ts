@@ -67,13 +67,16 @@ async function send(port: number, path: string, method = 'GET', body?: string) {
 async function call(address: string, path: string, one = Buffer.from('hi')) {
   const client = createGrpcClient()
   try {
-    return await new Promise<{ status: GrpcStatus | undefined; got: string[] }>((resolve) => {
+    return await new Promise<{ status: GrpcStatus | undefined; got: string[]; hint: unknown }>((resolve) => {
       const got: string[] = []
       const out = client.stream(
         address,
         path,
         { headers: { 'dapr-app-id': 'callee' } },
-        { onMessage: (part) => void got.push(part.toString()), onClose: (status) => resolve({ status, got }) },
+        {
+          onMessage: (part) => void got.push(part.toString()),
+          onClose: (status, trailers) => resolve({ status, got, hint: trailers['outrider-hint'] }),
+        },
       )
       out.write(frame(one))
       out.end()
@@ -188,8 +191,9 @@ test('a rate limit for each caller refuses with a hint, by HTTP and by gRPC', as
 
   await using grpc = await fleet([await grpcApp({ '/test.Shop/Say': echo })], spec)
   for (let i = 0; i < 2; i++) assert.deepEqual((await call(grpc.caller.grpc, '/test.Shop/Say')).got, ['hi'])
-  const { status } = await call(grpc.caller.grpc, '/test.Shop/Say')
+  const { status, hint } = await call(grpc.caller.grpc, '/test.Shop/Say')
   assert.equal(status?.code, Code.ResourceExhausted)
+  assert.match(String(hint), /^try again in \d+ ms/)
   assert.deepEqual((await call(grpc.another.grpc, '/test.Shop/Say')).got, ['hi'])
 })
 

@@ -7,11 +7,13 @@ import type { TargetTraffic } from './traffic.ts'
 export function rateLayer(traffic: TargetTraffic, what: string, caller = ''): Runner | undefined {
   const { rate } = traffic
   if (!rate) return undefined
-  const key = rate.perCaller ? caller : ''
+  // On the way out there is one caller, the app beside us.
+  const perCaller = rate.perCaller && traffic.direction === 'inbound'
+  const key = perCaller ? caller : ''
   return async (operation, signal) => {
     if (!rate.buckets.take(key, performance.now())) {
       traffic.acted('rateLimit', 'shed')
-      throw rateLimited(rate.perCaller ? `${what} for the caller ${caller || 'unknown'}` : what, rate.perSecond, rate.buckets.wait(key))
+      throw rateLimited(perCaller ? `${what} for the caller ${caller || 'unknown'}` : what, rate.perSecond, rate.buckets.wait(key))
     }
     return operation(signal)
   }
