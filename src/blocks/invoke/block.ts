@@ -192,7 +192,7 @@ class RemoteCall implements ResponseSink {
         `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
       )
     const before = this.#address
-    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before, this.#options.policies?.outliers?.(this.#appId))
+    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before, this.#options.policies?.outliers?.(this.#target))
     const { address } = this.#turn
     this.#address = address
     const go = () => {
@@ -250,7 +250,7 @@ class RemoteCall implements ResponseSink {
     if (policies?.hasApp(this.#appId)) return undefined
     this.#lostAt ||= performance.now()
     const wait = waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
-    return wait === undefined || policies?.mayRetry?.(this.#appId) === false ? undefined : wait
+    return wait === undefined || policies?.mayRetry?.(this.#target) === false ? undefined : wait
   }
 
   #fail(error: unknown, hint?: string): void {

@@ -59,7 +59,7 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
       // Where a sidecar was and another app's is now: the caller asks the resolver again.
       if (!outer)
         throw new GrpcStatus(Code.Unavailable, `failed to proxy request: this is the sidecar of ${options.appId}, not of ${appId}`)
-      toPeer(options, stream, headers, rawHeaders, appId, parts[1] ?? options.namespace)
+      toPeer(options, stream, headers, rawHeaders, target, appId, parts[1] ?? options.namespace)
     },
   })
   return { fromApp: handler(true), fromPeer: handler(false) }
@@ -118,6 +118,7 @@ function toPeer(
   stream: ServerStream,
   headers: IncomingHttpHeaders,
   rawHeaders: readonly string[],
+  target: string,
   appId: string,
   namespace: string,
 ): void {
@@ -132,7 +133,7 @@ function toPeer(
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
     turn?.end(false)
-    turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(appId))
+    turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(target))
     if (stream.closed) turn.end(false)
     const chosen = turn.address
     if (chosen === address) same++

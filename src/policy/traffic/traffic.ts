@@ -50,7 +50,7 @@ interface Target {
   readonly policies: TrafficPolicySpec['policies']
 }
 
-/** Apps whose policies' state is kept; the one called longest ago begins anew. */
+/** Apps whose policies' state is kept; of more the one first called begins anew. */
 const MAX_APPS = 1000
 
 /** All TrafficPolicy resources of one sidecar. Of several for one target the one read last counts, whole. */
