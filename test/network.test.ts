@@ -168,7 +168,7 @@ const policies = [
     metadata: { name: 't' },
     spec: {
       policies: {
-        timeouts: { quick: { perTry: '300ms' } },
+        timeouts: { quick: { perTry: '1s' } },
         ejections: { failing: { consecutiveFailures: 3, baseTime: '1s', maxTime: '1s' } },
       },
       targets: { apps: { shop: { timeout: 'quick', ejection: 'failing' } } },
@@ -197,9 +197,9 @@ test('a cable is pulled and plugged in again: calls go elsewhere meanwhile, and 
   await b.until(() => true)
   three.network.cut('b')
   const from = calls.sent
-  while (calls.sent < from + 150) await new Promise((resolve) => setTimeout(resolve, 20))
+  while (calls.sent < from + 300) await new Promise((resolve) => setTimeout(resolve, 20))
   const meanwhile = [...b.reached].filter((path) => Number(path.slice(2)) > from + 20)
-  const back = b.until((path) => Number(path.slice(2)) > from + 150)
+  const back = b.until((path) => Number(path.slice(2)) > from + 300)
   three.network.restore('b')
   await back
   await calls.over()
