@@ -18,6 +18,7 @@ import { stateMethods } from '../api/grpc/state.ts'
 import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
+import type { Exchange } from '../api/http/exchange.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
 import { configurationRoutes } from '../api/http/routes/configuration.ts'
@@ -37,7 +38,7 @@ import type { App } from '../app/app.ts'
 import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
-import { messageOf, type OutriderError } from '../errors.ts'
+import { codeName, messageOf, type OutriderError } from '../errors.ts'
 import { hostAddress } from '../peers/names/host-address.ts'
 import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
@@ -115,6 +116,17 @@ export function openEdges(options: EdgesOptions): Edges {
   const apiLog = log.scope('dapr.runtime.http-info')
   const logCalls = flags.enableApiLogging ?? configuration.apiLogging.enabled
   const grpcLog = log.scope('dapr.runtime.grpc.api-info')
+  const logServed = ({ request, path, route, status, sent }: Exchange, elapsed: number) => {
+    if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
+    const agent = request.headers['user-agent']
+    apiLog.info('HTTP API Called', {
+      method: configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${request.method} ${path}`,
+      ...(agent !== undefined && { useragent: agent }),
+      code: status,
+      size: sent,
+      duration: Math.trunc(elapsed),
+    })
+  }
   const countError = (error: OutriderError, group: string | undefined, path: string) => {
     if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, group), error.code)
     log.debug(`${path}: ${error.message}`)
@@ -130,12 +142,11 @@ export function openEdges(options: EdgesOptions): Edges {
     open: HEALTH_PATHS,
     pipeline: options.pipeline,
     onError: (error, route, path) => countError(error, route?.group, path),
-    onRequest: logCalls
-      ? (method, path, route) => {
-          if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
-          apiLog.info(`HTTP API Called: ${configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${method} ${path}`}`)
-        }
-      : undefined,
+    onServed(served) {
+      const elapsed = performance.now() - served.began
+      countServed(metrics, served, elapsed)
+      if (logCalls) logServed(served, elapsed)
+    },
   })
   const stopping = new AbortController()
   let grpc: GrpcApi | undefined
@@ -219,7 +230,10 @@ export function openEdges(options: EdgesOptions): Edges {
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,
         onError: countError,
-        onCall: logCalls ? (call) => grpcLog.info('gRPC API Called', call) : undefined,
+        onCall({ received, sent, elapsed, ...call }) {
+          countCall(metrics, call.method, codeName(call.code), received, sent, elapsed)
+          if (logCalls) grpcLog.info('gRPC API Called', { ...call, duration: Math.trunc(elapsed) })
+        },
       })
       if (flags.unixDomainSocket) {
         await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
@@ -264,6 +278,17 @@ export function openEdges(options: EdgesOptions): Edges {
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
     },
   }
+}
+
+/** Streams of the API itself are not counted, as in Dapr; proxied calls are, without their bytes. */
+function countCall(metrics: Metrics, method: string, status: string, received: number | undefined, sent: number, elapsed: number): void {
+  if (received !== undefined) metrics.grpcServer.unary(method, status, received, sent, elapsed)
+  else if (!method.startsWith('/dapr.proto.')) metrics.grpcServer.stream(method, status, elapsed)
+}
+
+function countServed(metrics: Metrics, { request, path, status, sent }: Exchange, elapsed: number): void {
+  const length = request.headers['content-length']
+  metrics.http.served(request.method as string, path, status, length === undefined ? 0 : Number(length), sent, elapsed)
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */

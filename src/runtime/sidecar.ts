@@ -85,7 +85,9 @@ export class Sidecar {
     if (authorize && !identity)
       log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
+    const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
     const manager = new ComponentManager({
+      metrics: metrics.runtime,
       appId: flags.appId,
       namespace,
       log,
@@ -109,7 +111,6 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const metrics = new Metrics()
     const resiliency = await Resiliency.load({ resources: resources.resiliencies, log, observer: metrics.resiliency.of(flags.appId) })
     const blocks = await createBlocks({
       flags,
@@ -124,6 +125,7 @@ export class Sidecar {
       appPipeline,
       identity,
       authorize,
+      metrics: metrics.components,
     })
     this.#blocks = blocks
     const health = {

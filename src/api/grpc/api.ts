@@ -9,14 +9,18 @@ import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
 import { isHealth } from './health.ts'
 import { DAPR, type GrpcMethods } from './method.ts'
 
-/** One finished call, as API logging tells it. */
-export type GrpcCallRecord = {
+/** One finished call, as API logging and metrics tell it. */
+export interface GrpcCallRecord {
   /** e.g. `/dapr.proto.runtime.v1.Dapr/GetState`. */
   method: string
   useragent?: string
   code: Code
-  /** Whole milliseconds. */
-  duration: number
+  /** Bytes of a unary call's message; undefined: a stream. */
+  received: number | undefined
+  /** Bytes of a unary call's reply. */
+  sent: number
+  /** Milliseconds. */
+  elapsed: number
 }
 
 export interface GrpcApiOptions {
@@ -44,68 +48,44 @@ export type GrpcApi = GrpcServer
  */
 export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   const { onCall, onError, proxy } = options
-  // The moment each call under way began, kept only for API logging.
-  const begun = new WeakMap<GrpcCall, number>()
-  const timed = (method: GrpcMethod): GrpcMethod => {
-    if (!onCall) return method
-    const begin = (call: GrpcCall) => void begun.set(call, performance.now())
-    if (method.kind === 'unary') {
-      return {
-        kind: 'unary',
-        handle(request, call) {
-          begin(call)
-          return method.handle(request, call)
-        },
-      }
-    }
-    if (method.kind === 'raw') {
-      return {
-        kind: 'raw',
-        handle(stream, headers, rawHeaders) {
-          const since = performance.now()
-          const agent = headers['user-agent']
-          method.handle(stream, headers, rawHeaders)
-          stream.whenClosed(() => {
-            const last = stream.last ?? []
-            const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
-            onCall({
-              method: headers[':path'] as string,
-              ...(agent !== undefined && { useragent: agent }),
-              code: Number(code) as Code,
-              duration: Math.trunc(performance.now() - since),
-            })
-          })
-        },
-      }
-    }
+  const told = (headers: IncomingHttpHeaders, code: Code, usage: Pick<GrpcCallRecord, 'received' | 'sent'>, began: number) => {
+    const agent = headers['user-agent']
+    onCall?.({
+      method: headers[':path'] as string,
+      ...(agent !== undefined && { useragent: agent }),
+      code,
+      ...usage,
+      elapsed: performance.now() - began,
+    })
+  }
+  /** A proxied call is the handler's from its first byte on: what became of it shows in its last headers. */
+  const watched = (method: GrpcMethod): GrpcMethod => {
+    if (!onCall || method.kind !== 'raw') return method
     return {
-      kind: 'stream',
-      handle(stream) {
-        begin(stream)
-        method.handle(stream)
+      kind: 'raw',
+      handle(stream, headers, rawHeaders, peer) {
+        const began = performance.now()
+        method.handle(stream, headers, rawHeaders, peer)
+        stream.whenClosed(() => {
+          const last = stream.last ?? []
+          const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
+          told(headers, Number(code) as Code, { received: undefined, sent: 0 }, began)
+        })
       },
     }
   }
-  const report = (call: GrpcCall, status: GrpcStatus | undefined) => {
+  const report = (call: GrpcCall, status: GrpcStatus | undefined, sent: number) => {
     if (status?.cause instanceof OutriderError) {
       if (status.cause.hint) call.setTrailer(HINT, encodeHint(status.cause.hint))
       if (status.cause.code !== UNTYPED) onError?.(status.cause, apiGroup(call.path), call.path)
     }
-    const since = onCall && begun.get(call)
-    if (since !== undefined) {
-      const agent = call.headers['user-agent']
-      onCall?.({
-        method: call.path,
-        ...(agent !== undefined && { useragent: agent }),
-        code: status?.code ?? Code.OK,
-        duration: Math.trunc(performance.now() - since),
-      })
-    }
+    // Who is refused at the door has made no call.
+    if (call.kind) told(call.headers, status?.code ?? Code.OK, { received: call.received, sent }, call.began)
   }
   const rules = accessRules(options.allowed ?? [], options.denied ?? [])
   const token = options.apiToken ? tokenCheck(options.apiToken) : undefined
   return createGrpcServer({
-    methods: new Map(options.methods.map(([path, method]) => [path, timed(method)])),
+    methods: new Map(options.methods),
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
     ended: report,
     ...((rules || token) && {
@@ -116,7 +96,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     }),
     unknown(path, headers) {
       const method = proxy?.(path, headers)
-      if (method) return timed(method)
+      if (method) return watched(method)
       const service = path.slice(1, path.lastIndexOf('/'))
       throw new OutriderError({
         code: 'ERR_API_UNIMPLEMENTED',

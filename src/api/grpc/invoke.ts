@@ -54,7 +54,10 @@ class InvokeCall implements ResponseSink {
     const stream = this.#stream
     stream.onMessage = (message) => {
       if (this.#request) stream.fail(new GrpcStatus(Code.Internal, 'grpc: received more than one message for a unary call'))
-      else this.#request = message
+      else {
+        this.#request = message
+        stream.received = message.length
+      }
     }
     stream.onEnd = () => this.#invoke()
     stream.onClose = (reason) => {

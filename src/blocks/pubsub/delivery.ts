@@ -1,4 +1,5 @@
 import { messageOf } from '../../errors.ts'
+import type { ComponentMetrics, ProcessStatus } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { DeadLetters } from './dead-letter.ts'
 import { type DeliveredMessage, GivenUpError, type MessageHandler } from './driver.ts'
@@ -19,6 +20,8 @@ export interface DeliveryContext {
   /** Aborted as soon as the subscription is to end: calls under way finish, no other begins, nothing is dead-lettered. */
   ending: AbortSignal
   log: Logger
+  /** Counts what becomes of messages. */
+  metrics?: ComponentMetrics | undefined
 }
 
 /**
@@ -34,8 +37,14 @@ export function singleHandler(
   return async (message, signal) => {
     if (ending.aborted || signal.aborted) throw endedError(subscription)
     const prepared = prepare(context, message)
-    if (prepared instanceof Error) return settleFailure(context, message, prepared, signal)
-    if (prepared === 'DROP') return deadLetters?.send(message)
+    if (prepared instanceof Error) {
+      count(context, isDead(context, prepared, signal) ? 'drop' : 'retry')
+      return settleFailure(context, message, prepared, signal)
+    }
+    if (prepared === 'DROP') {
+      count(context, 'drop')
+      return deadLetters?.send(message)
+    }
     const delivery = {
       pubsubName: subscription.pubsubName,
       topic: subscription.topic,
@@ -47,12 +56,38 @@ export function singleHandler(
     }
     let verdict: Verdict
     try {
-      verdict = await underPolicy(context, signal, (attempt) => deliver(delivery, attempt))
+      verdict = await underPolicy(context, signal, (attempt) => counted(context, deliver(delivery, attempt)))
     } catch (error) {
       return settleFailure(context, message, error, signal)
     }
     if (verdict === 'DROP') await deadLetters?.send(message)
   }
+}
+
+function count({ subscription, metrics }: DeliveryContext, processed: ProcessStatus, elapsed?: number): void {
+  metrics?.delivered(
+    subscription.pubsubName,
+    subscription.topic,
+    processed,
+    processed === 'drop' && elapsed !== undefined ? 'success' : processed,
+    elapsed,
+  )
+}
+
+/** Each attempt counts, as in Dapr; an event that the app drops by its answer was processed with success. */
+function counted(context: DeliveryContext, attempt: Promise<Verdict>): Promise<Verdict> {
+  if (!context.metrics) return attempt
+  const began = performance.now()
+  return attempt.then(
+    (verdict) => {
+      count(context, verdict === 'DROP' ? 'drop' : 'success', performance.now() - began)
+      return verdict
+    },
+    (error: unknown) => {
+      count(context, 'retry', performance.now() - began)
+      throw error
+    },
+  )
 }
 
 export interface Prepared extends Incoming {

@@ -38,6 +38,8 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   readonly #stream: ServerStream
   readonly #context: CallContext
   readonly #session: ServerSession
+  readonly began = performance.now()
+  received: number | undefined
   readonly deadline: number | undefined
   #timer: NodeJS.Timeout | undefined
   #method: GrpcMethod | undefined
@@ -121,6 +123,10 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     return this.#abort.signal
   }
 
+  get kind(): GrpcMethod['kind'] | undefined {
+    return this.#method?.kind
+  }
+
   get peer(): SpiffeId | undefined {
     return this.#session.peer
   }
@@ -158,6 +164,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     const method = this.#method as GrpcMethod & { kind: 'unary' }
     if (this.#started) return
     this.#started = true
+    this.received = message.length
     const response = method.handle(message, this)
     if (response instanceof Promise)
       response.then(
@@ -273,7 +280,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     const stream = this.#stream
     this.#session.answered = true
     this.#status = status
-    this.#context.options.ended?.(this, status)
+    this.#context.options.ended?.(this, status, framed && this.received !== undefined ? framed.length - 5 : 0)
     if (!stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
@@ -305,7 +312,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (this.#over) return
     const left = new GrpcStatus(Code.Canceled, 'context canceled')
     this.#over = true
-    this.#context.options.ended?.(this, left)
+    this.#context.options.ended?.(this, left, 0)
     this.#leave(left)
   }
 

@@ -20,6 +20,12 @@ export interface GrpcCall {
   readonly rawHeaders: readonly string[]
   /** Who calls, by the certificate of the connection; undefined: a connection without any. */
   readonly peer: SpiffeId | undefined
+  /** `performance.now()` of its beginning. */
+  readonly began: number
+  /** What its method is; undefined: it was refused, or no method has that name. */
+  readonly kind: GrpcMethod['kind'] | undefined
+  /** Bytes of the message of a unary call; undefined: a stream, or none came. */
+  readonly received: number | undefined
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
@@ -35,6 +41,8 @@ export interface GrpcCall {
 
 /** A call whose messages the handler reads and writes itself. Without `onMessage` the request is held back at the sender. */
 export interface GrpcStream extends GrpcCall {
+  /** Set by a handler that takes one message and answers with one. */
+  received: number | undefined
   onMessage: ((message: Buffer) => void) | undefined
   /** The client has sent everything. */
   onEnd: (() => void) | undefined
@@ -75,8 +83,8 @@ export interface GrpcServerOptions {
   unknown?: (path: string, headers: IncomingHttpHeaders) => GrpcMethod | undefined
   /** Looks at a call before its method runs; throws to refuse it. */
   admit?: (path: string, headers: IncomingHttpHeaders) => void
-  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. */
-  ended?: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
+  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. `sent`: bytes of a unary reply. */
+  ended?: ((call: GrpcCall, status: GrpcStatus | undefined, sent: number) => void) | undefined
   /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
   /** Bytes of metadata. Default 64 KiB. */
