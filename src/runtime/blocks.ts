@@ -28,6 +28,7 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -53,6 +54,8 @@ export interface BlocksOptions {
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
   metrics: ComponentMetrics
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -121,6 +124,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     },
     namespaceScoped: (name) => options.namespaced.has(name),
     metrics,
+    tracer: options.tracer,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -136,6 +140,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
+    tracer: options.tracer,
     around: around(resiliency, 'Binding', 'outbound'),
     inbound: around(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
   })

@@ -46,6 +46,8 @@ import type { Authorize } from '../policy/access-control.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
+import { tracingEnabled } from '../telemetry/tracing/open.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
 import type { Blocks } from './blocks.ts'
 
@@ -58,6 +60,8 @@ export interface EdgesOptions {
   health: Health
   metrics: Metrics
   configuration: Configuration
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
   /** Middleware of the HTTP API. */
   pipeline: Pipeline | undefined
   /** With mTLS: what the internal port proves itself by. */
@@ -140,6 +144,8 @@ export function openEdges(options: EdgesOptions): Edges {
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
     open: HEALTH_PATHS,
+    tracer: options.tracer,
+    baggage: tracingEnabled(configuration.tracing.samplingRate),
     pipeline: options.pipeline,
     onError: (error, route, path) => countError(error, route?.group, path),
     onServed(served) {
@@ -230,6 +236,8 @@ export function openEdges(options: EdgesOptions): Edges {
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,
         onError: countError,
+        tracer: options.tracer,
+        baggage: tracingEnabled(configuration.tracing.samplingRate),
         onCall({ received, sent, elapsed, ...call }) {
           countCall(metrics, call.method, codeName(call.code), received, sent, elapsed)
           if (logCalls) grpcLog.info('gRPC API Called', { ...call, duration: Math.trunc(elapsed) })

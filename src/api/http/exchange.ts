@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import type { Route } from './route.ts'
+
+const NO_PARAMS = {}
 
 /** One request and what became of it, as metrics, traces and API logging tell it. */
 export class Exchange {
@@ -13,9 +16,12 @@ export class Exchange {
   path: string
   /** Undefined: the fallback's, or none takes it. */
   route: Route | undefined
+  params: Readonly<Record<string, string>> = NO_PARAMS
   status = 0
   /** Bytes of the response's body. */
   sent = 0
+  /** Undefined: nobody traces it. */
+  span: Span | undefined
 
   constructor(request: IncomingMessage, socket: Socket | undefined) {
     this.request = request

@@ -5,6 +5,8 @@ import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
+import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { Exchange, exchangeOf, setExchange } from './exchange.ts'
@@ -12,6 +14,7 @@ import { pass } from './middleware/incoming.ts'
 import { errorReply, writeReply } from './reply.ts'
 import type { Handler, Reply, Route } from './route.ts'
 import { cleanPath, type Found, ParameterError, Router } from './router.ts'
+import { endSpan, startSpan } from './trace.ts'
 import { upgradeToHttp2, wantsHttp2 } from './upgrade.ts'
 
 export interface HttpApiOptions {
@@ -32,6 +35,10 @@ export interface HttpApiOptions {
   /** Paths that need no token and carry no trace. */
   open?: ReadonlySet<string>
   onError?: (error: OutriderError, route: Route | undefined, path: string) => void
+  /** Makes a span of each request that is not open; absent: nobody traces. */
+  tracer?: Tracer | undefined
+  /** Whether `baggage` is looked at: checked, and given back. Default false. */
+  baggage?: boolean
   /** Hears of each request when its response is over, or its client has gone. */
   onServed?: (served: Exchange) => void
 }
@@ -163,6 +170,7 @@ export class HttpApi {
         if (api.#draining) socket.destroySoon()
       }
       exchange.status = this.statusCode
+      if (exchange.span) endSpan(exchange.span, exchange)
       api.#options.onServed?.(exchange)
     })(this)
 
@@ -195,7 +203,11 @@ export class HttpApi {
     exchange.path = path
     const open = this.#open.has(path)
     const { headers } = request
-    if (!open) traceparent = passTraceparent(headers.traceparent as string | undefined)
+    if (!open) {
+      const { tracer } = this.#options
+      if (tracer) exchange.span = startSpan(tracer, request, path)
+      traceparent = exchange.span?.traceparent ?? passTraceparent(headers.traceparent as string | undefined)
+    }
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
       if (done) return refuse(done)
@@ -203,6 +215,17 @@ export class HttpApi {
     if (this.#token && !open && !this.#authorised(request))
       return refuse({ status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
     if (headers['dapr-api-token'] !== undefined) delete headers['dapr-api-token']
+    if (headers.baggage !== undefined && this.#options.baggage && !open) {
+      const baggage = String(headers.baggage)
+      const problem = baggageProblem(baggage)
+      if (problem)
+        return refuse({
+          status: 400,
+          headers: { ...plain, 'x-content-type-options': 'nosniff' },
+          body: `invalid baggage header: ${problem}\n`,
+        })
+      response.setHeader('baggage', baggage)
+    }
     return { request, path, query: mark < 0 ? '' : target.slice(mark + 1), traceparent }
   }
 
@@ -239,6 +262,7 @@ export class HttpApi {
     const exchange = exchangeOf(response)
     exchange.path = path
     exchange.route = found?.route
+    if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
     return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
   }

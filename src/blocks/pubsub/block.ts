@@ -3,6 +3,7 @@ import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
 import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { askApp } from './ask.ts'
 import { bulkHandler } from './bulk-delivery.ts'
 import { deadLetters } from './dead-letter.ts'
@@ -43,6 +44,7 @@ export interface PubSubOptions {
   askApp?: boolean | undefined
   /** Counts what is published and delivered. */
   metrics?: ComponentMetrics | undefined
+  tracer?: Tracer | undefined
 }
 
 export interface PubSubBlock extends Publisher, AsyncDisposable {
@@ -116,6 +118,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
       : undefined,
     log,
     metrics: options.metrics,
+    tracer: options.tracer,
   })
 
   const begin = async (subscription: Subscription, named: Named<PubSub>, eventApp: EventApp): Promise<AsyncDisposable> => {

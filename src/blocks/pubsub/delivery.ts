@@ -1,6 +1,8 @@
 import { messageOf } from '../../errors.ts'
 import type { ComponentMetrics, ProcessStatus } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import type { DeadLetters } from './dead-letter.ts'
 import { type DeliveredMessage, GivenUpError, type MessageHandler } from './driver.ts'
 import { type Delivery, DeliveryError, type Verdict } from './event-app.ts'
@@ -22,6 +24,8 @@ export interface DeliveryContext {
   log: Logger
   /** Counts what becomes of messages. */
   metrics?: ComponentMetrics | undefined
+  /** Makes a span of each delivery; absent: nobody traces. */
+  tracer?: Tracer | undefined
 }
 
 /**
@@ -56,7 +60,12 @@ export function singleHandler(
     }
     let verdict: Verdict
     try {
-      verdict = await underPolicy(context, signal, (attempt) => counted(context, deliver(delivery, attempt)))
+      verdict = await underPolicy(context, signal, (attempt) =>
+        counted(
+          context,
+          traced(context, delivery, (step) => deliver(step, attempt)),
+        ),
+      )
     } catch (error) {
       return settleFailure(context, message, error, signal)
     }
@@ -71,6 +80,28 @@ function count({ subscription, metrics }: DeliveryContext, processed: ProcessSta
     processed,
     processed === 'drop' && elapsed !== undefined ? 'success' : processed,
     elapsed,
+  )
+}
+
+/** Below the event's own trace, if it has one. */
+function traced(
+  { tracer, subscription }: DeliveryContext,
+  delivery: Delivery,
+  deliver: (delivery: Delivery) => Promise<Verdict>,
+): Promise<Verdict> {
+  if (!tracer || delivery.traceparent === undefined) return deliver(delivery)
+  const span = tracer.start(`pubsub/${subscription.topic}`, 'client', parseTraceparent(delivery.traceparent))
+  span.attributes['messaging.system'] = 'pubsub'
+  span.attributes['messaging.destination.name'] = subscription.topic
+  return deliver({ ...delivery, traceparent: span.traceparent }).then(
+    (verdict) => {
+      span.end()
+      return verdict
+    },
+    (error: unknown) => {
+      span.end(messageOf(error))
+      throw error
+    },
   )
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { encodeHeaders } from '../http2/hpack.ts'
 import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -40,6 +41,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   readonly #session: ServerSession
   readonly began = performance.now()
   received: number | undefined
+  span: Span | undefined
   readonly deadline: number | undefined
   #timer: NodeJS.Timeout | undefined
   #method: GrpcMethod | undefined
@@ -73,7 +75,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     try {
       if (this.deadline !== undefined) this.#startDeadline(this.deadline - Date.now())
       const { options } = this.#context
-      options.admit?.(this.path, this.headers)
+      options.admit?.(this)
       const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
       if (!method) throw unknownMethod(this.path, options.methods)
       if (method.kind === 'raw') return this.#handOver(method)

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { Http2Connection } from '../http2/connection.ts'
 import type { ServerStream } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -32,6 +33,8 @@ export interface GrpcCall {
   readonly signal: AbortSignal
   /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
   readonly draining: AbortSignal
+  /** Its step in a trace; undefined: nobody traces it. */
+  span: Span | undefined
   /** Sets response metadata; before the first message only. */
   setHeader(name: string, value: string | string[]): void
   /** Adds one more value of a name. */
@@ -82,7 +85,7 @@ export interface GrpcServerOptions {
   /** Takes methods that are not in the map (proxying). Without it: UNIMPLEMENTED. */
   unknown?: (path: string, headers: IncomingHttpHeaders) => GrpcMethod | undefined
   /** Looks at a call before its method runs; throws to refuse it. */
-  admit?: (path: string, headers: IncomingHttpHeaders) => void
+  admit?: (call: GrpcCall) => void
   /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. `sent`: bytes of a unary reply. */
   ended?: ((call: GrpcCall, status: GrpcStatus | undefined, sent: number) => void) | undefined
   /** Bytes of one message, both ways. Default 4 MiB. */
