@@ -16,7 +16,7 @@ export class GrpcSideMetrics {
   readonly #latency: Histogram
   readonly #received: Histogram
   readonly #sent: Histogram
-  readonly #byCall = new Map<string, Series>()
+  readonly #byMethod = new Map<string, Map<string, Series>>()
 
   constructor(side: 'server' | 'client', appId: string, latencies: readonly number[], rules: LabelRules | undefined) {
     this.#appId = appId
@@ -57,8 +57,12 @@ export class GrpcSideMetrics {
   }
 
   #of(method: string, status: string): Series {
-    const key = `${method} ${status}`
-    let series = this.#byCall.get(key)
+    let byStatus = this.#byMethod.get(method)
+    if (!byStatus) {
+      byStatus = new Map()
+      if (this.#byMethod.size < 1000) this.#byMethod.set(method, byStatus)
+    }
+    let series = byStatus.get(status)
     if (!series) {
       series = {
         completed: this.#completed.series(this.#appId, method, status),
@@ -66,7 +70,7 @@ export class GrpcSideMetrics {
         received: this.#received.series(this.#appId, method),
         sent: this.#sent.series(this.#appId, method),
       }
-      if (this.#byCall.size < 1000) this.#byCall.set(key, series)
+      byStatus.set(status, series)
     }
     return series
   }

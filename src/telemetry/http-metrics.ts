@@ -15,16 +15,35 @@ export interface HttpMetricsOptions {
 
 const VERBS = new Set(['GET', 'PUT', 'POST', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS', 'CONNECT', 'TRACE'])
 const LABELS = ['app_id', 'method', 'path', 'status']
-/** Label combinations whose series are kept at hand. */
+/** Paths whose series are kept at hand; beyond that they are found the long way. */
 const MAX_AT_HAND = 2000
+
+/** Series by path, method and status: three lookups cost less than one key made of all. */
+type AtHand<Series> = Map<string, Map<string, Map<number, Series>>>
+
+function handy<Series>(all: AtHand<Series>, path: string, method: string): Map<number, Series> {
+  let byMethod = all.get(path)
+  if (!byMethod) {
+    byMethod = new Map()
+    if (all.size < MAX_AT_HAND) all.set(path, byMethod)
+  }
+  let byStatus = byMethod.get(method)
+  if (!byStatus) {
+    byStatus = new Map()
+    byMethod.set(method, byStatus)
+  }
+  return byStatus
+}
 
 /** Requests that the sidecar serves (server) and those it sends to the app (client). */
 export class HttpMetrics {
   readonly #appId: string
   readonly #excludeVerbs: boolean
   readonly #path: (path: string) => string
-  readonly #served = new Map<string, { requests: NumberSeries; responses: NumberSeries | undefined; latency: HistogramSeries }>()
-  readonly #sent = new Map<string, { completed: NumberSeries; latency: HistogramSeries; bytes: HistogramSeries }>()
+  readonly #served: AtHand<{ requests: NumberSeries; responses: NumberSeries | undefined; latency: HistogramSeries }> = new Map()
+  readonly #sent: AtHand<{ completed: NumberSeries; latency: HistogramSeries; bytes: HistogramSeries }> = new Map()
+  #received: HistogramSeries | undefined
+  #responded: HistogramSeries | undefined
   readonly #serverRequests: Counter
   readonly #serverResponses: Counter | undefined
   readonly #serverLatency: Histogram
@@ -63,8 +82,8 @@ export class HttpMetrics {
   served(method: string, path: string, status: number, received: number, sent: number, elapsed: number): void {
     const verb = this.#verb(method)
     const label = this.#path(path)
-    const key = `${verb} ${status} ${label}`
-    let series = this.#served.get(key)
+    const byStatus = handy(this.#served, label, verb)
+    let series = byStatus.get(status)
     if (!series) {
       const values = [this.#appId, verb, label, String(status)]
       series = {
@@ -72,21 +91,23 @@ export class HttpMetrics {
         responses: this.#serverResponses?.series(...values),
         latency: this.#serverLatency.series(...values),
       }
-      if (this.#served.size < MAX_AT_HAND) this.#served.set(key, series)
+      byStatus.set(status, series)
     }
     series.requests.value++
     if (series.responses) series.responses.value++
     series.latency.record(elapsed)
-    this.#serverReceived.series(this.#appId).record(received)
-    this.#serverSent.series(this.#appId).record(sent)
+    this.#received ??= this.#serverReceived.series(this.#appId)
+    this.#responded ??= this.#serverSent.series(this.#appId)
+    this.#received.record(received)
+    this.#responded.record(sent)
   }
 
   /** A call to the app is over; bytes of bodies, milliseconds. */
   called(method: string, path: string, status: number, sent: number, received: number, elapsed: number): void {
     const verb = this.#verb(method)
     const label = this.#path(path)
-    const key = `${verb} ${status} ${label}`
-    let series = this.#sent.get(key)
+    const byStatus = handy(this.#sent, label, verb)
+    let series = byStatus.get(status)
     if (!series) {
       const values = [this.#appId, verb, label, String(status)]
       series = {
@@ -95,7 +116,7 @@ export class HttpMetrics {
         // As daprd: counted before there is a status.
         bytes: this.#clientSent.series(this.#appId, verb, label, ''),
       }
-      if (this.#sent.size < MAX_AT_HAND) this.#sent.set(key, series)
+      byStatus.set(status, series)
     }
     series.completed.value++
     series.latency.record(elapsed)

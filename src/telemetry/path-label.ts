@@ -24,7 +24,11 @@ export function pathLabels({ increasedCardinality, pathMatching }: PathLabelOpti
     }
     return increasedCardinality ? shortened(path) : ''
   }
-  if (!increasedCardinality && patterns.length === 0) return (path) => (STATIC.has(path) ? path : '')
+  if (patterns.length === 0) {
+    if (!increasedCardinality) return (path) => (STATIC.has(path) ? path : '')
+    // Most calls end here, with a key that no other call has: nothing is remembered.
+    return (path) => quick(path) ?? label(normal(decoded(path)))
+  }
   return (raw) => {
     let found = cache.get(raw)
     if (found === undefined) {
@@ -34,6 +38,19 @@ export function pathLabels({ increasedCardinality, pathMatching }: PathLabelOpti
     }
     return found
   }
+}
+
+/** The label of what needs no splitting, `/VERSION/state/STORE/…` above all; undefined: look closer. */
+function quick(path: string): string | undefined {
+  if (path.includes('%') || path.includes('//')) return undefined
+  const second = path.indexOf('/', 1) + 1
+  const end = path.indexOf('/', second)
+  if (second === 0 || end < 0) return undefined
+  if (path.startsWith('state/', second) || path.startsWith('secrets/', second)) {
+    const third = path.indexOf('/', end + 1)
+    return third < 0 ? path : path.slice(0, third)
+  }
+  return path.startsWith('actors/', second) || path.startsWith('workflows/', second) || path.startsWith('/actors/') ? undefined : path
 }
 
 /** A path without what varies from call to call: keys, actor ids, workflow instances. */
