@@ -45,7 +45,7 @@ function families(): Map<string, Set<string>> {
 const SCRAPED = ['job', 'instance']
 
 function check(expression: string, known: Map<string, Set<string>>): void {
-  const names = [...expression.matchAll(/\b(?:dapr|outrider|process)_\w+/g)].map(([name]) => name)
+  const names = [...expression.matchAll(/\b(?:dapr|outrider|process_cpu|process_resident)_\w+/g)].map(([name]) => name)
   assert.ok(names.length > 0, expression)
   const labels = new Set(SCRAPED)
   for (const name of names) {
