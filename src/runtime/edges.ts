@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
@@ -46,6 +46,7 @@ import type { Authorize } from '../policy/access-control.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
+import { metricsPage } from '../telemetry/open-metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
@@ -159,9 +160,11 @@ export function openEdges(options: EdgesOptions): Edges {
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
-  const metricsServer = createServer((_, response) =>
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()),
-  )
+  const metricsServer = createServer((request, response) => {
+    const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
+    response.writeHead(200, { 'content-type': contentType }).end(body)
+  })
+  let profiling: Server | undefined
 
   const listenMetrics = () =>
     new Promise<void>((resolve) => {
@@ -276,12 +279,15 @@ export function openEdges(options: EdgesOptions): Edges {
         await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
       }
       if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
+      if (flags.enableProfiling) profiling = await listenProfiling(flags.profilePort, log)
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
     async close(grace) {
       stopping.abort()
       await registration?.[Symbol.asyncDispose]()
       await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
+      profiling?.close()
+      profiling?.closeAllConnections()
       metricsServer.closeAllConnections()
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
     },
@@ -297,6 +303,22 @@ function countCall(metrics: Metrics, method: string, status: string, received: n
 function countServed(metrics: Metrics, { request, path, status, sent }: Exchange, elapsed: number): void {
   const length = request.headers['content-length']
   metrics.http.served(request.method as string, path, status, length === undefined ? 0 : Number(length), sent, elapsed)
+}
+
+/** Profiles hold what the app has sent: loopback only. Undefined when the port is taken. */
+async function listenProfiling(port: number, log: Logger): Promise<Server | undefined> {
+  const { createProfilingServer } = await import('../telemetry/profiling.ts')
+  const server = createProfilingServer()
+  return new Promise((resolve) => {
+    server.once('error', (error) => {
+      log.error(`profiling port ${port} cannot be opened: ${error.message}; choose another with --profile-port`)
+      resolve(undefined)
+    })
+    server.listen(port, LOOPBACK[0], () => {
+      log.info(`profiles are served at http://${LOOPBACK[0]}:${port}/debug/pprof/`)
+      resolve(server)
+    })
+  })
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */

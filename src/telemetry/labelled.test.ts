@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { LabelRules } from './label-rules.ts'
 import { Counter, Gauge, Histogram } from './labelled.ts'
+import { metricsPage } from './open-metrics.ts'
 
 test('a counter and a gauge are written with their labels, escaped; nothing is written before something is counted', () => {
   const counter = new Counter('c_total', 'Things.', ['app_id', 'topic'])
@@ -51,4 +52,25 @@ test('rules replace label values, so that many are one series', () => {
   ])
   assert.match(other.text(), /path="\/orders\/22"/)
   assert.throws(() => LabelRules.from([{ name: 'm', labels: [{ name: 'path', regex: { x: '(' } }] }]), /label path of metric m/)
+})
+
+test('a scraper that prefers OpenMetrics gets it: families of counters without _total, an end', () => {
+  const totals = new Counter('things_total', 'Things.', ['app_id'])
+  const counts = new Counter('calls_count', 'Calls.', ['app_id'])
+  totals.add('a')
+  counts.add('a')
+  const text = totals.text() + counts.text()
+  assert.deepEqual(metricsPage(text, undefined), { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: text })
+  const { contentType, body } = metricsPage(text, 'application/openmetrics-text;version=1.0.0;q=0.75,text/plain;q=0.5')
+  assert.match(contentType, /^application\/openmetrics-text; version=1\.0\.0/)
+  assert.deepEqual(body.split('\n'), [
+    '# HELP things Things.',
+    '# TYPE things counter',
+    'things_total{app_id="a"} 1',
+    '# HELP calls_count Calls.',
+    '# TYPE calls_count unknown',
+    'calls_count{app_id="a"} 1',
+    '# EOF',
+    '',
+  ])
 })
