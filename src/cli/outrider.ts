@@ -17,6 +17,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   invoke: { summary: 'Call a method of a running app', load: async () => (await import('./commands/invoke.ts')).invoke },
   publish: { summary: 'Publish an event', load: async () => (await import('./commands/publish.ts')).publish },
   state: { summary: "Read and write an app's state", load: async () => (await import('./commands/state.ts')).state },
+  components: {
+    summary: 'Show component types and their settings, or try components',
+    load: async () => (await import('./commands/components.ts')).components,
+  },
   identity: {
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
