@@ -127,7 +127,11 @@ for (const { page, line, language, script, output } of examples) {
     if (what) return t.skip(what)
     const options = { cwd: home, timeout: 20_000 }
     if (language === 'sh') {
-      const { stdout } = await run('sh', ['-e', '-c', script.replaceAll('localhost:3500', `127.0.0.1:${http}`).replaceAll('localhost:9090', `127.0.0.1:${metrics}`)], options)
+      const { stdout } = await run(
+        'sh',
+        ['-e', '-c', script.replaceAll('localhost:3500', `127.0.0.1:${http}`).replaceAll('localhost:9090', `127.0.0.1:${metrics}`)],
+        options,
+      )
       return assert.deepEqual(lines(stdout), lines(output))
     }
     writeFileSync(join(home, 'example.mjs'), script)

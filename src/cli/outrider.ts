@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
   },
+  debug: { summary: 'Gather what explains a running sidecar into one file', load: async () => (await import('./commands/debug.ts')).debug },
   schema: { summary: 'Print the JSON Schema of a resource kind', load: async () => (await import('./commands/small.ts')).schema },
   init: { summary: 'Says that nothing needs to be installed', load: async () => (await import('./commands/small.ts')).init },
   version: { summary: 'Show the versions', load: async () => (await import('./commands/small.ts')).version },
