@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from client import DaprClient, from_json, to_json
-from features import features
+from features import APP_ID, features
 from program import Inbox, serve
 
 inbox = Inbox()
@@ -46,7 +46,7 @@ class App(BaseHTTPRequestHandler):
     server_version, sys_version = 'Kestrel', ''
 
     def do_GET(self):
-        answers = {'/dapr/subscribe': SUBSCRIPTIONS, '/hello': {'method': 'GET'}}
+        answers = {'/dapr/subscribe': SUBSCRIPTIONS, '/hello': {'app': APP_ID, 'method': 'GET'}}
         return self.answer(200, answers[self.path]) if self.path in answers else self.answer(404)
 
     def do_OPTIONS(self):
@@ -62,7 +62,7 @@ class App(BaseHTTPRequestHandler):
             return self.answer(200)
         value = from_json(body)
         if name == 'hello':
-            return self.answer(200, {'method': 'POST', 'heard': value})
+            return self.answer(200, {'app': APP_ID, 'method': 'POST', 'heard': value})
         if name == 'poison':
             return self.answer(200, {'status': 'DROP'})
         if name in ('important', 'other'):

@@ -13,7 +13,7 @@ from dapr.proto.runtime.v1 import dapr_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import StringValue
 
-APP_ID = os.environ['APP_ID']
+APP_ID, PEER_ID = os.environ['APP_ID'], os.environ['PEER_ID']
 FIRST_WRITE = p.StateOptions(concurrency='CONCURRENCY_FIRST_WRITE', consistency='CONSISTENCY_STRONG')
 
 
@@ -164,16 +164,16 @@ def features(client: DaprClient, inbox):
     def unknown_pubsub():
         return found('pubsub nosuch is not found', failure(lambda: client.publish('nosuch', 'topic', 'x')))
 
-    def invoke(app_id=APP_ID):
-        return [client.invoke('GET', app_id, 'hello'), client.invoke('POST', app_id, 'hello', {'name': 'ann'})]
+    def invoke(app):
+        return [client.invoke('GET', app, 'hello'), client.invoke('POST', app, 'hello', {'name': 'ann'})]
 
-    def invoke_grpc(app_id=APP_ID):
-        return [client.invoke_grpc(app_id, 'greet', StringValue(value='ann'), StringValue()).value]
+    def invoke_grpc():
+        return [client.invoke_grpc(APP_ID, 'greet', StringValue(value='ann'), StringValue()).value]
 
-    def proxy(app_id=APP_ID):
+    def proxy(app):
         """InvocationInterceptor adds the token even when there is none."""
         greet = client.channel.unary_unary('/test.Greeter/Greet', StringValue.SerializeToString, StringValue.FromString)
-        metadata = [('dapr-app-id', app_id), ('dapr-api-token', os.environ.get('DAPR_API_TOKEN', ''))]
+        metadata = [('dapr-app-id', app), ('dapr-api-token', os.environ.get('DAPR_API_TOKEN', ''))]
         return [greet(StringValue(value='ann'), metadata=metadata).value]
 
     def unknown_app():
@@ -315,9 +315,11 @@ def features(client: DaprClient, inbox):
         'pub/sub: streaming subscription': streaming,
         'pub/sub: streaming subscription with a handler': streaming_handler,
         'pub/sub: an unknown component is an error': unknown_pubsub,
-        'invocation: GET and POST': invoke,
+        'invocation: GET and POST': lambda: invoke(APP_ID),
+        'invocation: through two sidecars': lambda: invoke(PEER_ID),
         'invocation: messages in Any': invoke_grpc,
-        'invocation: gRPC proxying': proxy,
+        'invocation: gRPC proxying': lambda: proxy(APP_ID),
+        'invocation: gRPC proxying through two sidecars': lambda: proxy(PEER_ID),
         'invocation: an unknown app is an error': unknown_app,
         'secrets: one and all': secrets,
         'configuration: get': configuration,

@@ -8,7 +8,7 @@ import grpc
 import protos as p
 from client import DaprClient, from_json, to_json
 from dapr.proto.runtime.v1 import appcallback_pb2_grpc as services
-from features import features
+from features import APP_ID, features
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import StringValue
 from program import Inbox, serve
@@ -23,11 +23,11 @@ class AppCallback(services.AppCallbackServicer):
         if request.method == 'greet':
             name = StringValue()
             request.data.Unpack(name)
-            data.Pack(StringValue(value=f'hello {name.value}'))
+            data.Pack(StringValue(value=f'hello {name.value} from {APP_ID}'))
             return p.InvokeResponse(data=data)
         verb = p.HTTPExtension.Verb.Name(request.http_extension.verb)
         heard = {'heard': from_json(request.data.value)} if request.data.value else {}
-        data.value = to_json({'method': verb} | heard)
+        data.value = to_json({'app': APP_ID, 'method': verb} | heard)
         return p.InvokeResponse(data=data, content_type='application/json')
 
     def ListTopicSubscriptions(self, request, context):
@@ -86,7 +86,7 @@ def method(handle):
     return grpc.unary_unary_rpc_method_handler(handle, StringValue.FromString, StringValue.SerializeToString)
 
 
-greet = method(lambda name, context: StringValue(value=f'hello {name.value}'))
+greet = method(lambda name, context: StringValue(value=f'hello {name.value} from {APP_ID}'))
 server = grpc.server(ThreadPoolExecutor(16))
 services.add_AppCallbackServicer_to_server(AppCallback(), server)
 services.add_AppCallbackAlphaServicer_to_server(AppCallbackAlpha(), server)
