@@ -15,7 +15,7 @@ import time
 import zlib
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -28,6 +28,10 @@ from h2.events import (
     TrailersReceived,
 )
 from hpack.table import HeaderTable
+
+# Calls that the server still takes go on after its GOAWAY; h2 would forget them.
+GOAWAY = (ConnectionState.CLIENT_OPEN, ConnectionInputs.RECV_GOAWAY)
+H2ConnectionStateMachine._transitions[GOAWAY] = (None, ConnectionState.CLIENT_OPEN)
 
 USER_AGENT = 'grpc-dotnet/2.80.0 (.NET 10.0.1; CLR 10.0.1; net10.0; linux; x64)'
 CONNECTION_WINDOW = 64 * 1024 * 1024
@@ -92,7 +96,7 @@ class Channel:
         self._h2.encoder = Encoder()
         self._changed = threading.Condition()
         self._calls = {}
-        self._gone = None
+        self._gone, self._closed = None, False
         self.pings, self._ping_counter, self._burst, self._waiting, self._pinged_at = 0, -1, 4, False, 0.0
         self._socket = socket.create_connection(('127.0.0.1', port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -165,13 +169,13 @@ class Channel:
 
     def reset(self, stream):
         with self._changed:
-            if self._calls.pop(stream, None) and not self._gone:
+            if self._calls.pop(stream, None) and not self._closed:
                 self._h2.reset_stream(stream, ErrorCodes.CANCEL)
                 self._flush()
 
     def consumed(self, stream, size):
         with self._changed:
-            if not self._gone and size:
+            if size and not self._closed:
                 self._h2.acknowledge_received_data(size, stream)
                 self._flush()
 
@@ -186,6 +190,8 @@ class Channel:
                         self._take(event)
                     self._flush()
                     self._changed.notify_all()
+                    if self._gone and not self._calls:
+                        self._socket.shutdown(socket.SHUT_RDWR)
             self._lost('the server closed the connection')
         except Exception as error:
             self._lost(repr(error))
@@ -217,7 +223,7 @@ class Channel:
 
     def _lost(self, why):
         with self._changed:
-            self._gone = self._gone or why
+            self._gone, self._closed = self._gone or why, True
             for call in self._calls.values():
                 call.events.put(None)
             self._calls.clear()

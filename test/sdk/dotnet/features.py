@@ -8,13 +8,13 @@ import threading
 
 import protos as p
 from channel import DEADLINE_EXCEEDED, RpcException
-from client import CLOUD_EVENT, JSON, DaprClient, from_json, to_json
+from client import CLOUD_EVENT, JSON, DaprClient, to_json
 from dapr.proto.runtime.v1 import dapr_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import StringValue
+from state import state_features
 
 APP_ID, PEER_ID = os.environ['APP_ID'], os.environ['PEER_ID']
-FIRST_WRITE = p.StateOptions(concurrency='CONCURRENCY_FIRST_WRITE', consistency='CONSISTENCY_STRONG')
 
 
 def ordered(values):
@@ -50,72 +50,9 @@ def message_tables(files):
 
 
 def features(client: DaprClient, inbox):
-    get = lambda key: client.get('statestore', key)
-
     def wait():
         client.wait_for_sidecar()
         return client.http('GET', '/v1.0/healthz')[0] == 204
-
-    def save():
-        client.save('statestore', 'object', {'a': [1, 'ö']})
-        client.save('statestore', 'text', 'plain', options=FIRST_WRITE)
-        return [get('object'), get('text'), get('missing')]
-
-    def save_bulk():
-        states = [p.StateItem(key=key, value=to_json(value)) for key, value in (('bulk1', 'one'), ('bulk2', 'two'))]
-        client.call('SaveState', p.SaveStateRequest(store_name='statestore', states=states))
-        return [get('bulk1'), get('bulk2')]
-
-    def get_bulk():
-        request = p.GetBulkStateRequest(store_name='statestore', keys=['object', 'missing'], parallelism=2)
-        return sorted([item.key, from_json(item.data)] for item in client.call('GetBulkState', request).items)
-
-    def delete():
-        client.delete('statestore', 'text')
-        return [get('text')]
-
-    def delete_bulk():
-        states = [p.StateItem(key='bulk1'), p.StateItem(key='bulk2', etag={'value': client.get_raw('statestore', 'bulk2').etag})]
-        client.call('DeleteBulkState', p.DeleteBulkStateRequest(store_name='statestore', states=states))
-        return [get('bulk1'), get('bulk2')]
-
-    def transaction():
-        """The second item only with its etag, as StateTransactionRequest carries one."""
-        client.save('statestore', 'second', 'zero')
-        second = p.StateItem(key='second', value=to_json('two'), etag={'value': client.get_raw('statestore', 'second').etag})
-        operations = [
-            p.TransactionalStateOperation(operationType='upsert', request=p.StateItem(key='first', value=to_json('one'))),
-            p.TransactionalStateOperation(operationType='upsert', request=second),
-            p.TransactionalStateOperation(operationType='delete', request=p.StateItem(key='object')),
-        ]
-        request = p.ExecuteStateTransactionRequest(storeName='statestore', operations=operations)
-        client.call('ExecuteStateTransaction', request)
-        return [get('first'), get('second'), get('object')]
-
-    def stale_transaction():
-        item = p.StateItem(key='second', value=to_json('three'), etag={'value': '999'})
-        operations = [
-            p.TransactionalStateOperation(operationType='upsert', request=p.StateItem(key='first', value=to_json('three'))),
-            p.TransactionalStateOperation(operationType='upsert', request=item),
-        ]
-        request = p.ExecuteStateTransactionRequest(storeName='statestore', operations=operations)
-        said = failure(lambda: client.call('ExecuteStateTransaction', request))
-        return ['refused' if said.startswith('Status') else said, get('first'), get('second')]
-
-    def etag():
-        client.save('statestore', 'tagged', 'one')
-        tag = client.get_raw('statestore', 'tagged').etag
-        assert client.save('statestore', 'tagged', 'two', etag=tag)
-        saved = client.save('statestore', 'tagged', 'three', etag=tag)
-        deleted = client.delete('statestore', 'tagged', etag=tag)
-        return [f'{saved} {deleted}' if saved or deleted else 'refused', get('tagged')]
-
-    def query():
-        for key, city, age in (('ann', 'Rome', 3), ('bob', 'Oslo', 2), ('cem', 'Rome', 1)):
-            client.save('querystore', key, {'city': city, 'age': age}, metadata={'contentType': JSON})
-        asked = {'filter': {'EQ': {'city': 'Rome'}}, 'sort': [{'key': 'age', 'order': 'ASC'}], 'page': {'limit': 10}}
-        request = p.QueryStateRequest(store_name='querystore', query=json.dumps(asked))
-        return [item.key for item in client.call('QueryStateAlpha1', request).results]
 
     def plain():
         client.publish('pubsub', 'plain', {'id': 1})
@@ -269,7 +206,7 @@ def features(client: DaprClient, inbox):
         text = 'many ' * 100_000
         request = p.SaveStateRequest(store_name='statestore', states=[p.StateItem(key='long', value=to_json(text))])
         client.call('SaveState', request, gzipped=True)
-        return get('long') == text
+        return client.get('statestore', 'long') == text
 
     def deadline():
         """A call that the app answers late."""
@@ -293,17 +230,8 @@ def features(client: DaprClient, inbox):
     def shutdown():
         client.call('Shutdown', p.ShutdownRequest())
 
-    return {
+    return state_features(client) | {
         'wait for the sidecar': wait,
-        'state: save and get': save,
-        'state: bulk save': save_bulk,
-        'state: bulk get': get_bulk,
-        'state: bulk delete': delete_bulk,
-        'state: delete': delete,
-        'state: transaction': transaction,
-        'state: a transaction with a stale etag changes nothing': stale_transaction,
-        'state: a stale etag is refused': etag,
-        'state: query': query,
         'pub/sub: an object and a text': plain,
         'pub/sub: declared by a resource': lambda: published('declared', {'id': 2}),
         'pub/sub: raw': lambda: published('raw', {'id': 3}, metadata={'rawPayload': 'true'}),
