@@ -402,6 +402,8 @@ test('calls that name no app, an unknown app, an app without gRPC, or a bad id a
     code: Code.Unknown,
     message: 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found',
   })
+  const { trailers } = await call(web.grpc, '/test.Shop/Unary', ['a'], { headers: { 'dapr-app-id': '' } })
+  assert.match(String(trailers[trailers.indexOf('outrider-hint') + 1]), /dapr-app-id: name one/)
   await client[Symbol.asyncDispose]()
 })
 
