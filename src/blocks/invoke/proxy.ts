@@ -61,13 +61,18 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
 
 function targetOf(headers: IncomingHttpHeaders): string {
   const target = headers['dapr-callee-app-id'] ?? headers['dapr-app-id']
-  if (typeof target !== 'string') throw unroutable('failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found')
+  if (typeof target !== 'string')
+    throw unroutable(
+      /^\/(dapr\.proto\.(internals|runtime)\.|TaskHubSidecarService)/.test(headers[':path'] as string)
+        ? 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found'
+        : 'cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata',
+    )
   // Several values came joined; the first counts.
   const comma = target.indexOf(',')
   return comma < 0 ? target : target.slice(0, comma)
 }
 
-/** Unknown, as daprd has it, for methods that it does not know too. */
+/** Unknown, as daprd has it, for methods that Dapr does not have too; Dapr's SDK for .NET looks for that in the text. */
 function unroutable(message: string): OutriderError {
   const hint =
     'a method that Dapr does not have is passed on to the app of the metadata dapr-app-id: name one, or check the name of the method'
