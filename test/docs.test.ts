@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { lacks } from './sdk/install.ts'
-import { freePort } from './servers.ts'
+import { freePort } from './servers/process.ts'
 
 // Runs the examples of docs/*.md in order against one sidecar with the resources that the pages show.
 const run = promisify(execFile)
