@@ -21,6 +21,7 @@ const COMMON: readonly Feature[] = [
   'metadata: get and set',
   "protocol: reflection agrees with Dapr's protos",
   'protocol: compressed requests',
+  'protocol: a long answer on a new connection',
   'protocol: many calls at once on one connection',
 ]
 const http = program('http', 'aspnet_app.py', { DAPR_API_TOKEN: API_TOKEN })

@@ -75,6 +75,7 @@ const CHECKS = {
 
   "protocol: reflection agrees with Dapr's protos": [],
   'protocol: compressed requests': true,
+  'protocol: a long answer on a new connection': [2_000_000, 'one', true],
   'protocol: a deadline ends a call on both sides': ['cancelled'],
   'protocol: many calls at once on one connection': [200, 1, true],
 

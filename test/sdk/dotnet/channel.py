@@ -2,7 +2,7 @@
 
 HTTP/2: SETTINGS of two entries and a connection window of 64 MiB at once, header blocks of literals that are neither indexed nor
 Huffman-coded, one empty DATA frame to end a request, and PINGs of its own that measure the round trip: up to four at the start,
-then one a second, each after HEADERS or DATA came.
+then one every two seconds, each after HEADERS or DATA came.
 """
 
 import base64
@@ -97,7 +97,7 @@ class Channel:
         self._changed = threading.Condition()
         self._calls = {}
         self._gone, self._closed = None, False
-        self.pings, self._ping_counter, self._burst, self._waiting, self._pinged_at = 0, -1, 4, False, 0.0
+        self.pings, self._ping_counter, self._burst, self._waiting, self._pinged_at = 0, 0, 4, False, 0.0
         self._socket = socket.create_connection(('127.0.0.1', port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._h2.initiate_connection()
@@ -214,12 +214,13 @@ class Channel:
                 self._calls.pop(event.stream_id)
 
     def _measure(self):
-        self._burst -= 1
-        if not self._waiting or (self._burst < 0 and time.monotonic() - self._pinged_at < 1):
+        now = time.monotonic()
+        if not self._waiting or self._gone or (self._burst == 0 and now - self._pinged_at < 2):
             return
+        self._burst = max(0, self._burst - 1)
         self._ping_counter -= 1
         self._h2.ping(struct.pack('>q', self._ping_counter))
-        self._waiting, self._pinged_at, self.pings = False, time.monotonic(), self.pings + 1
+        self._waiting, self._pinged_at, self.pings = False, now, self.pings + 1
 
     def _lost(self, why):
         with self._changed:

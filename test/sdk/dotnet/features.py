@@ -7,9 +7,10 @@ import re
 import threading
 
 import protos as p
-from channel import DEADLINE_EXCEEDED, RpcException
-from client import CLOUD_EVENT, JSON, DaprClient, to_json
+from channel import DEADLINE_EXCEEDED, Channel, RpcException
+from client import CLOUD_EVENT, GRPC_PORT, JSON, DaprClient, from_json, to_json
 from dapr.proto.runtime.v1 import dapr_pb2
+from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import StringValue
 from state import state_features
@@ -208,6 +209,13 @@ def features(client: DaprClient, inbox):
         client.call('SaveState', request, gzipped=True)
         return client.get('statestore', 'long') == text
 
+    def long_answer():
+        """Its frames are measured with a burst of PINGs, and the connection serves on."""
+        channel = Channel(GRPC_PORT)
+        get = lambda key: DaprStub(channel).GetState(p.GetStateRequest(store_name='statestore', key=key), metadata=client.options())
+        client.save('statestore', 'longer', 'many ' * 400_000)
+        return [len(from_json(get('longer').data)), from_json(get('first').data), channel.pings >= 4]
+
     def deadline():
         """A call that the app answers late."""
         late = client.channel.unary_unary('/test.Greeter/Late', StringValue.SerializeToString, StringValue.FromString)
@@ -260,6 +268,7 @@ def features(client: DaprClient, inbox):
         'metadata: get and set': metadata,
         "protocol: reflection agrees with Dapr's protos": described,
         'protocol: compressed requests': compressed,
+        'protocol: a long answer on a new connection': long_answer,
         'protocol: a deadline ends a call on both sides': deadline,
         'protocol: many calls at once on one connection': many,
         'shutdown': shutdown,
