@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
 import { createGrpcServer, type GrpcCall, type GrpcMethod, type GrpcServer, type GrpcServerOptions } from '../../transport/grpc/server.ts'
-import type { GrpcStatus } from '../../transport/grpc/status.ts'
+import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { encodeHint, HINT } from '../hint.ts'
 import type { ApiRule } from '../http/allow.ts'
 import { accessRules, apiGroup, refusal, UNTYPED } from './access.ts'
@@ -64,16 +64,23 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
         handle(stream, headers, rawHeaders) {
           const since = performance.now()
           const agent = headers['user-agent']
-          method.handle(stream, headers, rawHeaders)
-          stream.whenClosed(() => {
-            const last = stream.last ?? []
-            const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
+          const over = (code: Code) =>
             onCall({
               method: headers[':path'] as string,
               ...(agent !== undefined && { useragent: agent }),
-              code: Number(code) as Code,
+              code,
               duration: Math.trunc(performance.now() - since),
             })
+          try {
+            method.handle(stream, headers, rawHeaders)
+          } catch (error) {
+            over(GrpcStatus.from(error).code)
+            throw error
+          }
+          stream.whenClosed(() => {
+            const last = stream.last ?? []
+            const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
+            over(Number(code) as Code)
           })
         },
       }
