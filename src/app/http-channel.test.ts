@@ -180,12 +180,14 @@ test('ready waits for the port and gives up when aborted', async () => {
   server.close()
 })
 
-test('a HEAD leaves its connection open for the next request', async () => {
+test('a HEAD leaves its connection open for the next request, and nothing is said of the connection', async () => {
   await using server = await app((request, response) => {
-    response.setHeader('x-connection', request.headers.connection ?? '').end()
+    response.setHeader('x-from', `${request.socket.remotePort} ${request.headers.connection ?? 'unsaid'}`).end()
   })
   await using channel = createHttpChannel({ port: server.port })
-  assert.equal((await channel.call({ method: 'HEAD', path: '/', headers: {} })).headers['x-connection'], 'keep-alive')
+  const first = await channel.call({ method: 'HEAD', path: '/', headers: {} })
+  assert.match(String(first.headers['x-from']), /^\d+ unsaid$/)
+  assert.equal((await channel.call({ method: 'GET', path: '/', headers: {} })).headers['x-from'], first.headers['x-from'])
 })
 
 test('what an app answers to a HEAD beyond its head is no answer to the next request', async () => {
