@@ -72,6 +72,15 @@ export abstract class Exchange {
     this.carrier?.resume()
   }
 
+  /** Ends it at once with an error: what it sends cannot be had. */
+  fail(error: Error): void {
+    const { carrier } = this
+    if (this.over) return
+    this.carrier = undefined
+    carrier?.drop(this)
+    this.onError(error)
+  }
+
   /** Ends it at once; nothing more is heard of it. Returns whether there was something to end. */
   abort(_reason?: Error): boolean {
     const { carrier } = this

@@ -77,6 +77,9 @@ export class HttpPool implements ConnectionOwner, Carrier {
     } catch (error) {
       return process.nextTick(() => exchange.onError(error as Error))
     }
+    const { body } = exchange.request
+    // A streamed body may break off at any time, also while its request waits and when nobody reads it any more.
+    if (body !== undefined && !Buffer.isBuffer(body)) body.on('error', (error) => exchange.fail(error))
     const connection = this.#take()
     if (connection) return connection.send(exchange, head)
     exchange.carrier = this

@@ -146,7 +146,7 @@ export class ReplyParser {
     const joined = this.#tail + text
     const found = joined.indexOf('\r\n\r\n')
     const consumed = found < 0 ? text.length : found + 4 - this.#tail.length
-    if (seam + consumed > maxHeaderSize + 4) throw this.#tooLarge()
+    if (seam + consumed > maxHeaderSize + 4 || (found < 0 && at + text.length < length)) throw this.#tooLarge()
     this.#partial += text.slice(0, consumed)
     if (found >= 0) {
       const whole = this.#partial.slice(0, -2)

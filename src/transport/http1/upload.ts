@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { HttpCallError } from './errors.ts'
 
-/** Sends a streamed body, no faster than the socket takes it: flowing ⇄ held → done, or stopped. */
+/** Sends a streamed body, no faster than the socket takes it: flowing ⇄ held → done, or stopped. Errors of the body are the exchange's. */
 export class Upload {
   readonly #socket: Socket
   readonly #body: Readable
@@ -23,8 +23,6 @@ export class Upload {
 
   start(): void {
     const body = this.#body
-    // Whoever made the body may end it with an error at any time, also when nobody reads it any more.
-    body.on('error', this.#failed)
     if (body.errored || body.destroyed || body.readableEnded)
       return this.#onFailure(body.errored ?? new HttpCallError('EINVAL', 'the request body has been read or closed already'))
     body.on('data', this.#data)
@@ -87,8 +85,6 @@ export class Upload {
     this.#unhook()
     if (this.#chunked) this.#socket.write('0\r\n\r\n', 'latin1')
   }
-
-  readonly #failed = (error: Error): void => this.#fail(error)
 
   readonly #closed = (): void => this.#fail(new HttpCallError('ECANCELED', 'the request body was closed before its end'))
 }
