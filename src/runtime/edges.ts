@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
@@ -46,6 +45,7 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import { createServer } from '../transport/node-http.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {

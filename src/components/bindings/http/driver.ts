@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { STATUS_CODES } from 'node:http'
 import type { Binding, BindingRequest, BindingResponse } from '../../../blocks/bindings/driver.ts'
 import { HttpClient } from '../../../transport/http1/client.ts'
+import { STATUS_CODES } from '../../../transport/node-http.ts'
 import type { DriverModule } from '../../component.ts'
 import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 
