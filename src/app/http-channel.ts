@@ -18,6 +18,8 @@ export interface HttpChannelOptions {
   protocol?: 'http' | 'https' | 'h2c'
   /** With `https`: checks the certificate, by these authorities or the system's, and shows one if given. */
   tls?: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined } | undefined
+  /** Milliseconds for a connection to come up. Default 30,000, as daprd. */
+  connectTimeout?: number
   /** Sent as `dapr-api-token` when not empty. */
   token?: string | undefined
   /** Calls under way at once, counted until the response body is consumed; 0 (default): no limit. */
@@ -87,6 +89,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
           host,
           port,
           extra,
+          connectTimeout: options.connectTimeout ?? 30_000,
           // How long an app may think is for the caller's timeout and the resiliency policies to say.
           silenceTimeout: 0,
           // daprd lets every reply end before its Content-Length. A long one that does is cut off, and the caller should hear of it.

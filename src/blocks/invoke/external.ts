@@ -105,6 +105,7 @@ function channelOf(text: string, tls: NonNullable<HttpEndpoint['tls']>, pipeline
     host: url.hostname,
     port: Number(url.port || (secure ? 443 : 80)),
     protocol: secure ? 'https' : 'http',
+    connectTimeout: 15_000,
     pipeline,
     ...(secure ? { tls } : {}),
   })

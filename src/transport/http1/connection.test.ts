@@ -243,6 +243,20 @@ test('a listener that throws harms its own exchange only', async () => {
   assert.equal((await server.ask()).status, 200)
 })
 
+test('a listener that throws at the end does not take the next exchange of its connection with it', async () => {
+  await using server = await bareServer(answering('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx'), { maxSockets: 1 })
+  class Faulty extends TestExchange {
+    protected override end(): void {
+      throw new Error('a fault at the end')
+    }
+  }
+  const warned = once(process, 'warning')
+  server.pool.dispatch(new Faulty({ method: 'POST' }))
+  assert.equal((await server.ask({ method: 'POST' })).status, 200)
+  assert.match(String((await warned)[0]), /a fault at the end/)
+  assert.equal(server.connections, 1)
+})
+
 test('servers are reached through sockets of the file system', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'outrider-http1-'))
   const server = createServer((request, response) => response.end(request.headers.host)).listen(join(folder, 'app.sock'))

@@ -202,7 +202,12 @@ export class Connection implements ReplyEvents, Carrier {
       upload?.stop()
       this.close()
     }
-    exchange?.onEnd()
+    try {
+      exchange?.onEnd()
+    } catch (error) {
+      // The connection may carry another exchange by now, which must not pay for a fault of this one's listener.
+      process.emitWarning(error as Error)
+    }
   }
 
   pause(): void {
