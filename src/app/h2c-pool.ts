@@ -76,7 +76,8 @@ export class H2cPool {
       // An aborted stream ends as well.
       if (!stream.aborted && stream.rstCode === 0) exchange.onEnd()
     })
-    stream.on('error', (error) => exchange.onError(error))
+    // A connection that did not come up cancels its streams, and is the reason that matters.
+    stream.on('error', (error) => exchange.onError(error.cause instanceof Error ? error.cause : error))
     stream.on('close', () => {
       this.#streams.delete(stream)
       exchange.onError(new HttpCallError('ECONNRESET', 'the server closed the stream before the end of its reply'))
