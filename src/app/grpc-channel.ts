@@ -9,7 +9,7 @@ import {
 } from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ConcurrencyGate } from './concurrency.ts'
-import { waitForPort } from './http-channel.ts'
+import { waitForPort } from './wait-for-port.ts'
 
 export interface GrpcChannelOptions {
   /** Default 127.0.0.1. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
@@ -50,6 +50,7 @@ import { metricsPage } from '../telemetry/open-metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import { createServer } from '../transport/node-http.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {
