@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
-import { Exchange, type HttpRequest } from '../transport/http1/exchange.ts'
+import type { HttpMetrics } from '../telemetry/http-metrics.ts'
+import { Exchange } from '../transport/http1/exchange.ts'
 import { HttpPool } from '../transport/http1/pool.ts'
 import type { AppChannel, AppRequest, AppResponse } from './channel.ts'
 import { ConcurrencyGate } from './concurrency.ts'
@@ -30,6 +31,8 @@ export interface HttpChannelOptions {
   maxHeaderSize?: number
   /** Middleware in front of the app; absent: none is configured. */
   pipeline?: Pipeline | undefined
+  /** Counts calls and health probes. */
+  metrics?: HttpMetrics | undefined
 }
 
 /** As AppRequest; headers may also be a flat `[name, value, name, value]` list, the cheapest form. */
@@ -48,19 +51,27 @@ export interface HttpChannel extends AppChannel, AsyncDisposable {
 /** One request on its way: what the pool carries, the sink's source, and the holder of a place in the queue, in one object. */
 class AppExchange extends Exchange implements ResponseSource {
   readonly #sink: ResponseSink
+  readonly #metrics: HttpMetrics | undefined
+  readonly #began: number
+  #status = 0
+  #received = 0
   /** Gives up waiting for a place, or gives the place back. */
   giveUp: (() => void) | undefined
 
-  constructor(request: HttpRequest, sink: ResponseSink) {
+  constructor(request: SinkRequest, sink: ResponseSink, metrics: HttpMetrics | undefined) {
     super(request)
     this.#sink = sink
+    this.#metrics = metrics
+    this.#began = metrics ? performance.now() : 0
   }
 
   protected head(status: number, headers: IncomingHttpHeaders): void {
+    this.#status = status
     this.#sink.head(status, headers, this)
   }
 
   protected data(chunk: Buffer): void {
+    this.#received += chunk.length
     this.#sink.data(chunk)
   }
 
@@ -74,6 +85,13 @@ class AppExchange extends Exchange implements ResponseSource {
 
   protected override finished(): void {
     this.giveUp?.()
+    const { method, path, body, direct } = this.request as SinkRequest
+    if (!this.#metrics || this.#status === 0) return
+    const elapsed = performance.now() - this.#began
+    const query = path.indexOf('?')
+    const sent = Buffer.isBuffer(body) ? body.length : 0
+    if (direct) this.#metrics.probed(this.#status, elapsed)
+    else this.#metrics.called(method, query < 0 ? path : path.slice(0, query), this.#status, sent, this.#received, elapsed)
   }
 }
 
@@ -102,7 +120,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
   const maxBodySize = options.maxBodySize ?? 64 * 1024 * 1024
 
   const send = (request: SinkRequest, sink: ResponseSink): AppExchange => {
-    const exchange = new AppExchange(request, sink)
+    const exchange = new AppExchange(request, sink, options.metrics)
     if (!gate) {
       pool.dispatch(exchange)
       return exchange
