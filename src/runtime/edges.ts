@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import type { ApiTokens } from '../api/api-token.ts'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
@@ -51,6 +51,7 @@ import { metricsPage } from '../telemetry/open-metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import { createServer } from '../transport/node-http.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {
