@@ -9,6 +9,7 @@ import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { CallPolicies } from '../../policy/resiliency.ts'
 import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
 import { isServerFault } from '../../policy/server-fault.ts'
+import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
 import { callUnderPolicy } from './under-policy.ts'
@@ -31,6 +32,8 @@ export interface InvokeBlockOptions {
    * once, at the same one after the pause. Default constant, 1 s, 3 times, as Dapr.
    */
   retry?: RetryPolicy
+  /** Counts calls to other apps. */
+  metrics?: RuntimeMetrics | undefined
 }
 
 export interface InvokeBlock {
@@ -157,6 +160,7 @@ class RemoteCall implements ResponseSink {
   #tries = 0
   #lostAt = 0
   #pause = 0
+  #began = 0
   #answered = false
   #bad = false
   #over = false
@@ -196,7 +200,10 @@ class RemoteCall implements ResponseSink {
     const { address } = this.#turn
     this.#address = address
     const go = () => {
-      if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
+      if (this.#over) return
+      this.#options.metrics?.requestSent(this.#appId, 'unary')
+      this.#began = performance.now()
+      this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
     }
     // Another address is tried at once; the same one gets time to come back.
     if (before === address) this.#timer = setTimeout(go, this.#pause)
@@ -205,6 +212,7 @@ class RemoteCall implements ResponseSink {
 
   head(...given: Parameters<ResponseSink['head']>): void {
     this.#answered = true
+    this.#options.metrics?.responseReceived(this.#appId, given[0], 'unary', performance.now() - this.#began)
     this.#bad = isServerFault(given[0])
     this.#sink.head(...given)
   }
