@@ -2,7 +2,8 @@ import type { Socket } from 'node:net'
 import type { Output } from './output.ts'
 import { ConnectionError, H2, MAX_FRAME, MAX_WINDOW } from './protocol.ts'
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+/** What a client says first: https://www.rfc-editor.org/rfc/rfc9113#section-3.4 */
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const NOTHING = Buffer.alloc(0)
 
 /** What becomes of the frames that come. */
@@ -20,10 +21,12 @@ export class Input {
   readonly #output: Output
   readonly #sink: FrameSink
   #rest: Buffer = NOTHING
-  #greeted = false
+  #greeted: boolean
   #stalled = false
 
-  constructor(socket: Socket, output: Output, sink: FrameSink) {
+  /** @param greeted Nothing stands before the first frame, as at a client. */
+  constructor(socket: Socket, output: Output, sink: FrameSink, greeted = false) {
+    this.#greeted = greeted
     this.#socket = socket
     this.#output = output
     this.#sink = sink

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { FLAG, MAX_FRAME, T } from './protocol.ts'
 
-/** Bytes of replies that are written in one turn of the loop; the rest waits for the socket to take them. */
+/** Bytes that are written in one turn of the loop; the rest waits for the socket to take them. */
 const MAX_TURN = 256 << 10
 /** Bytes that the other side may leave unread before nothing more is read from it: each frame it sends may cost an answer. */
 const MAX_UNSENT = 1 << 20
@@ -60,9 +60,20 @@ export class Output {
     this.#parts.push(head)
     if (payload && length > 0) this.#parts.push(payload)
     this.#bytes += length + 9
+    this.#schedule()
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
     process.nextTick(flush, this)
+  }
+
+  /** Writes what is no frame: a client's preface. */
+  raw(bytes: Buffer): void {
+    this.#parts.push(bytes)
+    this.#bytes += bytes.length
+    this.#schedule()
   }
 
   /** Writes a header block, in as many frames as it needs. */
