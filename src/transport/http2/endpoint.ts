@@ -117,7 +117,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     this.output.forget(stream)
     if (!this.streams.delete(stream.id) || this.streams.size > 0) return
     this.idle()
-    if (this.closing) this.end()
+    if (this.closing && !this.closed) this.end()
   }
 
   destroy(error?: Error): void {

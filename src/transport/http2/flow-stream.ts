@@ -178,6 +178,16 @@ export abstract class FlowStream {
     this.onLocalEnd()
   }
 
+  /** Sends nothing more, for nobody wants it. */
+  protected stopSending(): void {
+    if (this.connection) this.connection.queued -= this.#queued
+    this.#queue = []
+    this.#queued = 0
+    this.ending = undefined
+    this.blocked = false
+    this.localEnded = true
+  }
+
   /** The other side lets us send more, or less. False: more than there can be. */
   more(bytes: number): boolean {
     this.#window += bytes
