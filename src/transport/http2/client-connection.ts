@@ -198,7 +198,9 @@ export class Http2ClientConnection extends Http2Endpoint<Http2ClientStream> {
       stream.unseen = true
       stream.lost(this.failure ?? new Error('the server goes away'))
     }
-    if (this.streams.size === 0 && !this.closed) this.end()
+    // A server that found a mistake ends with it: it answers nothing more.
+    if (error !== H2.NO_ERROR) this.#lose(this.failure as Error)
+    else if (this.streams.size === 0 && !this.closed) this.end()
   }
 
   protected idle(): void {
