@@ -152,6 +152,7 @@ class Origin {
 export class ClientPool {
   readonly #options: PoolOptions
   readonly #origins = new Map<string, Origin>()
+  #closed = false
 
   constructor(options: PoolOptions) {
     this.#options = options
@@ -159,6 +160,7 @@ export class ClientPool {
 
   /** Gives a stream a place, now or when there is one; failures come through its sink. */
   request(address: string, stream: Http2ClientStream): void {
+    if (this.#closed) return queueMicrotask(() => stream.lost(new Error('the client was closed')))
     this.#origin(address).request(stream)
   }
 
@@ -168,7 +170,9 @@ export class ClientPool {
     for (const origin of [...this.#origins.values()]) origin.forget()
   }
 
+  /** Ends everything, waiting or under way, and takes nothing more. */
   async destroy(): Promise<void> {
+    this.#closed = true
     const origins = [...this.#origins.values()]
     this.#origins.clear()
     await Promise.all(origins.map((origin) => origin.destroy()))
