@@ -94,7 +94,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const { identity } = options
   const resolver = identity ? identifiedResolver(found) : found
-  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial })
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial, keepalive: { interval: 10_000, timeout: 5000 } })
   if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
