@@ -16,6 +16,8 @@ export class Output {
   /** What the other side lets us send on the whole connection. */
   window = 65_535
   maxFrame = MAX_FRAME
+  /** Something of a stream was sent: HEADERS or DATA. For whoever sets it back. */
+  answered = false
   /** What was written is gone, or at least with the system. */
   onDrain: () => void = () => {}
   readonly #socket: Socket
@@ -49,6 +51,7 @@ export class Output {
   /** Writes a frame with what else this turn of the loop brings. */
   frame(type: number, flags: number, stream: number, payload?: Buffer): void {
     if (this.#ended) return
+    if (type <= T.HEADERS) this.answered = true
     const length = payload?.length ?? 0
     const head = Buffer.allocUnsafe(9)
     head[0] = length >> 16
