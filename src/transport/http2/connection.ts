@@ -39,7 +39,7 @@ export class Http2Connection extends Http2Endpoint<Http2Stream> {
   #skipped = false
 
   constructor(socket: Socket, options: ConnectionOptions, events: ConnectionEvents) {
-    super(socket, options, [
+    super({ socket }, options, [
       [3, options.maxStreams],
       [4, options.streamWindow],
       [6, options.maxHeaderSize],

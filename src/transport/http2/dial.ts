@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from 'node:net'
+import { createConnection, type OnReadOpts, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 
 /** Where a connection goes. */
@@ -20,19 +20,48 @@ export function targetOf(address: string, tls: ClientTls): Target {
   return { address, scheme: tls ? 'https' : 'http', authority: slash < 0 ? address : address.slice(0, slash) }
 }
 
+/** A connection that begins, and how it is read. */
+export interface Dialled {
+  readonly socket: Socket
+  /** Hands what comes to this function, in memory that is used again as soon as it returns. Absent: the socket has `data` events. */
+  readonly feed?: (read: (chunk: Buffer) => void) => void
+}
+
+/** What every cleartext connection is read into: each read is looked at before the next. Otherwise every read has memory of its own. */
+const READ = Buffer.allocUnsafeSlow(65_536)
+
+function fed(open: (onread: OnReadOpts) => Socket): Dialled {
+  let read: ((chunk: Buffer) => void) | undefined
+  const socket = open({
+    buffer: READ,
+    callback(length) {
+      read?.(READ.subarray(0, length))
+      return true
+    },
+  })
+  return {
+    socket,
+    feed(given) {
+      read = given
+      // Nobody reads the socket itself, but its end is to be heard.
+      socket.resume()
+    },
+  }
+}
+
 /** Begins a connection, with ALPN h2 where it is encrypted. Throws for an address that is none. */
-export function dial(target: Target, tls: ClientTls): Socket {
+export function dial(target: Target, tls: ClientTls): Dialled {
   const { address, authority } = target
-  if (address.startsWith('unix:')) return createConnection(address.slice('unix:'.length))
+  if (address.startsWith('unix:')) return fed((onread) => createConnection({ path: address.slice('unix:'.length), onread }))
   const colon = authority.lastIndexOf(':')
   const host = authority.slice(0, colon).replace(/^\[|\]$/g, '')
   const port = Number(authority.slice(colon + 1))
   if (colon < 0 || !Number.isInteger(port) || port <= 0 || port > 65_535)
     throw new Error(`${JSON.stringify(authority)} is no address: it must be host:port`)
-  if (!tls) return createConnection({ host, port, noDelay: true })
+  if (!tls) return fed((onread) => createConnection({ host, port, noDelay: true, onread }))
   const socket = connectTls({ host, port, ALPNProtocols: ['h2'], ...(typeof tls === 'function' ? tls(address) : tls) })
   socket.setNoDelay(true)
-  return socket
+  return { socket }
 }
 
 /** Why an encrypted connection that stands cannot be used; undefined: it can. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { Budget } from './budget.ts'
+import type { Dialled } from './dial.ts'
 import type { FlowStream } from './flow-stream.ts'
 import { type DecodedBlock, HpackDecoder, HpackError } from './hpack.ts'
 import { type FrameSink, Input } from './input.ts'
@@ -52,9 +53,18 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   #settled = false
   #block: HeaderBlock | undefined
 
+  /** What comes lies in memory that is used again: whoever keeps it copies it. */
+  readonly borrowed: boolean
+
   /** @param settings Identifiers and values to announce. @param first What is to be said before them. */
-  constructor(socket: Socket, options: EndpointOptions, settings: readonly (readonly [number, number])[], first?: Buffer) {
+  constructor(
+    { socket, feed }: Pick<Dialled, 'socket' | 'feed'>,
+    options: EndpointOptions,
+    settings: readonly (readonly [number, number])[],
+    first?: Buffer,
+  ) {
     this.socket = socket
+    this.borrowed = feed !== undefined
     this.streamWindow = options.streamWindow
     this.#maxHeaderBlock = options.maxHeaderBlock
     this.output = new Output(socket)
@@ -67,7 +77,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     if (first) this.output.raw(first)
     this.output.frame(T.SETTINGS, 0, 0, payload)
     this.windowUpdate(0, CONNECTION_WINDOW - 65_535)
-    this.#input = new Input(socket, this.output, this, first !== undefined)
+    this.#input = new Input(socket, this.output, this, first !== undefined, feed)
     socket.on('error', (error: Error) => this.failed(error))
     socket.on('end', () => socket.end())
     socket.on('close', () => this.over())

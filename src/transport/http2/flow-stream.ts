@@ -6,10 +6,13 @@ import { FLAG, H2, MAX_WINDOW, T, uint32 } from './protocol.ts'
 /** Bytes that a stream takes from its writer before it asks it to wait. */
 export const HIGH_WATER = 65_536
 
+/** Bytes that a reader gets at once of what waited for it. */
+const PIECE = 16_384
+
 /** What of a connection a stream needs. */
 export type StreamConnection = Pick<
   Http2Endpoint<FlowStream>,
-  'output' | 'receiving' | 'streamWindow' | 'initialWindow' | 'queued' | 'windowUpdate' | 'resetByUs'
+  'output' | 'receiving' | 'borrowed' | 'streamWindow' | 'initialWindow' | 'queued' | 'windowUpdate' | 'resetByUs'
 > & { forget(stream: FlowStream): void }
 
 /**
@@ -71,25 +74,31 @@ export abstract class FlowStream {
       if (this.#missing < 0 || (ended && this.#missing > 0)) return H2.PROTOCOL
     }
     if (ended) this.remoteEnded = true
-    if (this.#paused) {
+    if (this.#paused || this.#held) {
       if (bytes.length === 0) return 0
       this.#held ??= new HeldBytes()
       this.#held.push(bytes)
       connection.receiving.hold(bytes.length)
       return 0
     }
-    if (bytes.length > 0) this.onData(bytes)
+    if (bytes.length > 0) this.onData(connection.borrowed ? copied(bytes) : bytes)
     this.#afterData()
     return 0
   }
 
+  /** The reader has what it gets for now: the other side may send as much again, whether the reader pauses or not. */
   #afterData(): void {
-    if (this.closed || this.#paused) return
-    if (this.remoteEnded) return this.#endRead()
+    if (this.closed) return
+    const waits = this.#held?.size ?? 0
+    if (this.remoteEnded) {
+      if (!this.#paused && waits === 0) this.#endRead()
+      return
+    }
+    const read = this.#received - waits
     const connection = this.connection as StreamConnection
-    if (this.#received < connection.streamWindow / 2) return
-    connection.windowUpdate(this.id, this.#received)
-    this.#received = 0
+    if (read < connection.streamWindow / 2) return
+    connection.windowUpdate(this.id, read)
+    this.#received = waits
   }
 
   #endRead(): void {
@@ -107,11 +116,13 @@ export abstract class FlowStream {
   resume(): void {
     if (!this.#paused || this.closed) return
     this.#paused = false
-    const held = this.#held
-    if (held) {
-      this.#held = undefined
-      this.connection?.receiving.release(held.size)
-      this.onData(held.take())
+    // In pieces, for each may be the one after which the reader pauses again.
+    while (this.#held && !this.#paused && !this.closed) {
+      const held: HeldBytes = this.#held
+      const piece = held.take(PIECE)
+      this.connection?.receiving.release(piece.length)
+      if (held.size === 0) this.#held = undefined
+      this.onData(piece)
     }
     if (this.connection) this.#afterData()
   }
@@ -223,4 +234,10 @@ export abstract class FlowStream {
     connection?.forget(this)
     this.onGone()
   }
+}
+
+function copied(bytes: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(bytes.length)
+  bytes.copy(out)
+  return out
 }
