@@ -236,8 +236,24 @@ export abstract class FlowStream {
   }
 }
 
+/** Copies of large pieces share memory, for each allocation outside the heap brings the next garbage collection nearer. Below what is mapped by itself. */
+const SLAB = 61_440
+const LARGE = 2048
+let slab = Buffer.allocUnsafeSlow(0)
+let used = 0
+
 function copied(bytes: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(bytes.length)
+  const { length } = bytes
+  let out: Buffer
+  if (length < LARGE || length > SLAB) out = Buffer.allocUnsafe(length)
+  else {
+    if (used + length > slab.length) {
+      slab = Buffer.allocUnsafeSlow(SLAB)
+      used = 0
+    }
+    out = slab.subarray(used, used + length)
+    used += length
+  }
   bytes.copy(out)
   return out
 }
