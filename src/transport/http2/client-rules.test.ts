@@ -225,3 +225,28 @@ test('a request that is answered before its end is reset without an error', asyn
   assert.equal(String((await outcome).body), 'done')
   assert.equal((await end.until(({ type }) => type === FRAME.RST_STREAM))?.payload.readUInt32BE(), H2.NO_ERROR)
 })
+
+test('a reader that pauses and goes on in the middle of a piece has the pieces one after another', async () => {
+  await using server = await handServer()
+  let inside = 0
+  let most = 0
+  let size = 0
+  const { stream, outcome } = server.ask(Buffer.from('x'), {
+    data(chunk) {
+      most = Math.max(most, ++inside)
+      size += chunk.length
+      stream.pause()
+      stream.resume()
+      inside--
+    },
+  })
+  const end = await server.end(0)
+  await end.until(({ type }) => type === FRAME.HEADERS)
+  stream.pause()
+  end.send(replyHead(1), ...Array.from({ length: 10 }, () => data(1, 16_384)), h2Frame(FRAME.PING, 0, 0, Buffer.alloc(8)))
+  await end.until(({ type }) => type === FRAME.PING)
+  stream.resume()
+  assert.deepEqual([size, most], [163_840, 1])
+  end.send(data(1, 5, FLAG.END_STREAM))
+  assert.equal((await outcome).status, 200)
+})

@@ -39,6 +39,8 @@ export abstract class FlowStream {
   #missing: number | undefined
   #paused = false
   #held: HeldBytes | undefined
+  /** What waited is being handed over. */
+  #delivering = false
   #queue: Buffer[] = []
   #queued = 0
 
@@ -116,6 +118,9 @@ export abstract class FlowStream {
   resume(): void {
     if (!this.#paused || this.closed) return
     this.#paused = false
+    // A reader that pauses and goes on while it has one piece gets the next when it is done with that.
+    if (this.#delivering) return
+    this.#delivering = true
     // In pieces, for each may be the one after which the reader pauses again.
     while (this.#held && !this.#paused && !this.closed) {
       const held: HeldBytes = this.#held
@@ -124,6 +129,7 @@ export abstract class FlowStream {
       if (held.size === 0) this.#held = undefined
       this.onData(piece)
     }
+    this.#delivering = false
     if (this.connection) this.#afterData()
   }
 
