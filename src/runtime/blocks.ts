@@ -107,13 +107,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const { identity } = options
   const resolver = identity ? identifiedResolver(found) : found
-  const peerGrpc = createGrpcClient({
-    maxMessageSize: maxBodySize,
-    tls: identity?.dial,
-    // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
-    // A second look finds the silence, so this comes every 10 s at most and takes at most 15 s.
-    keepalive: { interval: 5000, timeout: 5000 },
-  })
+  // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial, keepalive: { interval: 10_000, timeout: 5000 } })
   if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
