@@ -83,6 +83,8 @@ export interface DaprdFlags {
   outriderEmbedded: boolean
   /** `--outrider-exit-on-unreachable`: a server that is away at start ends the sidecar. */
   outriderExitOnUnreachable: boolean
+  /** `--outrider-exit-on-bad-reload`: a changed resource that cannot be used ends the sidecar. */
+  outriderExitOnBadReload: boolean
   outriderDataDir: string
   environment: DaprdEnvironment
   /** Names of the flags that were given, without dashes. */
@@ -178,6 +180,7 @@ export function parseFlags(
     help: read.bool('help') ?? false,
     outriderEmbedded: read.bool('outrider-embedded') ?? false,
     outriderExitOnUnreachable: read.bool('outrider-exit-on-unreachable') ?? false,
+    outriderExitOnBadReload: read.bool('outrider-exit-on-bad-reload') ?? false,
     outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || homedir(), '.outrider'),
     environment,
     given,

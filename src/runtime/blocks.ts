@@ -23,7 +23,7 @@ import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
+import type { ComponentKind, Direction } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -31,6 +31,9 @@ import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
+import type { InFlight } from './in-flight.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import type { LiveResiliency } from './live-resiliency.ts'
 
 export interface BlocksOptions {
   flags: DaprdFlags
@@ -44,7 +47,10 @@ export interface BlocksOptions {
   secretProperties: ReadonlyMap<string, string>
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
-  resiliency: Resiliency
+  resiliency: LiveResiliency
+  lifecycle: Lifecycle
+  /** Counts the calls to components. */
+  inFlight: InFlight
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
   /** With mTLS: how other sidecars are called. */
@@ -71,8 +77,10 @@ export interface Blocks {
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
   /** Starts what is declared, and what the app answers when it may be asked. */
   startSubscriptions(): Promise<void>
-  /** A pub/sub component or state store came up after the start. */
-  componentCame(name: string): Promise<void>
+  /** Rejects when a subscription cannot be taken as its resource has it. */
+  checkSubscription(declared: SubscriptionResource): Promise<void>
+  /** A component of a block (`pubsub`, `state`, …) came, was replaced or went while the sidecar runs. */
+  componentChanged(block: string, name: string): Promise<void>
   /** Ends what comes in from brokers and bindings; handlers under way finish. */
   stopIntake(): Promise<void>
   close(): Promise<void>
@@ -80,7 +88,8 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, resiliency } = options
+  const { flags, log, manager, configuration, resiliency, inFlight, lifecycle } = options
+  const around = (kind: ComponentKind) => inFlight.around(policed(resiliency, kind, 'outbound'))
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -103,7 +112,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
-  const policies = resiliency.coversApps ? resiliency : undefined
+  // Asked at each call: a reload may bring the first policies of apps.
+  const policies = () => (resiliency.coversApps ? resiliency : undefined)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -114,10 +124,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
     policies: {
-      outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+      outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
       inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
     },
     namespaceScoped: (name) => options.namespaced.has(name),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -133,15 +145,17 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
-    around: around(resiliency, 'Binding', 'outbound'),
-    inbound: around(resiliency, 'Binding', 'inbound'),
+    around: around('Binding'),
+    inbound: policed(resiliency, 'Binding', 'inbound'),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('binding', name) : lifecycle.part('binding', name, detail, state, why),
   })
   const configurationBlock = createConfigurationBlock({
     stores: manager.set('configuration'),
     app,
     log,
-    around: around(resiliency, 'Configuration', 'outbound'),
-    inbound: around(resiliency, 'Configuration', 'inbound'),
+    around: around('Configuration'),
+    inbound: policed(resiliency, 'Configuration', 'inbound'),
   })
   return {
     state: createStateBlock({
@@ -149,7 +163,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
-      around: around(resiliency, 'Statestore', 'outbound'),
+      around: around('Statestore'),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -161,8 +175,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       resolver,
       external,
       maxBodySize,
-      policies,
-      retry: resiliency.builtInServiceRetry,
+      get policies() {
+        return policies()
+      },
+      get retry() {
+        return resiliency.builtInServiceRetry
+      },
     }),
     external,
     proxy: createGrpcProxy({
@@ -172,22 +190,24 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       grpc: peerGrpc,
       resolver,
       maxMessageSize: maxBodySize,
-      policies,
+      get policies() {
+        return policies()
+      },
       authorize: options.authorize,
     }),
     bindings,
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
       scopes: configuration.secretScopes,
-      around: around(resiliency, 'Secretstore', 'outbound'),
+      around: around('Secretstore'),
     }),
     configuration: configurationBlock,
-    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
+    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around('Lock') }),
     conversation: createConversationBlock({
       components: manager.set('conversation'),
-      around: around(resiliency, 'Conversation', 'outbound'),
+      around: around('Conversation'),
     }),
-    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto') }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -195,9 +215,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       // The app's own subscriptions stand first: what waited in the outbox goes to them.
       await outbox.start()
     },
-    async componentCame() {
-      await pubsub.refresh()
-      await outbox.refresh()
+    checkSubscription: (declared) => pubsub.checkResource(asManifest(declared)),
+    async componentChanged(block, name) {
+      if (block === 'pubsub') await pubsub.refresh()
+      if (block === 'pubsub' || block === 'state') await outbox.refresh()
+      if (block === 'configuration') await configurationBlock.stop(name)
+      if (block === 'bindings') await bindings.restartOne(name)
     },
     async stopIntake() {
       const ended = await Promise.allSettled([
@@ -218,7 +241,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
 }
 
 /** The policy that a component's name has at the moment of a call, around that call. */
-function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction): Around {
+function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction): Around {
   return (component, _operation, work, signal) => {
     const runner = resiliency.component(component, kind, direction)
     return runner ? runner(work, signal) : work(signal)

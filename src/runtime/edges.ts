@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { hostname, userInfo } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
 import { configurationMethods } from '../api/grpc/configuration.ts'
@@ -72,8 +73,18 @@ export interface Edges {
   readonly requests: number
   /** Opens every port; rejects when none of the API's addresses can be bound. */
   listen(): Promise<void>
+  /** Other sidecars find it no more, and those that are connected take new calls elsewhere; theirs under way finish within `grace` ms. */
+  leave(grace: number): Promise<void>
+  /**
+   * Serves on for as long as requests come, a moment at most, so that whoever looks at its health has turned away; then takes no
+   * more, and lets what runs finish within `grace` ms.
+   */
   close(grace: number): Promise<void>
 }
+
+/** Milliseconds without a request after which nobody is taken to come, and the longest wait for that. */
+const QUIET = 30
+const LAME_DUCK = 500
 
 /** Loopback unless the command line says otherwise: a sidecar serves the app beside it. */
 const LOOPBACK = ['127.0.0.1']
@@ -256,10 +267,20 @@ export function openEdges(options: EdgesOptions): Edges {
       if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
+    async leave(grace) {
+      await registration?.[Symbol.asyncDispose]()
+      await peers?.close(grace)
+    },
     async close(grace) {
       stopping.abort()
-      await registration?.[Symbol.asyncDispose]()
-      await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
+      http.drain()
+      const served = () => http.requests + (grpc?.calls ?? 0)
+      const end = performance.now() + Math.min(LAME_DUCK, grace / 2)
+      for (let before = -1; served() !== before && performance.now() < end; ) {
+        before = served()
+        await pause(QUIET)
+      }
+      await Promise.all([http.close(grace), grpc?.close(grace), publicApi?.close(grace)])
       metricsServer.closeAllConnections()
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
     },

@@ -11,6 +11,9 @@ export class Metrics {
 
   readonly resiliency = new ResiliencyMetrics()
 
+  /** Further families, written at each scrape by whoever keeps them. */
+  readonly more: (() => string)[] = []
+
   /** The whole page of the metrics port. */
   text(): string {
     const memory = process.memoryUsage()
@@ -18,6 +21,7 @@ export class Metrics {
     return [
       this.errorCodes.text(),
       this.resiliency.text(),
+      ...this.more.map((text) => text()),
       `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory.rss}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
     ].join('')

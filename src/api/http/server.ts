@@ -98,6 +98,11 @@ export class HttpApi {
     })
   }
 
+  /** From here on each connection ends with the answer to its request. */
+  drain(): void {
+    this.#draining = true
+  }
+
   /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
   async close(grace: number): Promise<void> {
     this.#draining = true
