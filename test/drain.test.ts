@@ -67,51 +67,57 @@ async function slowApp(milliseconds: number): Promise<AsyncDisposable & { port: 
   }
 }
 
-test('SIGTERM under 200 requests and 200 events a second: no request fails that its readiness allowed, no event is lost', LIMIT, async (t) => {
-  const dataDir = folder('load')
-  await using app = await startApp({ orders: '/orders' })
-  await using sidecar = await startSidecar({ dataDir, embedded: true, appPort: app.port })
-  const { http } = sidecar
-  let ready = true
-  const failures: string[] = []
-  const published = new Set<string>()
-  let saved = 0
-  const watch = atRate(100, async () => {
-    if (!ready) return
-    const answer = await fetch(`${http}/v1.0/healthz`).catch(() => undefined)
-    if (answer?.status !== 204) ready = false
-    await answer?.arrayBuffer()
-  })
-  const json = { 'content-type': 'application/json' }
-  const send = async (what: string, url: string, body: unknown, done: () => void) => {
-    if (!ready) return
-    try {
-      const answer = await fetch(url, { method: 'POST', headers: json, body: JSON.stringify(body) })
-      if (answer.status === 204) done()
-      else failures.push(`${what}: ${await text(answer)}`)
-    } catch (error) {
-      failures.push(`${what}: ${String((error as Error).cause ?? error)}`)
+test(
+  'SIGTERM under 200 requests and 200 events a second: no request fails that its readiness allowed, no event is lost',
+  LIMIT,
+  async (t) => {
+    const dataDir = folder('load')
+    await using app = await startApp({ orders: '/orders' })
+    await using sidecar = await startSidecar({ dataDir, embedded: true, appPort: app.port })
+    const { http } = sidecar
+    let ready = true
+    const failures: string[] = []
+    const published = new Set<string>()
+    let saved = 0
+    const watch = atRate(100, async () => {
+      if (!ready) return
+      const answer = await fetch(`${http}/v1.0/healthz`).catch(() => undefined)
+      if (answer?.status !== 204) ready = false
+      await answer?.arrayBuffer()
+    })
+    const json = { 'content-type': 'application/json' }
+    const send = async (what: string, url: string, body: unknown, done: () => void) => {
+      if (!ready) return
+      try {
+        const answer = await fetch(url, { method: 'POST', headers: json, body: JSON.stringify(body) })
+        if (answer.status === 204) done()
+        else failures.push(`${what}: ${await text(answer)}`)
+      } catch (error) {
+        failures.push(`${what}: ${String((error as Error).cause ?? error)}`)
+      }
     }
-  }
-  const requests = atRate(200, (n) =>
-    send(`save ${n}`, `${http}/v1.0/state/statestore`, [{ key: `k${n}`, value: n }], () => void saved++),
-  )
-  const events = atRate(200, (n) => send(`publish ${n}`, `${http}/v1.0/publish/pubsub/orders`, `e${n}`, () => void published.add(`e${n}`)))
-  await app.heard('/orders', 200)
-  const began = performance.now()
-  const exit = await sidecar.stop()
-  const took = Math.round(performance.now() - began)
-  await Promise.all([watch.stop(), requests.stop(), events.stop()])
-  t.diagnostic(`${saved} saves and ${published.size} events acknowledged, exit after ${took} ms`)
-  assert.deepEqual(exit, { code: 0, signal: null })
-  assert.deepEqual(failures, [])
+    const requests = atRate(200, (n) =>
+      send(`save ${n}`, `${http}/v1.0/state/statestore`, [{ key: `k${n}`, value: n }], () => void saved++),
+    )
+    const events = atRate(200, (n) =>
+      send(`publish ${n}`, `${http}/v1.0/publish/pubsub/orders`, `e${n}`, () => void published.add(`e${n}`)),
+    )
+    await app.heard('/orders', 200)
+    const began = performance.now()
+    const exit = await sidecar.stop()
+    const took = Math.round(performance.now() - began)
+    await Promise.all([watch.stop(), requests.stop(), events.stop()])
+    t.diagnostic(`${saved} saves and ${published.size} events acknowledged, exit after ${took} ms`)
+    assert.deepEqual(exit, { code: 0, signal: null })
+    assert.deepEqual(failures, [])
 
-  await using again = await startSidecar({ dataDir, embedded: true, appPort: app.port })
-  assert.ok(again.pid)
-  const missing = () => [...published].filter((data) => !app.events('/orders').has(data))
-  for (let count = published.size; missing().length > 0; count++) await app.heard('/orders', count)
-  assert.deepEqual(missing(), [])
-})
+    await using again = await startSidecar({ dataDir, embedded: true, appPort: app.port })
+    assert.ok(again.pid)
+    const missing = () => [...published].filter((data) => !app.events('/orders').has(data))
+    for (let count = published.size; missing().length > 0; count++) await app.heard('/orders', count)
+    assert.deepEqual(missing(), [])
+  },
+)
 
 test('a call under way finishes when the called sidecar drains, and a later one fails within 0.1 s', LIMIT, async (t) => {
   const dataDir = folder('callee')
@@ -137,7 +143,9 @@ test('a call under way finishes when the called sidecar drains, and a later one 
   assert.match(await text(await invoke('quick')), /^500: .*ERR_DIRECT_INVOKE/)
   const took = performance.now() - began
   const slowest = Math.max(0, ...refused.map((one) => one.took))
-  t.diagnostic(`${refused.length} calls refused, the slowest after ${slowest.toFixed(1)} ms; after its end ${took.toFixed(1)} ms; ${refused[0]?.answer}`)
+  t.diagnostic(
+    `${refused.length} calls refused, the slowest after ${slowest.toFixed(1)} ms; after its end ${took.toFixed(1)} ms; ${refused[0]?.answer}`,
+  )
   assert.ok(took <= 100, `a call to an app that is gone failed after ${took} ms`)
   assert.ok(slowest <= 100, `a call to a draining app failed after ${slowest} ms`)
 })
@@ -199,7 +207,9 @@ for (const broker of ['sqlite', 'redis'] as const) {
       const began = performance.now()
       await app.heard('/orders', 20)
       const took = performance.now() - began
-      t.diagnostic(`exit ${exit.code}; 20 events ${Math.round(took)} ms after the next sidecar was ready (${Math.round(second.readyMs)} ms)`)
+      t.diagnostic(
+        `exit ${exit.code}; 20 events ${Math.round(took)} ms after the next sidecar was ready (${Math.round(second.readyMs)} ms)`,
+      )
       assert.ok(took <= 1000, `${took} ms`)
     } finally {
       await server?.stop()

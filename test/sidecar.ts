@@ -33,6 +33,9 @@ export interface SidecarProcess extends AsyncDisposable {
   /** Base URL of the HTTP API, without a slash at the end. */
   http: string
   pid: number
+  metricsPort: string
+  /** Resolves when the process is gone. */
+  exited: Promise<Exit>
   /** From the start of the process to the first 204, milliseconds. */
   readyMs: number
   /** The last part of what it logged. */
@@ -97,6 +100,8 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
   return {
     http: base,
     pid: child.pid as number,
+    metricsPort: String(metrics),
+    exited,
     readyMs: performance.now() - began,
     log: () => log,
     stop: () => end('SIGTERM'),
