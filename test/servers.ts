@@ -20,19 +20,20 @@ export interface PostgresServer {
 const START_LIMIT = 30_000
 
 /**
- * A Redis server for tests: the one in OUTRIDER_TEST_REDIS (host:port), else redis-server from the machine on a free port.
+ * A Redis server for tests: the one in OUTRIDER_TEST_REDIS (host:port), else redis-server from the machine on a free port; with
+ * `on` one of its own on that port.
  * Undefined when there is neither, so that the caller skips by name; with OUTRIDER_REQUIRE_SERVERS=1 that throws.
  */
-export async function redisServer(): Promise<RedisServer | undefined> {
+export async function redisServer(on?: number): Promise<RedisServer | undefined> {
   const given = process.env.OUTRIDER_TEST_REDIS
-  if (given) {
+  if (given && on === undefined) {
     const [host, port] = splitAddress(given)
     return { host, port: port ?? 6379, stop: async () => {} }
   }
   const binary = findBinary('redis-server', [])
   if (!binary) return missing('redis-server', 'OUTRIDER_TEST_REDIS=host:port')
   const directory = mkdtempSync(join(tmpdir(), 'outrider-redis-'))
-  const port = await freePort()
+  const port = on ?? (await freePort())
   const child = spawn(binary, ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -1,4 +1,5 @@
 import { createConnection } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { App } from '../app/app.ts'
 import { createGrpcChannel } from '../app/grpc-channel.ts'
 import { createHttpChannel } from '../app/http-channel.ts'
@@ -32,6 +33,15 @@ export async function awaitApp(app: App, flags: DaprdFlags, log: Logger, stop: A
     if (stop.aborted) return
   }
   log.info(`application discovered on port ${appPort}`)
+}
+
+/** Looks at the app's port every second; resolves when it was refused `times` in a row, or when told to stop. */
+export async function appGone(flags: DaprdFlags, stop: AbortSignal, times = 3): Promise<void> {
+  for (let refused = 0; refused < times && !stop.aborted; ) {
+    await pause(1000, undefined, { signal: stop, ref: false }).catch(() => {})
+    if (stop.aborted) return
+    refused = (await accepts(flags.appChannelAddress, flags.appPort)) ? 0 : refused + 1
+  }
 }
 
 /** Asks the app for its configuration. Actors are not served yet, so what it answers has no effect. */

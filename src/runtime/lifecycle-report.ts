@@ -1,10 +1,11 @@
+import { resolve } from 'node:path'
 import type { Lifecycle, SidecarState } from './lifecycle.ts'
 import type { ReloadRecord } from './reload-record.ts'
 
 const STATES: readonly SidecarState[] = ['starting', 'ready', 'degraded', 'draining', 'stopped']
 
 /** What `/v1.0/healthz?verbose` answers. */
-export function verboseHealth(lifecycle: Lifecycle, record: ReloadRecord) {
+export function verboseHealth(lifecycle: Lifecycle, record: ReloadRecord, folders: readonly string[]) {
   return {
     id: lifecycle.appId,
     state: lifecycle.state,
@@ -12,6 +13,7 @@ export function verboseHealth(lifecycle: Lifecycle, record: ReloadRecord) {
     reasons: lifecycle.reasons(),
     parts: lifecycle.parts(),
     reloads: { lastSuccess: record.lastSuccess, lastFailure: record.lastFailure, counts: record.counts() },
+    resources: folders.map((folder) => resolve(folder)),
   }
 }
 

@@ -13,7 +13,7 @@ import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
-import { awaitApp, openApp } from './app-link.ts'
+import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
@@ -36,8 +36,8 @@ import { SidecarMetadata } from './sidecar-metadata.ts'
 import { openTrust } from './trust.ts'
 
 export interface SidecarHooks {
-  /** The app asked the sidecar to end. */
-  shutdown(force: boolean): void
+  /** The sidecar is to end; without a reason, because the app asked for it. */
+  shutdown(force: boolean, why?: string): void
   /** Its Configuration changed: it is to be made anew. */
   restart(): void
   /** A reload cannot be lived with (only with `--outrider-exit-on-bad-reload`). */
@@ -204,6 +204,7 @@ export class Sidecar {
     await this.#intake.begin()
     if (this.#stop.signal.aborted) return
     lifecycle.started()
+    if (app && flags.outriderExitWithApp) void this.#endWithApp()
     const edges = this.#edges
     this.#memory = keepIdleMemoryLow(() => edges.requests)
     // A process that is killed never writes its compile cache; the next start would be slow.
@@ -240,6 +241,12 @@ export class Sidecar {
     await this.#app?.channel[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
     this.#lifecycle.stopped()
+  }
+
+  async #endWithApp(): Promise<void> {
+    await appGone(this.#flags, this.#stop.signal)
+    if (this.#stop.signal.aborted) return
+    this.#hooks.shutdown(false, `The app has left port ${this.#flags.appPort}; ending with it (--outrider-exit-with-app)`)
   }
 
   #beginDraining(): void {
@@ -279,7 +286,7 @@ export class Sidecar {
       },
       outboundReady: () => this.#outbound,
       reasons: () => lifecycle.reasons(),
-      verbose: () => verboseHealth(lifecycle, this.#record),
+      verbose: () => verboseHealth(lifecycle, this.#record, this.#flags.resourcesPaths),
     }
   }
 

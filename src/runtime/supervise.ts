@@ -44,11 +44,11 @@ export async function supervise(flags: DaprdFlags, log: Logger): Promise<number>
   })
   for (;;) {
     const sidecar: Sidecar = new Sidecar(flags, log, record, {
-      shutdown: (force) => {
+      shutdown: (force, why = 'Shutdown requested via API') => {
         if (force) {
           log.info('Force shutdown requested, exiting immediately without graceful shutdown')
           setTimeout(() => process.exit(1), 100)
-        } else if (!stopping) stop('Shutdown requested via API')
+        } else if (!stopping) stop(why)
       },
       restart: () => {
         if (!stopping && sidecar === current) events.tell({ kind: 'restart' })

@@ -190,7 +190,8 @@ export class HttpApi {
     if (escaped.includes('%') && /%(?![0-9a-fA-F]{2})/.test(escaped))
       return refuse({ status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
     const path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
-    const open = this.#open.has(path)
+    // What `?verbose` tells is for those who may call.
+    const open = this.#open.has(path) && (mark < 0 || !target.includes('verbose', mark))
     const { headers } = request
     if (!open) traceparent = passTraceparent(headers.traceparent as string | undefined)
     if (this.#options.allowedOrigins) {
