@@ -105,7 +105,8 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     if (apiVersion.startsWith('dapr.io/')) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
-  if (kind === 'Configuration') return log.debug(`${file}:${document.line}:1: a Configuration is read from --config only; ignored here`)
+  if (kind === 'Configuration')
+    return log.debug(`${file}:${document.line}:1: Configuration ${name ?? ''} is ignored here: a Configuration is read from --config only`)
 
   const { value, problems, remarks } = document.read(schema)
   for (const remark of remarks) log.warn(`${file}:${remark.line}:${remark.column}: ${kind} ${name ?? ''}: ${remark.message}`)

@@ -33,6 +33,7 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
     Subscription: {
       put: (after) => options.blocks.checkSubscription(after as SubscriptionResource),
       remove: () => {},
+      appends: true,
       commit: (all) => options.blocks.declareSubscriptions(all as readonly SubscriptionResource[]),
     },
     // Read, checked and shown by metadata; what they are for is not served yet.

@@ -144,7 +144,7 @@ export function openEdges(options: EdgesOptions): Edges {
     onRequest: logCalls
       ? (method, path, route) => {
           if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
-          apiLog.info(`HTTP API Called: ${configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${method} ${path}`}`)
+          apiLog.info(`HTTP API Called: ${configuration.apiLogging.obfuscateUrls ? obfuscated(path, route) : `${method} ${path}`}`)
         }
       : undefined,
   })
@@ -285,6 +285,13 @@ export function openEdges(options: EdgesOptions): Edges {
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
     },
   }
+}
+
+/** An operation by its name instead of its path; of an invocation also whom it is for. */
+function obfuscated(path: string, route: Route | undefined): string {
+  const name = route?.name ?? 'InvokeService'
+  const target = name === 'InvokeService' && /^\/v1\.0\/invoke\/([^/]+)/.exec(path)?.[1]
+  return target ? `${name}/${target}` : name
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */

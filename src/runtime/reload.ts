@@ -15,6 +15,8 @@ export interface Applier {
   commit?(all: readonly Resource[]): Promise<void>
   /** Those that are not what they read as any more: a secret was renewed. */
   stale?(all: readonly Resource[]): Promise<readonly Resource[]>
+  /** Keeps what is unchanged before what is new before what changed, as metadata of daprd shows it; else the order of the files. */
+  appends?: boolean
   /** Whether others of its kind may depend on it, so that it goes first and they are tried again after it. */
   leads?(resource: Resource): boolean
 }
@@ -131,7 +133,9 @@ export class Reloader {
     }
     for (const change of changes) if (!change.after || leads(change)) await run(change)
     await Promise.all(changes.filter((change) => change.after && !leads(change)).map(run))
-    const adopted = [...inForce.values()].filter((resource) => resource !== undefined)
+    const rank = new Map(changes.map(({ after, action }) => [after, action === 'add' ? 1 : 2]))
+    const order = applier.appends ? [...inForce].sort(([one], [other]) => (rank.get(one) ?? 0) - (rank.get(other) ?? 0)) : [...inForce]
+    const adopted = order.map(([, resource]) => resource).filter((resource) => resource !== undefined)
     ;(this.#options.current as unknown as Record<string, readonly Resource[]>)[RELOADED[kind]] = adopted
     if (!changed || !applier.commit) return
     try {

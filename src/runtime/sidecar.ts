@@ -17,6 +17,7 @@ import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
+import { remarkOn, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
 import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
@@ -87,8 +88,9 @@ export class Sidecar {
     if (flags.mode === 'kubernetes') throw new Error('mode kubernetes is not served by this version; run with --mode standalone')
     const namespace = flags.environment.namespace
     const configuration = await loadConfiguration(flags.config, { log })
+    if (log.enabled('debug') && flags.config.length > 0) log.debug(`Configuration in force: ${shownConfiguration(configuration)}`)
     const resources = await this.#read(featureEnabled(configuration, 'HotReload'))
-    this.#setEnvironment()
+    setEnvironment(flags)
     const identity = await openTrust(flags, log, this.#stop.signal)
     this.#identity = identity
     if (this.#stop.signal.aborted) return
@@ -178,7 +180,7 @@ export class Sidecar {
       onSecretProperty: (component, property, secret) => secretProperties.set(`${component}/${property.toLowerCase()}`, secret),
     }
     await loadComponents(resources.components, context)
-    this.#remark(configuration, manager)
+    remarkOn(configuration, manager, log)
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
     log.info('All outstanding components processed')
     if (this.#stop.signal.aborted) return
@@ -288,28 +290,5 @@ export class Sidecar {
       reasons: () => lifecycle.reasons(),
       verbose: () => verboseHealth(lifecycle, this.#record, this.#flags.resourcesPaths),
     }
-  }
-
-  /** What the Configuration names and nobody brings. */
-  #remark(configuration: Configuration, manager: ComponentManager): void {
-    const middleware = manager.set('middleware')
-    for (const { name, type } of [...configuration.httpPipeline, ...configuration.appHttpPipeline])
-      if (!middleware.has(name)) this.#log.warn(`HTTP pipeline: no component ${name} of type ${type} is loaded, the step is passed over`)
-    for (const { storeName } of configuration.secretScopes)
-      if (!manager.set('secretstores').has(storeName))
-        this.#log.warn(`Secrets configuration added for '${storeName}', but no matching secret store was found`)
-  }
-
-  /** What components may read of their sidecar in this process's environment. */
-  #setEnvironment(): void {
-    const flags = this.#flags
-    Object.assign(process.env, {
-      APP_ID: flags.appId,
-      APP_PORT: String(flags.appPort),
-      DAPR_HTTP_PORT: String(flags.daprHttpPort),
-      DAPR_GRPC_PORT: String(flags.daprGrpcPort),
-      DAPR_METRICS_PORT: String(flags.metricsPort),
-      DAPR_PROFILE_PORT: String(flags.profilePort),
-    })
   }
 }

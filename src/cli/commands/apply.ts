@@ -84,11 +84,10 @@ async function differenceOf(report: HealthReport, files: readonly string[]): Pro
     const mark = { add: '+', change: '~', delete: '-' }
     return {
       lines: changesBetween(before, after).map(
-        ({ kind, name, action, after: now }) => `${mark[action]} ${kind} ${name}${now ? ` (${real(now.source.file)}:${now.source.line})` : ''}`,
+        ({ kind, name, action, after: now }) =>
+          `${mark[action]} ${kind} ${name}${now ? ` (${real(now.source.file)}:${now.source.line})` : ''}`,
       ),
-      rejected: after.rejected
-        .map((one) => ({ ...one, file: real(one.file) }))
-        .filter(({ file }) => files.includes(file)),
+      rejected: after.rejected.map((one) => ({ ...one, file: real(one.file) })).filter(({ file }) => files.includes(file)),
     }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
@@ -115,5 +114,8 @@ async function followed(sidecar: SidecarAddress, before: HealthReport, reporter:
     if (now.reasons.length === 0) reporter.success(`${now.id} is ${now.state}`)
     return now.reasons.length === 0 ? 0 : 1
   }
-  throw new CommandError('the sidecar has not looked at the files', 'does its Configuration switch the feature HotReload off? Then restart it')
+  throw new CommandError(
+    'the sidecar has not looked at the files',
+    'does its Configuration switch the feature HotReload off? Then restart it',
+  )
 }
