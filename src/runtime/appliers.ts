@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { PolicyObserver } from '../policy/resiliency.ts'
 import { Resiliency } from '../policy/resiliency.ts'
 import type { ReloadedKind } from '../resources/changes.ts'
-import type { ComponentResource, HttpEndpointResource, ResiliencyResource, Resource, SubscriptionResource } from '../resources/kinds.ts'
+import type { ComponentResource, HttpEndpointResource, ResiliencyResource, Resource, Resources, SubscriptionResource } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Blocks } from './blocks.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -17,6 +17,8 @@ export interface AppliersOptions {
   blocks: Blocks
   resiliency: LiveResiliency
   observer: PolicyObserver
+  /** What is in force. */
+  current: Pick<Resources, 'components'>
   /** How Component resources are resolved. */
   context: LoadContext
 }
@@ -44,10 +46,21 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
 
 const SHOWN: Applier = { put: async () => {}, remove: () => {} }
 
-function components({ manager, context }: AppliersOptions): Applier {
+function isActorStore({ type, metadata }: ComponentResource): boolean {
+  return type.startsWith('state.') && metadata.some(({ name }) => name.toLowerCase() === 'actorstatestore')
+}
+
+function components({ manager, context, current }: AppliersOptions): Applier {
+  // Those that a change of this pass has removed still stand in the list, but no more in the manager.
+  const inForce = () => current.components.filter(({ name }) => manager.spec(name) !== undefined)
   return {
     async put(after) {
       const resource = after as ComponentResource
+      const other = isActorStore(resource) && inForce().find((one) => one.name !== resource.name && isActorStore(one))
+      if (other)
+        throw new Error(
+          `${other.name} is already the actor state store, only one actor state store is allowed; it is taken when ${other.name} is removed`,
+        )
       if (isDenied(resource, context)) {
         manager.remove(resource.name)
         return
@@ -55,7 +68,7 @@ function components({ manager, context }: AppliersOptions): Applier {
       await manager.put(await resolveSpec(resource, context))
     },
     remove: (before) => manager.remove(before.name),
-    leads: (resource) => (resource as ComponentResource).type.startsWith('secretstores.'),
+    leads: (resource) => (resource as ComponentResource).type.startsWith('secretstores.') || isActorStore(resource as ComponentResource),
     /** A secret or variable that reads differently makes another component. What a template fills in anew each time does not count. */
     async stale(all) {
       const found: Resource[] = []

@@ -193,7 +193,7 @@ export class Sidecar {
       record: this.#record,
       current: resources,
       read: () => this.#read(true),
-      appliers: createAppliers({ log, manager, blocks, resiliency, observer, context }),
+      appliers: createAppliers({ current: resources, log, manager, blocks, resiliency, observer, context }),
       onFatal: flags.outriderExitOnBadReload ? (error) => this.#hooks.fatal(error) : undefined,
     })
     this.#followResources(configuration, this.#reloader)
