@@ -253,3 +253,39 @@ test('SIGHUP renews secrets; a new Configuration makes the runtime anew in the s
   )
   assert.deepEqual(await sidecar.stop(), { code: 0, signal: null })
 })
+
+test('no request fails while the runtime is made anew with another Configuration, ten times', LIMIT, async (t) => {
+  const dataDir = folder('anew-data')
+  const config = join(dataDir, 'config.yaml')
+  const version = (n: number) => writeFileSync(config, resource('Configuration', 'c', `{metrics: {http: {increasedCardinality: ${n % 2 === 0}}}}`))
+  version(0)
+  await using app = await startApp({ unused: '/x' })
+  await using sidecar = await startSidecar({ dataDir, embedded: true, appPort: app.port, args: [`--config=${config}`] })
+  const failures: string[] = []
+  let requests = 0
+  let over = false
+  const client = async () => {
+    while (!over) {
+      try {
+        const answer = await post(`${sidecar.http}/v1.0/state/statestore`, [{ key: `k${requests++ % 100}`, value: 'x' }])
+        if (answer.status !== 204) failures.push(await answer.text())
+      } catch (error) {
+        failures.push(String((error as Error).cause ?? error))
+      }
+    }
+  }
+  const clients = Promise.all([client(), client()])
+  for (let n = 1; n <= 10; n++) {
+    version(n)
+    process.kill(sidecar.pid, 'SIGHUP')
+    await until(
+      async () => sidecar.log().split('dapr initialized').length - 1,
+      (starts) => starts === n + 1,
+    )
+  }
+  over = true
+  await clients
+  t.diagnostic(`${requests} requests`)
+  assert.deepEqual(failures, [])
+  assert.deepEqual(await sidecar.stop(), { code: 0, signal: null })
+})

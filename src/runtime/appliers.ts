@@ -2,7 +2,14 @@ import { isDeepStrictEqual } from 'node:util'
 import type { PolicyObserver } from '../policy/resiliency.ts'
 import { Resiliency } from '../policy/resiliency.ts'
 import type { ReloadedKind } from '../resources/changes.ts'
-import type { ComponentResource, HttpEndpointResource, ResiliencyResource, Resource, Resources, SubscriptionResource } from '../resources/kinds.ts'
+import type {
+  ComponentResource,
+  HttpEndpointResource,
+  ResiliencyResource,
+  Resource,
+  Resources,
+  SubscriptionResource,
+} from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Blocks } from './blocks.ts'
 import type { ComponentManager } from './component-manager.ts'

@@ -47,6 +47,7 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import type { ListenAt, Listening, Ports } from '../transport/ports.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {
@@ -65,6 +66,8 @@ export interface EdgesOptions {
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
   shutdown: (force: boolean) => void
+  /** The sockets it listens on. */
+  ports: Ports
 }
 
 /** All ports of one sidecar. */
@@ -90,7 +93,7 @@ const LAME_DUCK = 500
 const LOOPBACK = ['127.0.0.1']
 
 export function openEdges(options: EdgesOptions): Edges {
-  const { flags, log, blocks, metadata, health, metrics, configuration } = options
+  const { flags, log, blocks, metadata, health, metrics, configuration, ports } = options
   const namespace = flags.environment.namespace || 'default'
   // The edges write "no limit" as 0.
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0
@@ -153,9 +156,14 @@ export function openEdges(options: EdgesOptions): Edges {
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
+  const listening: Listening[] = []
   const metricsServer = createServer((_, response) =>
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()),
   )
+
+  const listenGrpc = async (api: GrpcApi, at: ListenAt) => {
+    listening.push(await ports.listen(at, (socket) => api.accept(socket)))
+  }
 
   const listenMetrics = () =>
     new Promise<void>((resolve) => {
@@ -178,6 +186,7 @@ export function openEdges(options: EdgesOptions): Edges {
       unknown: () => blocks.proxy.fromPeer,
       mutual: options.identity,
       authorize: options.authorize,
+      ports,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {
@@ -233,15 +242,15 @@ export function openEdges(options: EdgesOptions): Edges {
         onCall: logCalls ? (call) => grpcLog.info('gRPC API Called', call) : undefined,
       })
       if (flags.unixDomainSocket) {
-        await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
-        await grpc.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
+        await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` }, ports)
+        await listenGrpc(grpc, { path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
       } else {
         await listenAny(
           'HTTP API',
           'dapr-http-port',
           flags.daprHttpPort,
           addresses,
-          (host) => http.listen({ host, port: flags.daprHttpPort }),
+          (host) => http.listen({ host, port: flags.daprHttpPort }, ports),
           log,
         )
         const api = grpc
@@ -250,7 +259,7 @@ export function openEdges(options: EdgesOptions): Edges {
           'dapr-grpc-port',
           flags.daprGrpcPort,
           addresses,
-          (host) => api.listen({ host, port: flags.daprGrpcPort }),
+          (host) => listenGrpc(api, { host, port: flags.daprGrpcPort }),
           log,
         )
       }
@@ -262,7 +271,7 @@ export function openEdges(options: EdgesOptions): Edges {
           readBufferSize: flags.readBufferSize,
           h2c: false,
         })
-        await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
+        await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort }, ports)
       }
       if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
@@ -280,6 +289,7 @@ export function openEdges(options: EdgesOptions): Edges {
         before = served()
         await pause(QUIET)
       }
+      for (const one of listening) one.close()
       await Promise.all([http.close(grace), grpc?.close(grace), publicApi?.close(grace)])
       metricsServer.closeAllConnections()
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))

@@ -13,6 +13,7 @@ import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
+import type { Ports } from '../transport/ports.ts'
 import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
@@ -45,6 +46,12 @@ export interface SidecarHooks {
   fatal(error: Error): void
 }
 
+/** What outlives a sidecar that is made anew. */
+export interface Lasting {
+  record: ReloadRecord
+  ports: Ports
+}
+
 /**
  * One sidecar; its states are those of `lifecycle.ts`. Starting: configuration and resources are read, components come up, the
  * edges listen, then the app is awaited and its subscriptions and input bindings begin. From then on it follows its resources.
@@ -54,6 +61,7 @@ export class Sidecar {
   readonly #log: Logger
   readonly #hooks: SidecarHooks
   readonly #record: ReloadRecord
+  readonly #ports: Ports
   readonly #lifecycle: Lifecycle
   readonly #stop = new AbortController()
   readonly #lines = new NewLines()
@@ -70,11 +78,12 @@ export class Sidecar {
   #reloader: Reloader | undefined
   #follow: FollowResources | undefined
 
-  constructor(flags: DaprdFlags, log: Logger, record: ReloadRecord, hooks: SidecarHooks) {
+  constructor(flags: DaprdFlags, log: Logger, lasting: Lasting, hooks: SidecarHooks) {
     this.#flags = flags
     this.#log = log
     this.#hooks = hooks
-    this.#record = record
+    this.#record = lasting.record
+    this.#ports = lasting.ports
     this.#lifecycle = new Lifecycle({ appId: flags.appId, log })
   }
 
@@ -165,6 +174,7 @@ export class Sidecar {
       identity,
       authorize,
       shutdown: this.#hooks.shutdown,
+      ports: this.#ports,
     })
 
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)

@@ -2,6 +2,7 @@ import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
 import { formatGoDuration } from '../go-duration.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { Ports } from '../transport/ports.ts'
 import { ReloadRecord } from './reload-record.ts'
 import { Sidecar } from './sidecar.ts'
 
@@ -14,7 +15,8 @@ type Event = { kind: 'stop' } | { kind: 'restart' } | { kind: 'fatal'; error: un
  */
 export async function supervise(flags: DaprdFlags, log: Logger): Promise<number> {
   const events = new Events()
-  const record = new ReloadRecord()
+  // While the runtime is made anew, connections wait at its ports.
+  const lasting = { record: new ReloadRecord(), ports: new Ports() }
   let stopping = false
   let current: Sidecar | undefined
   const stop = (why: string) => {
@@ -43,7 +45,7 @@ export async function supervise(flags: DaprdFlags, log: Logger): Promise<number>
       .catch((error: unknown) => log.error(`the reload failed, what runs goes on: ${messageOf(error)}`))
   })
   for (;;) {
-    const sidecar: Sidecar = new Sidecar(flags, log, record, {
+    const sidecar: Sidecar = new Sidecar(flags, log, lasting, {
       shutdown: (force, why = 'Shutdown requested via API') => {
         if (force) {
           log.info('Force shutdown requested, exiting immediately without graceful shutdown')
@@ -60,7 +62,9 @@ export async function supervise(flags: DaprdFlags, log: Logger): Promise<number>
     current = sidecar
     const happening = events.next()
     const started = sidecar.start().then(
-      () => undefined,
+      () => {
+        if (sidecar === current) lasting.ports.release()
+      },
       (error: unknown) => {
         // What it says while it is being ended is of no interest to its successor.
         if (sidecar === current) events.tell({ kind: 'fatal', error })
@@ -68,6 +72,8 @@ export async function supervise(flags: DaprdFlags, log: Logger): Promise<number>
     )
     const happened = await happening
     current = undefined
+    if (happened.kind === 'restart') lasting.ports.hold()
+    else lasting.ports.release()
     if (happened.kind === 'fatal') {
       log.fatal(`Fatal error from runtime: ${messageOf(happened.error)}`)
       await drain(sidecar, 2000, log)

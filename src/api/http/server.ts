@@ -1,10 +1,12 @@
 import { timingSafeEqual } from 'node:crypto'
 import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
-import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
+import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { pass } from './middleware/incoming.ts'
@@ -43,7 +45,11 @@ export class HttpApi {
   readonly #router = new Router()
   readonly #token: Buffer | undefined
   readonly #open: ReadonlySet<string>
-  readonly #servers: Server[] = []
+  readonly #listening: Listening[] = []
+  /** Connections on which nothing has come yet, with what lets go of them. */
+  readonly #fresh = new Map<Socket, () => void>()
+  /** Told when the last socket is gone. */
+  #gone: (() => void) | undefined
   readonly #sockets = new Set<Socket>()
   readonly #http1
   readonly #http2: Http2Server | undefined
@@ -85,17 +91,10 @@ export class HttpApi {
   }
 
   /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
-  listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number> {
-    const server = createTcp({ noDelay: true }, this.#accept)
-    return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(at, () => {
-        server.removeListener('error', reject)
-        this.#servers.push(server)
-        const address = server.address()
-        resolve(address !== null && typeof address === 'object' ? address.port : 0)
-      })
-    })
+  async listen(at: ListenAt, ports = new Ports()): Promise<number> {
+    const listening = await ports.listen(at, this.#accept)
+    this.#listening.push(listening)
+    return listening.port
   }
 
   /** From here on each connection ends with the answer to its request. */
@@ -106,29 +105,55 @@ export class HttpApi {
   /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
   async close(grace: number): Promise<void> {
     this.#draining = true
-    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-    this.#http1.closeIdleConnections()
-    for (const socket of this.#sockets) if (idle.has(socket)) socket.destroy()
+    const listening = this.#listening.splice(0)
+    for (const one of listening) one.close()
+    if (this.#sockets.size === 0) return
+    const closed = new Promise<void>((resolve) => {
+      this.#gone = resolve
+    })
+    // A request may be on its way over a connection that looks idle.
+    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
+    for (const socket of this.#sockets) {
+      const release = this.#fresh.get(socket)
+      if (release && listening.some((one) => one.held)) {
+        release()
+        listening.find((one) => one.held)?.giveBack(socket)
+      } else if (idle.has(socket)) socket.destroy()
+    }
+    if (this.#sockets.size === 0) return
     const deadline = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy()
     }, grace)
-    await Promise.all(closed)
+    await closed
     clearTimeout(deadline)
   }
 
   readonly #accept = (socket: Socket) => {
     this.#sockets.add(socket)
     idle.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      if (this.#sockets.size === 0) this.#gone?.()
+    })
     socket.on('error', () => {})
     if (!this.#http2) {
       this.#http1.emit('connection', socket)
       return
     }
     const late = setTimeout(() => socket.destroy(), 10_000)
-    socket.once('close', () => clearTimeout(late))
+    socket.once('close', () => {
+      clearTimeout(late)
+      this.#fresh.delete(socket)
+    })
+    this.#fresh.set(socket, () => {
+      clearTimeout(late)
+      socket.off('data', sniff).pause()
+      this.#fresh.delete(socket)
+      this.#sockets.delete(socket)
+    })
     const sniff = (chunk: Buffer) => {
       clearTimeout(late)
+      this.#fresh.delete(socket)
       socket.pause()
       const http2 =
         chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
@@ -261,6 +286,9 @@ interface Admitted {
   /** Still to be set on the reply. */
   traceparent: string | undefined
 }
+
+/** Milliseconds in which a request that a client has sent arrives. */
+const UNDER_WAY = 30
 
 const SOCKET = Symbol('socket')
 type Served = ServerResponse & { [SOCKET]: Socket }
