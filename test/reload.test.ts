@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { startApp, startSidecar } from './sidecar.ts'
 
 // The real sidecar follows its resources while it runs.
 const root = mkdtempSync(join(tmpdir(), 'outrider-reload-'))
 after(() => rmSync(root, { recursive: true, force: true }))
 
+const binaries = join(dirname(fileURLToPath(import.meta.url)), '..', 'bin')
 const LIMIT = { timeout: 30_000 }
 
 function folder(name: string): string {
@@ -257,7 +260,8 @@ test('SIGHUP renews secrets; a new Configuration makes the runtime anew in the s
 test('no request fails while the runtime is made anew with another Configuration, ten times', LIMIT, async (t) => {
   const dataDir = folder('anew-data')
   const config = join(dataDir, 'config.yaml')
-  const version = (n: number) => writeFileSync(config, resource('Configuration', 'c', `{metrics: {http: {increasedCardinality: ${n % 2 === 0}}}}`))
+  const version = (n: number) =>
+    writeFileSync(config, resource('Configuration', 'c', `{metrics: {http: {increasedCardinality: ${n % 2 === 0}}}}`))
   version(0)
   await using app = await startApp({ unused: '/x' })
   await using sidecar = await startSidecar({ dataDir, embedded: true, appPort: app.port, args: [`--config=${config}`] })
@@ -288,4 +292,67 @@ test('no request fails while the runtime is made anew with another Configuration
   t.diagnostic(`${requests} requests`)
   assert.deepEqual(failures, [])
   assert.deepEqual(await sidecar.stop(), { code: 0, signal: null })
+})
+
+test(
+  'outrider apply shows what would change, changes it, and says what the sidecar made of it; outrider status tells the states',
+  LIMIT,
+  async () => {
+    const [dataDir, resources, fresh] = [folder('cli-data'), folder('cli'), folder('cli-new')]
+    writeFileSync(join(resources, 'a.yaml'), component('a', 'state.in-memory'))
+    await using sidecar = await startSidecar({ dataDir, resources })
+    const port = new URL(sidecar.http).port
+    const tool = (...args: string[]) =>
+      new Promise<{ code: number; out: string }>((resolve) => {
+        execFile(join(binaries, 'outrider'), [...args, '--dapr-http-port', port], (error, out, err) =>
+          resolve({ code: error ? Number(error.code) : 0, out: out + err }),
+        )
+      })
+    writeFileSync(join(fresh, 'a.yaml'), component('a', 'state.in-memory', '[{name: x, value: y}]'))
+    writeFileSync(join(fresh, 'b.yaml'), component('b', 'pubsub.in-memory'))
+    const dry = await tool('apply', fresh, '--dry-run')
+    assert.deepEqual([dry.code, dry.out], [0, `~ Component a (${fresh}/a.yaml:1)\n+ Component b (${fresh}/b.yaml:1)\n`])
+    const { components } = await get<Metadata>(`${sidecar.http}/v1.0/metadata`)
+    assert.deepEqual(
+      components.map(({ name }) => name),
+      ['a'],
+      'nothing has changed',
+    )
+    const applied = await tool('apply', fresh)
+    assert.equal(applied.code, 0, applied.out)
+    assert.match(applied.out, /2 files put into .*\n.*faults is ready/)
+    const status = await tool('status')
+    assert.equal(status.code, 0, status.out)
+    assert.match(
+      status.out,
+      /^faults: ready since [^\n]*\nKIND +NAME +DETAIL +STATE[^\n]*\ncomponent +a +state.in-memory +up[^\n]*\ncomponent +b +pubsub.in-memory +up/,
+    )
+
+    writeFileSync(join(fresh, 'b.yaml'), 'kind: Component\nspec: 5\n')
+    const bad = await tool('apply', fresh, '--dry-run')
+    assert.deepEqual([bad.code, bad.out.includes(`${fresh}/b.yaml:1:1: `)], [1, true], bad.out)
+    writeFileSync(join(fresh, 'b.yaml'), component('b', 'pubsub.nonesuch'))
+    const refused = await tool('apply', join(fresh, 'b.yaml'))
+    assert.deepEqual([refused.code, /Component b .*is refused, the version before it goes on/.test(refused.out)], [1, true], refused.out)
+    const degraded = await tool('status', '--json')
+    assert.equal(degraded.code, 1)
+    assert.equal((JSON.parse(degraded.out) as { state: string }).state, 'degraded')
+  },
+)
+
+test('what ?verbose tells needs the API token', LIMIT, async () => {
+  const dataDir = folder('token-data')
+  await using sidecar = await startSidecar({ dataDir, env: { DAPR_API_TOKEN: 'secret' } })
+  assert.equal((await fetch(`${sidecar.http}/v1.0/healthz`)).status, 204)
+  assert.equal((await fetch(`${sidecar.http}/v1.0/healthz?verbose`)).status, 401)
+  assert.equal((await fetch(`${sidecar.http}/v1.0/healthz?verbose`, { headers: { 'dapr-api-token': 'secret' } })).status, 200)
+})
+
+test('with --outrider-exit-with-app the sidecar of a job ends with it', LIMIT, async () => {
+  const dataDir = folder('job-data')
+  const app = await startApp({})
+  await using sidecar = await startSidecar({ dataDir, appPort: app.port, args: ['--outrider-exit-with-app'] })
+  await app.close()
+  assert.deepEqual(await sidecar.exited, { code: 0, signal: null })
+  assert.match(sidecar.log(), /The app has left port/)
 })

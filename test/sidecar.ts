@@ -20,6 +20,8 @@ export interface SidecarOptions {
   resources?: string
   appPort?: number
   args?: readonly string[]
+  /** Beside what this process has. */
+  env?: Readonly<Record<string, string>>
   /** Path that must answer 204. Default /v1.0/healthz, which waits for every component's server. */
   readyAt?: '/v1.0/healthz' | '/v1.0/healthz/outbound'
 }
@@ -71,7 +73,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
       ...(options.appPort ? [`--app-port=${options.appPort}`] : []),
       ...(options.args ?? []),
     ],
-    { cwd: options.dataDir, stdio: ['ignore', 'pipe', 'pipe'] },
+    { cwd: options.dataDir, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] },
   )
   running.add(child)
   let log = ''
