@@ -3,7 +3,7 @@ import { globSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { missingSdks } from '../test/sdk/install.ts'
-import { missingServers } from './servers.ts'
+import { missingServers, startShared } from '../test/servers/table.ts'
 
 // npm test: every test file, two at a time; the summary of node:test is the last thing printed.
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -19,10 +19,14 @@ if (missing.length > 0) {
   console.log('')
 }
 
+// Slow starters run once for all files; a file asked for alone starts what it needs.
+const stopShared = asked.length > 0 ? async () => {} : await startShared()
+
 // A test that hangs fails by name after two minutes instead of holding the gate.
 const options = ['--test', '--test-concurrency=2', '--test-timeout=120000', '--test-reporter=spec', '--disable-warning=ExperimentalWarning']
 const child = spawn(process.execPath, [...options, ...files], { cwd: root, stdio: 'inherit' })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
-child.on('exit', (code) => {
+child.on('exit', async (code) => {
   process.exitCode = code ?? 1
+  await stopShared()
 })

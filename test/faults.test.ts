@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { freePort } from './servers.ts'
+import { freePort } from './servers/process.ts'
 import { becomesReady, startApp, startSidecar } from './sidecar.ts'
 
 // What happens to the real sidecar when processes are killed, servers are away and inputs are bad.

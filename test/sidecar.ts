@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { freePort } from './servers.ts'
+import { freePort } from './servers/process.ts'
 
 const binary = join(dirname(fileURLToPath(import.meta.url)), '..', 'bin', 'outriderd')
 const READY_LIMIT = 15_000

@@ -10,7 +10,8 @@ import pg from 'pg'
 import { Instances } from '../../src/cli/instances.ts'
 import { freePorts } from '../../src/cli/ports.ts'
 import { stopGroup } from '../../src/cli/process.ts'
-import { postgresServer, redisServer } from '../../test/servers.ts'
+import { postgresServer } from '../../test/servers/postgres.ts'
+import { redisServer } from '../../test/servers/redis.ts'
 
 // The two services, untouched, on three sets of components; every time the data is looked for where the YAML says it is.
 

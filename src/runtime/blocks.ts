@@ -26,7 +26,9 @@ import type { Authorize } from '../policy/access-control.ts'
 import type { ComponentKind, Direction } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
+import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -57,6 +59,9 @@ export interface BlocksOptions {
   identity?: WorkloadIdentity | undefined
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
+  metrics: ComponentMetrics
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -88,8 +93,8 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, resiliency, inFlight, lifecycle } = options
-  const around = (kind: ComponentKind) => inFlight.around(policed(resiliency, kind, 'outbound'))
+  const { flags, log, manager, configuration, resiliency, inFlight, lifecycle, metrics } = options
+  const around = (kind: ComponentKind, over?: Counting) => inFlight.around(policed(resiliency, kind, 'outbound', over))
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -130,6 +135,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     namespaceScoped: (name) => options.namespaced.has(name),
     onState: (name, detail, state, why) =>
       state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
+    metrics,
+    tracer: options.tracer,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -145,8 +152,9 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
+    tracer: options.tracer,
     around: around('Binding'),
-    inbound: policed(resiliency, 'Binding', 'inbound'),
+    inbound: policed(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
     onState: (name, detail, state, why) =>
       state === 'closed' ? lifecycle.forget('binding', name) : lifecycle.part('binding', name, detail, state, why),
   })
@@ -154,7 +162,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     stores: manager.set('configuration'),
     app,
     log,
-    around: around('Configuration'),
+    around: around('Configuration', counting(metrics, 'configuration')),
     inbound: policed(resiliency, 'Configuration', 'inbound'),
   })
   return {
@@ -163,7 +171,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
-      around: around('Statestore'),
+      around: around('Statestore', counting(metrics, 'state')),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -195,19 +203,24 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       },
       authorize: options.authorize,
     }),
-    bindings,
+    bindings: {
+      ...bindings,
+      // Counted whole, as in Dapr: a name or an operation that is not there is a failure too.
+      invoke: (name, request, signal) =>
+        counted(counting(metrics, 'output_binding'), name, request.operation, () => bindings.invoke(name, request, signal)),
+    },
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
       scopes: configuration.secretScopes,
-      around: around('Secretstore'),
+      around: around('Secretstore', counting(metrics, 'secret')),
     }),
     configuration: configurationBlock,
     lock: createLockBlock({ stores: manager.set('lock'), appId, around: around('Lock') }),
     conversation: createConversationBlock({
       components: manager.set('conversation'),
-      around: around('Conversation'),
+      around: around('Conversation', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
     }),
-    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto') }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto', counting(metrics, 'crypto')) }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -240,12 +253,35 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   }
 }
 
-/** The policy that a component's name has at the moment of a call, around that call. */
-function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction): Around {
-  return (component, _operation, work, signal) => {
+/** Hears of each call to a component, when it is over; milliseconds. */
+type Counting = (component: string, operation: string, success: boolean, elapsed: number) => void
+
+const counting =
+  (metrics: ComponentMetrics, kind: MeteredKind): Counting =>
+  (component, operation, success, elapsed) =>
+    metrics.operation(kind, component, operation, success, elapsed)
+
+/** The policy that a component's name has at the moment of a call, around that call; all its attempts count as one. */
+function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
+  return (component, operation, work, signal) => {
     const runner = resiliency.component(component, kind, direction)
-    return runner ? runner(work, signal) : work(signal)
+    const run = () => (runner ? runner(work, signal) : work(signal))
+    return over ? counted(over, component, operation, run) : run()
   }
+}
+
+function counted<T>(over: Counting, component: string, operation: string, run: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  return run().then(
+    (result) => {
+      over(component, operation, true, performance.now() - began)
+      return result
+    },
+    (error: unknown) => {
+      over(component, operation, false, performance.now() - began)
+      throw error
+    },
+  )
 }
 
 /** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */

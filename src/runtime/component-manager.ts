@@ -3,6 +3,7 @@ import type { Component } from '../components/component.ts'
 import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
+import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, isUnreachable, openComponent } from './component-instance.ts'
 import type { Lifecycle, PartState } from './lifecycle.ts'
 
@@ -29,6 +30,7 @@ export interface ComponentManagerOptions extends InstanceOptions {
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
   retryUnreachable: boolean
   lifecycle?: Lifecycle
+  metrics?: RuntimeMetrics | undefined
   /** A component came, was replaced or went after the start: whoever holds its subscriptions takes the one there is now. */
   onChange?: (kind: string, name: string) => Promise<void> | void
   /** Called when a component is replaced or removed; resolves when the calls that use it are over. */
@@ -160,11 +162,13 @@ export class ComponentManager {
     try {
       await this.#open(slot, live)
       log.info(`Component ${before ? 'updated' : 'loaded'}: ${title}`)
+      this.#options.metrics?.componentLoaded()
     } catch (error) {
       if (this.#options.retryUnreachable && isUnreachable(error) && !slot.stop.signal.aborted) {
         this.#retryLater(slot, error)
         return
       }
+      this.#options.metrics?.componentFailed(spec.type, name, 'init')
       const reason = messageOf(error)
       const told = reason.startsWith('incorrect type')
         ? reason
@@ -189,6 +193,7 @@ export class ComponentManager {
     if (left) this.#set(left).delete(spec.name)
     this.#set(block).set(spec.name, named)
     slot.running = named
+    this.#options.metrics?.componentInitialised(spec.type)
     slot.status = { name: spec.name, type: spec.type, version: named.version, state: 'initialising', capabilities: [] }
     slot.status.capabilities = capabilitiesOf(named.component)
     this.#note(slot, 'up')
@@ -256,6 +261,7 @@ export class ComponentManager {
         try {
           await this.#open(slot, true)
           log.info(`Component loaded: ${spec.name} (${spec.type}/${spec.version || 'v1'})`)
+          this.#options.metrics?.componentLoaded()
           return
         } catch (thrown) {
           if (signal.aborted) return

@@ -4,6 +4,7 @@ import { createPipeline } from '../app/middleware/pipeline.ts'
 import type { Middleware } from '../blocks/middleware/driver.ts'
 import type { StateStore } from '../blocks/state/driver.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
+import { parseDuration } from '../components/metadata.ts'
 import type { Named } from '../components/sets.ts'
 import { Resiliency } from '../policy/resiliency.ts'
 import { featureEnabled, loadConfiguration } from '../resources/configuration.ts'
@@ -12,6 +13,7 @@ import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
+import { openTracing, type Tracing } from '../telemetry/tracing/open.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { Ports } from '../transport/ports.ts'
 import { appGone, awaitApp, openApp } from './app-link.ts'
@@ -75,6 +77,7 @@ export class Sidecar {
   #intake: Intake | undefined
   #memory: Disposable | undefined
   #identity: WorkloadIdentity | undefined
+  #tracing: Tracing | undefined
   #reloader: Reloader | undefined
   #follow: FollowResources | undefined
 
@@ -110,8 +113,11 @@ export class Sidecar {
     if (authorize && !identity)
       log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
+    const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
+    metrics.more.push(() => lifecycleMetrics(lifecycle, this.#record))
     const inFlight = new InFlight()
     const manager = new ComponentManager({
+      metrics: metrics.runtime,
       appId: flags.appId,
       namespace,
       log,
@@ -139,10 +145,18 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const metrics = new Metrics()
-    metrics.more.push(() => lifecycleMetrics(lifecycle, this.#record))
     const observer = metrics.resiliency.of(flags.appId)
     const resiliency = new LiveResiliency(await Resiliency.load({ resources: resources.resiliencies, log, observer }))
+    const { otel } = configuration.tracing
+    const tracing = await openTracing({
+      ...configuration.tracing,
+      samplingRate: configuration.tracing.samplingRate,
+      otel: otel && { ...otel, timeout: otel.timeout === undefined ? undefined : parseDuration(otel.timeout) },
+      appId: flags.appId,
+      env: process.env,
+      log,
+    })
+    this.#tracing = tracing
     const blocks = await createBlocks({
       flags,
       log,
@@ -158,6 +172,8 @@ export class Sidecar {
       appPipeline,
       identity,
       authorize,
+      metrics: metrics.components,
+      tracer: tracing?.tracer,
     })
     this.#blocks = blocks
     this.#intake = new Intake({ flags, log, lifecycle, blocks, app, signal: this.#stop.signal })
@@ -169,6 +185,7 @@ export class Sidecar {
       metadata,
       health: this.#health(manager),
       metrics,
+      tracer: tracing?.tracer,
       configuration,
       pipeline: createPipeline(configuration.httpPipeline, middleware),
       identity,
@@ -251,6 +268,7 @@ export class Sidecar {
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
+    await this.#tracing?.[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
     this.#lifecycle.stopped()
   }

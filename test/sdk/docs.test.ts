@@ -6,7 +6,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { stopGroup } from '../../src/cli/process.ts'
-import { freePort } from '../servers.ts'
+import { freePort } from '../servers/process.ts'
 import { lacks } from './install.ts'
 
 // Each page of docs/sdk is followed to the letter, with the SDK that is installed under test/sdk.

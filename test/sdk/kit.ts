@@ -6,7 +6,8 @@ import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import { freePorts } from '../../src/cli/ports.ts'
-import { postgresServer, redisServer } from '../servers.ts'
+import { postgresServer } from '../servers/postgres.ts'
+import { redisServer } from '../servers/redis.ts'
 import { becomesReady } from '../sidecar.ts'
 
 /** OUTRIDER_TEST_DAPRD runs the same programs against another sidecar, such as the real daprd. */

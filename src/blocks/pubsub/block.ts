@@ -1,7 +1,9 @@
 import type { AppChannel } from '../../app/channel.ts'
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
+import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { askApp } from './ask.ts'
 import { bulkHandler } from './bulk-delivery.ts'
 import { deadLetters } from './dead-letter.ts'
@@ -42,6 +44,9 @@ export interface PubSubOptions {
   onState?: ((name: string, detail: string, state: SubscriptionState, why?: { error?: unknown; nextAttempt?: Date }) => void) | undefined
   /** false: the app is never asked for its subscriptions (`--disable-init-endpoints subscribe`). */
   askApp?: boolean | undefined
+  /** Counts what is published and delivered. */
+  metrics?: ComponentMetrics | undefined
+  tracer?: Tracer | undefined
 }
 
 /** As the lifecycle knows them. */
@@ -124,6 +129,8 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
         )
       : undefined,
     log,
+    metrics: options.metrics,
+    tracer: options.tracer,
   })
 
   const begin = async (subscription: Subscription, named: Named<PubSub>, eventApp: EventApp): Promise<AsyncDisposable> => {

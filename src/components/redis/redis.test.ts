@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
-import { redisServer } from '../../../test/servers.ts'
+import { redisServer } from '../../../test/servers/redis.ts'
 import { RedisConnection, redisScript } from './client.ts'
 import { asText, RedisProtocolError, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 

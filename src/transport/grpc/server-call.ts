@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { encodeHeaders } from '../http2/hpack.ts'
 import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -38,6 +39,9 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   readonly #stream: ServerStream
   readonly #context: CallContext
   readonly #session: ServerSession
+  readonly began = performance.now()
+  received: number | undefined
+  span: Span | undefined
   readonly deadline: number | undefined
   #timer: NodeJS.Timeout | undefined
   #method: GrpcMethod | undefined
@@ -71,7 +75,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     try {
       if (this.deadline !== undefined) this.#startDeadline(this.deadline - Date.now())
       const { options } = this.#context
-      options.admit?.(this.path, this.headers)
+      options.admit?.(this)
       const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
       if (!method) throw unknownMethod(this.path, options.methods)
       if (method.kind === 'raw') return this.#handOver(method)
@@ -121,6 +125,10 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     return this.#abort.signal
   }
 
+  get kind(): GrpcMethod['kind'] | undefined {
+    return this.#method?.kind
+  }
+
   get peer(): SpiffeId | undefined {
     return this.#session.peer
   }
@@ -158,6 +166,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     const method = this.#method as GrpcMethod & { kind: 'unary' }
     if (this.#started) return
     this.#started = true
+    this.received = message.length
     const response = method.handle(message, this)
     if (response instanceof Promise)
       response.then(
@@ -273,7 +282,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     const stream = this.#stream
     this.#session.answered = true
     this.#status = status
-    this.#context.options.ended?.(this, status)
+    this.#context.options.ended?.(this, status, framed && this.received !== undefined ? framed.length - 5 : 0)
     if (!stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
@@ -305,7 +314,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (this.#over) return
     const left = new GrpcStatus(Code.Canceled, 'context canceled')
     this.#over = true
-    this.#context.options.ended?.(this, left)
+    this.#context.options.ended?.(this, left, 0)
     this.#leave(left)
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { postgresServer } from '../../../../test/servers.ts'
+import { postgresServer } from '../../../../test/servers/postgres.ts'
 import { bindingConformance } from '../../../blocks/bindings/conformance.ts'
 import { createLogger } from '../../../telemetry/log.ts'
 import { driver } from './driver.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { Redis } from 'ioredis'
-import { redisServer } from '../../../../test/servers.ts'
+import { redisServer } from '../../../../test/servers/redis.ts'
 import type { PubSub } from '../../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../../telemetry/log.ts'
 import { startChild } from '../testing/process.ts'

@@ -1,0 +1,41 @@
+import { etcd } from './etcd.ts'
+import { kafka } from './kafka.ts'
+import { mariadb } from './mariadb.ts'
+import { memcached } from './memcached.ts'
+import { mosquitto } from './mosquitto.ts'
+import { nats } from './nats.ts'
+import { postgres } from './postgres.ts'
+import { rabbitmq } from './rabbitmq.ts'
+import { redis } from './redis.ts'
+import { help, type RunningServer, type ServerKind } from './server.ts'
+
+/** Every server that a test may ask for. */
+export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd]
+
+/** Servers that this machine offers neither by program nor by environment. */
+export function missingServers(): { name: string; help: string }[] {
+  return SERVERS.filter((kind) => !process.env[kind.variable] && !kind.available()).map((kind) => ({ name: kind.name, help: help(kind) }))
+}
+
+/**
+ * Starts, all at once, the servers that the test files share, and names them in the environment of this process.
+ * @returns how to stop them.
+ */
+export async function startShared(): Promise<() => Promise<void>> {
+  const kinds = SERVERS.filter((kind) => kind.shared && !process.env[kind.variable] && kind.available())
+  const running: RunningServer[] = []
+  const results = await Promise.allSettled(
+    kinds.map(async (kind) => {
+      const server = await kind.start()
+      running.push(server)
+      process.env[kind.variable] = server.address
+    }),
+  )
+  const stop = async () => {
+    await Promise.allSettled(running.map((server) => server.stop()))
+  }
+  const failed = results.find((result) => result.status === 'rejected')
+  if (!failed) return stop
+  await stop()
+  throw failed.reason
+}
