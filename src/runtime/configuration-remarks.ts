@@ -1,6 +1,7 @@
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { samplingRate } from '../telemetry/tracing/tracer.ts'
 import type { ComponentManager } from './component-manager.ts'
 
 /** As JSON for the log, without what may hold a credential. */
@@ -12,6 +13,12 @@ export function shownConfiguration({ spec: _spec, tracing, nameResolution, featu
     features: Object.fromEntries(features),
     tracing: { ...tracing, ...(otel && { otel: { ...otel, headers: otel.headers.map(({ name }) => name) } }) },
   })
+}
+
+/** The sampler in the words of OpenTelemetry, which people look for in the log. */
+export function samplerOf(text: string): string {
+  const rate = samplingRate(text)
+  return rate >= 1 ? 'AlwaysOnSampler' : `TraceIDRatioBased{${rate}}`
 }
 
 /** Warns of what the Configuration names and no component brings. */

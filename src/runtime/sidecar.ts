@@ -20,7 +20,7 @@ import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
-import { remarkOn, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
+import { remarkOn, samplerOf, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
 import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
@@ -157,6 +157,7 @@ export class Sidecar {
       log,
     })
     this.#tracing = tracing
+    if (configuration.tracing.samplingRate !== undefined) log.info(`Traces are sampled by ${samplerOf(configuration.tracing.samplingRate)}`)
     const blocks = await createBlocks({
       flags,
       log,

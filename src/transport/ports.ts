@@ -8,7 +8,7 @@ export interface Listening {
   readonly port: number
   /** Takes no more connections. While the ports are held, those that come wait for the next one to listen there. */
   close(): void
-  /** Closed, with connections waiting for the next one. */
+  /** Closed while the ports are held: its connections go to the next one. */
   readonly held: boolean
   /** While held: a connection on which nothing has come yet waits for the next one. */
   giveBack(socket: Socket): void
