@@ -63,6 +63,8 @@ export class HttpApi {
   readonly #http1
   readonly #http2: Http2Server | undefined
   #draining = false
+  /** Connections end with the answer under way, whatever their clients were told. */
+  #closing = false
   #requests = 0
 
   constructor(options: HttpApiOptions) {
@@ -122,6 +124,7 @@ export class HttpApi {
     })
     // A request may be on its way over a connection that looks idle.
     await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
+    this.#closing = true
     for (const socket of this.#sockets) {
       const release = this.#fresh.get(socket)
       if (release && listening.some((one) => one.held)) {
@@ -197,7 +200,8 @@ export class HttpApi {
       const { socket } = exchange
       if (socket) {
         idle.add(socket)
-        if (api.#draining) socket.destroySoon()
+        // A client that was not told of the end may be sending its next request already: that one is answered, and told.
+        if (api.#closing || (api.#draining && this.getHeader('connection') === 'close')) socket.destroySoon()
       }
       exchange.status = this.statusCode
       if (exchange.span) endSpan(exchange.span, exchange)
