@@ -1,8 +1,9 @@
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { metricsPage } from '../telemetry/open-metrics.ts'
+import { createServer } from '../transport/node-http.ts'
 
 export interface SidePortsOptions {
   flags: DaprdFlags
