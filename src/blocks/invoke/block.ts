@@ -25,7 +25,7 @@ export interface InvokeBlockOptions {
   external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
-  /** Policies on calls to apps; absent when none are configured, which costs nothing then. */
+  /** Policies on calls to apps, asked at each call; absent when none are configured, which costs nothing then. */
   policies?: CallPolicies | undefined
   /**
    * Calls again after a lost connection, for apps without an entry of their own among the policies. At another address at
@@ -64,12 +64,11 @@ const BUILT_IN = parseRetry('DaprBuiltInServiceRetries', { duration: '1s', maxRe
 
 /** Service invocation: our own app directly, other apps through the sidecars beside them; all of it under the app's policies. */
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
-  const { policies } = options
   const once = attempt(options)
-  if (!policies) return once
   return {
     invoke(target, invocation, sink) {
-      const policy = policies.app(target, breakerKey(options, target, invocation.method))
+      const { policies } = options
+      const policy = policies?.app(target, breakerKey(options, target, invocation.method))
       if (!policy) return once.invoke(target, invocation, sink)
       return callUnderPolicy({
         policy,

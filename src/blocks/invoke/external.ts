@@ -25,6 +25,8 @@ export interface ExternalService {
 export interface ExternalServices extends AsyncDisposable {
   /** Takes an endpoint in, in place of one with its name. Throws when its URL is none. */
   add(endpoint: HttpEndpoint): void
+  /** Forgets an endpoint; calls under way finish. */
+  remove(name: string): void
   find(target: string): ExternalService | undefined
 }
 
@@ -84,6 +86,11 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
           },
         },
       })
+    },
+    remove(name) {
+      const gone = endpoints.get(name)
+      endpoints.delete(name)
+      if (gone) void gone.channel.close()
     },
     find(target) {
       const named = endpoints.get(target)
