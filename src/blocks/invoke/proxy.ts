@@ -144,10 +144,9 @@ function toPeer(
   let same = 0
   const began = performance.now()
   const type = isTruthy(text(headers['dapr-stream'])) ? 'streaming' : 'unary'
-  options.metrics?.requestSent(appId, type)
   stream.whenClosed(() => {
     turn?.end(false)
-    options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
+    if (address !== undefined) options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
   })
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
@@ -155,6 +154,7 @@ function toPeer(
     turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(target))
     if (stream.closed) turn.end(false)
     const chosen = turn.address
+    if (address === undefined) options.metrics?.requestSent(appId, type)
     if (chosen === address) same++
     address = chosen
     return grpc.raw(chosen, outgoing)
