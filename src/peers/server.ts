@@ -29,6 +29,7 @@ import {
   type IncomingRequest,
   type OutgoingResponse,
 } from './messages.ts'
+import { type CallObserver, observedCall } from './observed-call.ts'
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024
 
@@ -49,6 +50,8 @@ export interface PeerServerOptions {
   authorize?: Authorize | undefined
   /** Calls the app in place of `callApp`, under policies. `caller`: see InboundPolicies. */
   inbound?: ((caller: string, ...call: Parameters<typeof callApp>) => ReturnType<typeof callApp>) | undefined
+  /** Hears of each call to the app. */
+  observer?: CallObserver | undefined
   /** Admits only whom it identifies. Default: cleartext, whoever comes. */
   mutual?: MutualTls | undefined
   /** Where cleartext connections come from. Default: a socket of its own. */
@@ -113,8 +116,11 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
   }
 }
 
-function toApp({ inbound }: PeerServerOptions, caller: string): typeof callApp {
-  return inbound ? (...call) => inbound(caller, ...call) : callApp
+function toApp({ inbound, observer, appId }: PeerServerOptions, caller: string): typeof callApp {
+  return (app, invocation, limit, sink) => {
+    const reply = observer ? observedCall(observer, appId, invocation, sink) : sink
+    return inbound ? inbound(caller, app, invocation, limit, reply) : callApp(app, invocation, limit, reply)
+  }
 }
 
 function parse<T>(read: () => T): T {

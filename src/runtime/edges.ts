@@ -174,6 +174,7 @@ export function openEdges(options: EdgesOptions): Edges {
       mutual: options.identity,
       authorize: options.authorize,
       inbound: blocks.inbound,
+      observer: { metrics: metrics.runtime, tracer: options.tracer },
       ports,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(

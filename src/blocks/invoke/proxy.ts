@@ -146,7 +146,8 @@ function toPeer(
   const type = isTruthy(text(headers['dapr-stream'])) ? 'streaming' : 'unary'
   stream.whenClosed(() => {
     turn?.end(false)
-    if (address !== undefined) options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
+    if (address !== undefined)
+      options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
   })
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
