@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { rabbitmq } from '../../../test/servers/rabbitmq.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
+import { help, serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
 import type { PubSub } from '../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
@@ -21,8 +23,10 @@ async function openDriver(type: string, appId: string, properties: Record<string
 
 const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
+const rabbit = await serverOf(rabbitmq)
 after(async () => {
   await redis?.stop()
+  await rabbit?.stop()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -46,4 +50,15 @@ else
     durable: true,
     groups: true,
     contentType: false,
+  })
+
+if (rabbit === undefined) describe('pub/sub conformance: pubsub.rabbitmq', () => it('needs RabbitMQ', { skip: help(rabbitmq) }, () => {}))
+else
+  pubsubConformance('pubsub.rabbitmq', {
+    // Queues that delete themselves would not outlive their consumers.
+    open: open('pubsub.rabbitmq', { connectionString: rabbit.address, deletedWhenUnused: 'false' }),
+    durable: true,
+    groups: true,
+    contentType: false,
+    metadata: () => ({}),
   })
