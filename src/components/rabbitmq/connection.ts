@@ -35,6 +35,7 @@ export class RabbitConnection implements AsyncDisposable {
   #blocked: string | undefined
   #reason = 'not opened yet'
   #redialing: Promise<void> | undefined
+  #opened = false
 
   constructor(settings: ConnectionSettings) {
     this.settings = settings
@@ -59,13 +60,15 @@ export class RabbitConnection implements AsyncDisposable {
 
   /** The first connection: one try, whose error says what to correct. */
   async open(signal?: AbortSignal): Promise<void> {
-    if (this.#model !== undefined) return
+    // Open once, it comes back by itself.
+    if (this.#opened) return
     signal?.throwIfAborted()
     const { promise, reject } = Promise.withResolvers<never>()
     const aborted = () => reject(signal?.reason)
     signal?.addEventListener('abort', aborted)
     try {
       await Promise.race([this.#dial(signal), promise])
+      this.#opened = true
     } catch (error) {
       throw new Error(describe(error, this.settings.broker), { cause: error })
     } finally {
@@ -184,12 +187,18 @@ export class RabbitConnection implements AsyncDisposable {
     }
   }
 
+  /** Back to closed, from where `open` may be called again. */
+  async close(): Promise<void> {
+    const model = this.#model
+    this.#opened = false
+    this.#model = undefined
+    if (model !== undefined) await end(model)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort()
     this.#changed()
-    const model = this.#model
-    this.#model = undefined
-    if (model !== undefined) await end(model)
+    await this.close()
     await this.#redialing
   }
 }
@@ -204,8 +213,10 @@ async function end(model: ChannelModel): Promise<void> {
   destroySocket(model)
 }
 
+/** Ends what a connection without an answering peer would leave behind: its socket and its timers. */
 function destroySocket(model: ChannelModel): void {
-  const { stream } = model.connection as unknown as { stream?: { destroy?(): void } }
+  const { stream, heartbeater } = model.connection as unknown as { stream?: { destroy?(): void }; heartbeater?: { clear?(): void } | null }
+  heartbeater?.clear?.()
   stream?.destroy?.()
 }
 
@@ -215,7 +226,8 @@ function describe(error: unknown, broker: Broker): string {
   const at = `RabbitMQ at ${broker.address}`
   if (/ACCESS.REFUSED/.test(text))
     return `${at} refuses the login of ${broker.external ? 'the client certificate' : `user ${broker.username}`}: check username and password, and that the user may use vhost ${broker.vhost}`
-  if (/NOT.ALLOWED/.test(text) && /vhost/.test(text))
+  // The library does not tell why the server closes while a vhost is opened; there are no other reasons.
+  if (/Expected ConnectionOpenOk; got <ConnectionClose/.test(text) || (/NOT.ALLOWED/.test(text) && /vhost/.test(text)))
     return `${at} does not let user ${broker.username} use vhost ${broker.vhost}: create the vhost or its permissions`
   if (/ECONNREFUSED/.test(text)) return `cannot connect to ${at}: connection refused; start the server or correct the address`
   if (/ENOTFOUND|EAI_AGAIN/.test(text)) return `cannot connect to ${at}: the name ${broker.hostname} is not known; correct the address`

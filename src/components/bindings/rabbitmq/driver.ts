@@ -122,7 +122,12 @@ class RabbitBinding implements Binding {
 
   async init(signal: AbortSignal): Promise<void> {
     await this.#publishing.open(signal)
-    await this.#publisher.prepare('', signal)
+    try {
+      await this.#publisher.prepare('', signal)
+    } catch (error) {
+      await this.#publishing.close()
+      throw error
+    }
   }
 
   async ping(signal?: AbortSignal): Promise<void> {
@@ -141,7 +146,7 @@ class RabbitBinding implements Binding {
   }
 
   async read(handler: (event: BindingEvent) => Promise<Buffer | undefined>): Promise<AsyncDisposable> {
-    if (this.#consuming.model === undefined) await this.#consuming.open()
+    await this.#consuming.open()
     const consumer = new QueueConsumer(
       this.#consuming,
       {
