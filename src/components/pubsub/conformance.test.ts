@@ -9,8 +9,8 @@ import { help, ownServer, serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
 import type { PubSub } from '../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
-import { makeStream } from './testing/stream.ts'
 import { pubsubDrivers } from './registry.ts'
+import { makeStream } from './testing/stream.ts'
 
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
 

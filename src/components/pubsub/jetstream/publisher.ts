@@ -13,6 +13,7 @@ const SWEEP = 100
 class Again extends Error {}
 
 interface Pending {
+  subject: string
   until: number
   size: number
   resolve(): void
@@ -86,11 +87,11 @@ export class StreamPublisher {
     const { connection } = this.#link
     if (this.#answers === undefined) {
       this.#inbox = createInbox()
-      this.#answers = connection.subscribe(`${this.#inbox}.*`, { callback: (_error, message) => this.#answered(subject, message) })
+      this.#answers = connection.subscribe(`${this.#inbox}.*`, { callback: (_error, message) => this.#answered(message) })
     }
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const key = ++this.#last
-    this.#pending.set(key, { until, size, resolve, reject })
+    this.#pending.set(key, { subject, until, size, resolve, reject })
     this.#sweep ??= setInterval(() => this.#giveUp(), SWEEP)
     try {
       const reply = `${this.#inbox}.${key}`
@@ -107,7 +108,7 @@ export class StreamPublisher {
     return promise
   }
 
-  #answered(subject: string, message: Msg): void {
+  #answered(message: Msg): void {
     this.#stuckBytes = 0
     const key = Number(message.subject.slice(this.#inbox.length + 1))
     const pending = this.#pending.get(key)
@@ -115,7 +116,7 @@ export class StreamPublisher {
     this.#pending.delete(key)
     if (message.headers?.code === 503) {
       // Right after a restart streams are not there yet.
-      pending.reject(new Again(`no JetStream stream of NATS at ${this.#address} takes subject ${subject}: create one that does`))
+      pending.reject(new Again(`no JetStream stream of NATS at ${this.#address} takes subject ${pending.subject}: create one that does`))
       return
     }
     const answer = parse(message)
