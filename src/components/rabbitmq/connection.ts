@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ChannelModel, connect, credentials } from 'amqplib'
 import { messageOf } from '../../errors.ts'
@@ -133,6 +134,7 @@ export class RabbitConnection implements AsyncDisposable {
       await end(model)
       return
     }
+    gatherWrites(model)
     let failure: unknown
     model.on('error', (error) => {
       failure = error
@@ -218,6 +220,26 @@ function destroySocket(model: ChannelModel): void {
   const { stream, heartbeater } = model.connection as unknown as { stream?: { destroy?(): void }; heartbeater?: { clear?(): void } | null }
   heartbeater?.clear?.()
   stream?.destroy?.()
+}
+
+/** The library writes frame by frame: those of one turn of the event loop go out with one system call. */
+function gatherWrites(model: ChannelModel): void {
+  const { stream } = model.connection as unknown as { stream?: Socket }
+  if (stream === undefined) return
+  const write = stream.write.bind(stream) as (chunk: Buffer) => boolean
+  let gathering = false
+  const end = () => {
+    gathering = false
+    stream.uncork()
+  }
+  stream.write = (chunk: unknown) => {
+    if (!gathering) {
+      gathering = true
+      stream.cork()
+      process.nextTick(end)
+    }
+    return write(chunk as Buffer)
+  }
 }
 
 /** What a failed connection means and what to do, without secrets. */
