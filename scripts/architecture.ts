@@ -37,6 +37,8 @@ const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   ioredis: /^components\/redis\//,
   pg: /^components\//,
   croner: /^components\//,
+  amqplib: /^components\//,
+  '@nats-io': /^components\//,
 }
 
 /** Component folders that are named unlike their block. */

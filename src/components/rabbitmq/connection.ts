@@ -50,7 +50,8 @@ export class RabbitConnection implements AsyncDisposable {
   /** Why it takes no publishes now; undefined when it does. */
   get obstacle(): string | undefined {
     const { address } = this.settings.broker
-    if (this.#model === undefined) return `RabbitMQ at ${address} is not connected (${this.#reason})`
+    if (this.#model === undefined)
+      return `RabbitMQ at ${address} is not connected (${this.#reason.replace(`RabbitMQ at ${address}: `, '')})`
     if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked})`
     return undefined
   }
@@ -77,10 +78,11 @@ export class RabbitConnection implements AsyncDisposable {
     }
   }
 
-  /** A round trip to the server; rejects when it is not connected or does not answer in time. */
+  /** A round trip to the server; rejects when it is not connected, blocks us or does not answer in time. */
   async ping(limit: number, signal?: AbortSignal): Promise<void> {
     const model = this.#model
-    if (model === undefined) throw new Error(this.obstacle)
+    // A server that blocks us does not read, so it would not answer either.
+    if (model === undefined || this.#blocked !== undefined) throw new Error(this.obstacle)
     const { promise, reject } = Promise.withResolvers<never>()
     const fail = () => reject(new Error(`RabbitMQ at ${this.settings.broker.address} has not answered within ${limit} ms`))
     const timer = setTimeout(fail, limit)
@@ -162,9 +164,7 @@ export class RabbitConnection implements AsyncDisposable {
     this.#blocked = undefined
     this.#reason = error === undefined ? 'closed' : describe(error, this.settings.broker)
     if (!this.ended) {
-      this.settings.log.warn(
-        `${this.settings.component}: lost RabbitMQ at ${this.settings.broker.address}: ${this.#reason}; connecting again`,
-      )
+      this.settings.log.warn(`${this.settings.component}: connection lost, connecting again: ${this.#reason}`)
       this.#redialing = this.#redial()
     }
     this.#changed()
