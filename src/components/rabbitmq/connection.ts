@@ -254,5 +254,8 @@ function describe(error: unknown, broker: Broker): string {
   if (/ECONNREFUSED/.test(text)) return `cannot connect to ${at}: connection refused; start the server or correct the address`
   if (/ENOTFOUND|EAI_AGAIN/.test(text)) return `cannot connect to ${at}: the name ${broker.hostname} is not known; correct the address`
   if (/ETIMEDOUT/.test(text)) return `cannot connect to ${at}: no answer within ${DIAL_LIMIT / 1000} s; check address, firewall and server`
+  if (/expired|not yet valid/i.test(text)) return `${at}: TLS: ${text}; renew the server's certificate`
+  if (/certificate|altnames|self.signed|issuer/i.test(text))
+    return `${at}: TLS: ${text}; set caCert to the authority that signed the server's certificate, and use the name that it is for`
   return `${at}: ${text}`
 }

@@ -3,6 +3,7 @@ import type { Channel, ConsumeMessage } from 'amqplib'
 import { messageOf } from '../../errors.ts'
 import { backoff, Running } from '../pubsub/running.ts'
 import type { RabbitConnection } from './connection.ts'
+import { DeliveryChannel } from './delivery-channel.ts'
 import { explainRefusal } from './publisher.ts'
 
 export interface ConsumerSettings {
@@ -29,18 +30,7 @@ export interface ConsumerSettings {
 
 interface Delivery {
   message: ConsumeMessage
-  channel: Link
-}
-
-/** One channel's life: tags of another one mean nothing. */
-interface Link {
-  channel: Channel
-  tag: string
-  /** Delivered and neither acknowledged nor refused, in the order of delivery. */
-  outstanding: Set<number>
-  /** Handled, to be acknowledged in this turn of the event loop. */
-  handled: number[]
-  open: boolean
+  channel: DeliveryChannel
 }
 
 const FIRST_BACKOFF = 100
@@ -61,7 +51,7 @@ export class QueueConsumer implements AsyncDisposable {
   readonly #timers = new Map<NodeJS.Timeout, Delivery>()
   readonly #tries = new Map<string, number>()
   #waiting: Delivery[] = []
-  #link: Link | undefined
+  #link: DeliveryChannel | undefined
   #restarting: Promise<void> | undefined
   #ended: Promise<void> | undefined
 
@@ -100,7 +90,7 @@ export class QueueConsumer implements AsyncDisposable {
     const { model } = this.#connection
     if (model === undefined) throw new Error('not connected')
     const channel = await model.createChannel()
-    const link: Link = { channel, tag: '', outstanding: new Set(), handled: [], open: true }
+    const link = new DeliveryChannel(channel)
     channel.on('error', (error) => this.#warn(`RabbitMQ closed the channel: ${error.message}`))
     channel.on('close', () => {
       link.open = false
@@ -116,6 +106,7 @@ export class QueueConsumer implements AsyncDisposable {
         { consumerTag: this.#settings.tag(queue) },
       )
       link.tag = consumerTag
+      if (!link.open) throw new Error('the channel was lost')
       // The end came meanwhile and found nothing to cancel.
       if (this.#ending.signal.aborted) await this.#stop(link)
     } catch (error) {
@@ -126,19 +117,20 @@ export class QueueConsumer implements AsyncDisposable {
   }
 
   /** The server ended the consumer, mostly because the queue was deleted. */
-  #cancelled(link: Link): void {
+  #cancelled(link: DeliveryChannel): void {
     if (this.#link !== link || this.#ending.signal.aborted) return
     this.#warn('RabbitMQ ended the consumer (the queue is gone?); it is made anew')
     void link.channel.close().catch(() => {})
   }
 
-  #lost(link: Link): void {
+  #lost(link: DeliveryChannel): void {
     if (this.#link !== link) return
     this.#link = undefined
     // Not ours any more: the server gives them to whoever comes first.
     this.#waiting = this.#waiting.filter((delivery) => delivery.channel !== link)
     for (const [timer, delivery] of this.#timers) if (delivery.channel === link) this.#forget(timer)
-    if (!this.#ending.signal.aborted) this.#restarting ??= this.#restart().finally(() => (this.#restarting = undefined))
+    // Before it consumes, whoever starts it learns of the failure.
+    if (link.tag !== '' && !this.#ending.signal.aborted) this.#restarting ??= this.#restart().finally(() => (this.#restarting = undefined))
   }
 
   async #restart(): Promise<void> {
@@ -161,10 +153,10 @@ export class QueueConsumer implements AsyncDisposable {
   #accept(delivery: Delivery): void {
     const { channel, message } = delivery
     if (this.#ending.signal.aborted) {
-      if (channel.open) channel.channel.nack(message, false, true)
+      channel.refuse(message, true)
       return
     }
-    channel.outstanding.add(message.fields.deliveryTag)
+    channel.add(message)
     this.#waiting.push(delivery)
     this.#pump()
   }
@@ -173,7 +165,7 @@ export class QueueConsumer implements AsyncDisposable {
     while (this.#running.size < this.#settings.handlers && !this.#ending.signal.aborted) {
       const delivery = this.#waiting.shift()
       if (delivery === undefined) break
-      if (this.#settings.early) this.#acknowledge(delivery)
+      if (this.#settings.early) delivery.channel.acknowledge(delivery.message)
       this.#running.start(async () => {
         await this.#deliver(delivery)
         setImmediate(() => this.#pump())
@@ -185,7 +177,7 @@ export class QueueConsumer implements AsyncDisposable {
     const { message } = delivery
     try {
       await this.#handle(message, this.#running.signal)
-      if (!this.#settings.early) this.#acknowledge(delivery)
+      if (!this.#settings.early) delivery.channel.acknowledge(message)
       if (message.fields.redelivered && this.#tries.size > 0) this.#tries.delete(fingerprint(message))
     } catch (error) {
       if (this.#settings.early) {
@@ -196,7 +188,7 @@ export class QueueConsumer implements AsyncDisposable {
       if (this.#ending.signal.aborted) return
       if (this.#settings.onFailure === 'discard') {
         this.#warn(`message not handled, given to the dead letter exchange if there is one: ${messageOf(error)}`)
-        this.#refuse(delivery, false)
+        delivery.channel.refuse(message, false)
         return
       }
       const tries = this.#count(message)
@@ -204,7 +196,7 @@ export class QueueConsumer implements AsyncDisposable {
       this.#warn(`message not handled (try ${tries}), again in ${delay} ms: ${messageOf(error)}`)
       const timer = setTimeout(() => {
         this.#forget(timer)
-        this.#refuse(delivery, true)
+        delivery.channel.refuse(message, true)
       }, delay)
       this.#timers.set(timer, delivery)
     }
@@ -223,36 +215,6 @@ export class QueueConsumer implements AsyncDisposable {
     this.#tries.set(key, tries)
     if (this.#tries.size > MOST_REMEMBERED) this.#tries.delete(this.#tries.keys().next().value as string)
     return tries
-  }
-
-  #acknowledge({ channel, message }: Delivery): void {
-    if (!channel.open) return
-    if (channel.handled.push(message.fields.deliveryTag) === 1) setImmediate(() => this.#flush(channel))
-  }
-
-  /** One frame says for all messages before the oldest that is still worked on; the rest one by one. */
-  #flush(link: Link): void {
-    const { handled, outstanding, channel } = link
-    if (!link.open || handled.length === 0) return
-    link.handled = []
-    for (const tag of handled) outstanding.delete(tag)
-    const oldest = outstanding.values().next().value ?? Number.POSITIVE_INFINITY
-    let together = 0
-    let highest = 0
-    for (const tag of handled) {
-      if (tag > oldest) channel.ack(withTag(tag))
-      else {
-        together++
-        highest = Math.max(highest, tag)
-      }
-    }
-    if (together > 0) channel.ack(withTag(highest), together > 1)
-  }
-
-  #refuse({ channel, message }: Delivery, requeue: boolean): void {
-    if (!channel.open) return
-    channel.outstanding.delete(message.fields.deliveryTag)
-    channel.channel.nack(message, false, requeue)
   }
 
   #warn(text: string): void {
@@ -274,7 +236,7 @@ export class QueueConsumer implements AsyncDisposable {
     if (link?.open && link.tag !== '') {
       // The cancel goes first, or the server would hand the same messages to us again.
       const cancelled = link.channel.cancel(link.tag).catch(() => {})
-      for (const delivery of back) this.#refuse(delivery, true)
+      for (const { channel, message } of back) channel.refuse(message, true)
       await Promise.all([this.#running.drain(this.#settings.drainTimeout), within(cancelled, 1000)])
     } else await this.#running.drain(this.#settings.drainTimeout)
     if (link !== undefined) await this.#stop(link)
@@ -282,18 +244,14 @@ export class QueueConsumer implements AsyncDisposable {
     this.#onEnd()
   }
 
-  async #stop(link: Link): Promise<void> {
+  async #stop(link: DeliveryChannel): Promise<void> {
     if (!link.open) return
-    this.#flush(link)
+    link.flush()
     await within(
       link.channel.close().catch(() => {}),
       1000,
     )
   }
-}
-
-function withTag(deliveryTag: number): ConsumeMessage {
-  return { fields: { deliveryTag } } as ConsumeMessage
 }
 
 function fingerprint(message: ConsumeMessage): string {

@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { AckPolicy, type ConsumerConfig, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
 import { createInbox, type Msg, type Subscription } from '@nats-io/transport-node'
 import { messageOf } from '../../../errors.ts'
 import type { NatsLink } from '../../nats/link.ts'
 import { backoff, Running } from '../running.ts'
+import { HANDLED, type Held, notHandled, placeOf, WORKING } from './held.ts'
 
 export interface StreamConsumerSettings {
   topic: string
@@ -15,13 +16,6 @@ export interface StreamConsumerSettings {
   delay(delivered: number): number | undefined
   redeliverInterval: number
   drainTimeout: number
-}
-
-interface Held {
-  message: Msg
-  /** Place in the stream. */
-  sequence: number
-  delivered: number
 }
 
 const FIRST_BACKOFF = 100
@@ -87,7 +81,7 @@ export class StreamConsumer implements AsyncDisposable {
     const { stream, config } = this.#settings
     const info =
       (config.durable_name && (await this.#find(config.durable_name))) || (await this.#manager.consumers.add(stream, this.#config()))
-    this.#checkConfig(info.config)
+    this.#check(info)
     this.#name = info.name
     const subject = info.config.deliver_subject as string
     const queue = config.deliver_group
@@ -116,9 +110,11 @@ export class StreamConsumer implements AsyncDisposable {
     return { ...made, deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.min(this.#last + 1, ...this.#ours) }
   }
 
-  #checkConfig(found: ConsumerConfig): void {
+  /** Whether a consumer that exists can be ours; settings that differ stay as they are, and are told. */
+  #check({ config: found, push_bound: bound }: ConsumerInfo): void {
     const { topic, config } = this.#settings
     const name = config.durable_name
+    if (name === undefined) return
     if (found.filter_subject !== undefined && found.filter_subject !== topic)
       throw new Error(
         `consumer ${name} is that of subject ${found.filter_subject}: give each topic a durableName of its own, e.g. durableName: "${name}-{topic}"`,
@@ -128,6 +124,17 @@ export class StreamConsumer implements AsyncDisposable {
       throw new Error(
         `consumer ${name} belongs to queue group "${found.deliver_group ?? ''}": use that queueGroupName, or another durableName`,
       )
+    if (bound && config.deliver_group === undefined && this.#subscription === undefined)
+      throw new Error(`consumer ${name} is already bound to a subscription: set queueGroupName to share it, or choose another durableName`)
+    const compared = ['deliver_policy', 'ack_policy', 'max_deliver', 'max_ack_pending', ...(config.backoff ? [] : ['ack_wait'])] as const
+    const differing = compared.filter(
+      (field) => config[field as 'ack_wait'] !== undefined && config[field as 'ack_wait'] !== found[field as 'ack_wait'],
+    )
+    if (differing.length === 0) return
+    const { component, log } = this.#link.settings
+    log.warn(
+      `${component}: topic ${topic}: consumer ${name} exists with another ${differing.join(', ')}, which stays: delete it to have your settings`,
+    )
   }
 
   #accept(message: Msg): void {
@@ -183,7 +190,7 @@ export class StreamConsumer implements AsyncDisposable {
     for (;;) {
       try {
         await this.#handle(held.message, this.#running.signal)
-        if (config.ack_policy !== AckPolicy.None) held.message.respond(ACK)
+        if (config.ack_policy !== AckPolicy.None) held.message.respond(HANDLED)
         return
       } catch (error) {
         if (this.#ending.signal.aborted) {
@@ -211,8 +218,7 @@ export class StreamConsumer implements AsyncDisposable {
   }
 
   #nak(held: Held, delay = 0): void {
-    if (this.#settings.config.ack_policy === AckPolicy.None) return
-    held.message.respond(delay > 0 ? Buffer.from(`-NAK {"delay": ${Math.round(delay * 1e6)}}`) : NAK)
+    if (this.#settings.config.ack_policy !== AckPolicy.None) held.message.respond(notHandled(delay))
   }
 
   #tick(): void {
@@ -268,18 +274,6 @@ export class StreamConsumer implements AsyncDisposable {
     }
     this.#onEnd()
   }
-}
-
-const ACK = Buffer.from('+ACK')
-const NAK = Buffer.from('-NAK')
-const WORKING = Buffer.from('+WPI')
-
-/** What the reply subject tells: $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.…; undefined for what is no message of a stream. */
-function placeOf(message: Msg): Held | undefined {
-  const tokens = message.reply?.split('.') ?? []
-  if (tokens[0] !== '$JS' || tokens[1] !== 'ACK' || tokens.length < 9) return undefined
-  const at = tokens.length === 9 ? 4 : 6
-  return { message, delivered: Number(tokens[at]), sequence: Number(tokens[at + 1]) }
 }
 
 function isMissing(error: unknown): boolean {

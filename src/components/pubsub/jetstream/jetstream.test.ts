@@ -157,6 +157,22 @@ describe('pubsub.jetstream', { skip: server === undefined ? help(nats) : false }
     )
   })
 
+  it('lets no second process take a consumer that is not shared, and takes it over when it is free', limit, async () => {
+    await makeStream(server?.address as string, 'alone', ['alone'])
+    await using first = await open({ durableName: 'alone' })
+    await using second = await open({ durableName: 'alone' })
+    const subscription = await first.subscribe('alone', {}, async () => {})
+    await assert.rejects(
+      second.subscribe('alone', {}, async () => {}),
+      /consumer alone is already bound to a subscription: set queueGroupName/,
+    )
+    await subscription[Symbol.asyncDispose]()
+    await send(second, 'alone', 'left')
+    const got = Promise.withResolvers<string>()
+    await using _second = await second.subscribe('alone', {}, async ({ data }) => got.resolve(data.toString()))
+    assert.equal(await got.promise, 'left')
+  })
+
   it('answers the flow control of the server while thousands of messages come', limit, async () => {
     await makeStream(server?.address as string, 'flow', ['flow'])
     await using pubsub = await open({ heartbeat: '1s', flowControl: 'true', maxAckPending: '100000', concurrencyMode: 'parallel' })

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { type AddressInfo, connect as connectTo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { createServer } from 'node:tls'
 import { type Channel, type ChannelModel, type ConsumeMessage, connect } from 'amqplib'
 import { startProxy } from '../../../../test/servers/proxy.ts'
 import { rabbitmq } from '../../../../test/servers/rabbitmq.ts'
@@ -395,6 +400,46 @@ describe('pubsub.rabbitmq', { skip: server === undefined ? help(rabbitmq) : fals
       open({ connectionString: 'amqp://guest:hush@127.0.0.1:1' }),
       /cannot connect to RabbitMQ at 127.0.0.1:1: connection refused/,
     )
+  })
+
+  it('talks TLS to a server it can trust, and says why not to others', limit, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'outrider-rabbitmq-tls-'))
+    const openssl = (...given: string[]) => execFileSync('openssl', given, { cwd: folder, stdio: 'ignore' })
+    const request = ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=test']
+    openssl(...request, '-x509', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', 'good.key', '-out', 'good.crt')
+    openssl(...request, '-keyout', 'old.key', '-out', 'old.csr')
+    openssl('x509', '-req', '-in', 'old.csr', '-signkey', 'old.key', '-days', '-1', '-out', 'old.crt')
+    const read = (name: string) => readFileSync(join(folder, name), 'utf8')
+    const [good, old] = [
+      { key: read('good.key'), cert: read('good.crt') },
+      { key: read('old.key'), cert: read('old.crt') },
+    ]
+    const { hostname, port } = new URL(server?.address as string)
+    const serve = async (pair: { key: string; cert: string }) => {
+      const terminator = createServer(pair, (near) => {
+        const far = connectTo(Number(port), hostname)
+        near.pipe(far).pipe(near)
+        near.on('error', () => far.destroy())
+        far.on('error', () => near.destroy())
+      })
+      terminator.on('tlsClientError', () => {})
+      await new Promise<void>((resolve) => terminator.listen(0, '127.0.0.1', resolve))
+      const connectionString = `amqps://guest:guest@127.0.0.1:${(terminator.address() as AddressInfo).port}`
+      return { terminator, connectionString }
+    }
+    const one = await serve(good)
+    const other = await serve(old)
+    try {
+      await using pubsub = await open({ connectionString: one.connectionString, caCert: good.cert })
+      await send(pubsub, topic(), 'secret')
+      await assert.rejects(open({ connectionString: one.connectionString }), /TLS: self-signed certificate.*set caCert/)
+      await assert.rejects(open({ connectionString: one.connectionString, caCert: old.cert }), /TLS: .*set caCert/)
+      await assert.rejects(open({ connectionString: other.connectionString, caCert: old.cert }), /TLS: certificate has expired; renew/)
+    } finally {
+      one.terminator.close()
+      other.terminator.close()
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('refuses settings that cannot be', async () => {
