@@ -50,8 +50,7 @@ export class RabbitConnection implements AsyncDisposable {
   /** Why it takes no publishes now; undefined when it does. */
   get obstacle(): string | undefined {
     const { address } = this.settings.broker
-    if (this.#model === undefined)
-      return `RabbitMQ at ${address} is not connected (${this.#reason.replace(`RabbitMQ at ${address}: `, '')})`
+    if (this.#model === undefined) return `RabbitMQ at ${address} is not connected (${this.#reason})`
     if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked})`
     return undefined
   }
@@ -72,7 +71,9 @@ export class RabbitConnection implements AsyncDisposable {
       await Promise.race([this.#dial(signal), promise])
       this.#opened = true
     } catch (error) {
-      throw new Error(describe(error, this.settings.broker), { cause: error })
+      const reason = describe(error, this.settings.broker)
+      const { address } = this.settings.broker
+      throw new Error(reason.includes(address) ? reason : `RabbitMQ at ${address}: ${reason}`, { cause: error })
     } finally {
       signal?.removeEventListener('abort', aborted)
     }
@@ -164,7 +165,9 @@ export class RabbitConnection implements AsyncDisposable {
     this.#blocked = undefined
     this.#reason = error === undefined ? 'closed' : describe(error, this.settings.broker)
     if (!this.ended) {
-      this.settings.log.warn(`${this.settings.component}: connection lost, connecting again: ${this.#reason}`)
+      this.settings.log.warn(
+        `${this.settings.component}: lost RabbitMQ at ${this.settings.broker.address}, connecting again: ${this.#reason}`,
+      )
       this.#redialing = this.#redial()
     }
     this.#changed()
@@ -257,5 +260,5 @@ function describe(error: unknown, broker: Broker): string {
   if (/expired|not yet valid/i.test(text)) return `${at}: TLS: ${text}; renew the server's certificate`
   if (/certificate|altnames|self.signed|issuer/i.test(text))
     return `${at}: TLS: ${text}; set caCert to the authority that signed the server's certificate, and use the name that it is for`
-  return `${at}: ${text}`
+  return text
 }

@@ -134,6 +134,8 @@ export class QueueConsumer implements AsyncDisposable {
   }
 
   async #restart(): Promise<void> {
+    // Channels close before their connection does: a moment later it is clear which of them was lost.
+    await new Promise<void>((resolve) => setImmediate(resolve))
     for (let attempt = 1; !this.#ending.signal.aborted; attempt++) {
       if (this.#connection.model === undefined) {
         attempt = 0
