@@ -190,7 +190,7 @@ export class StreamConsumer implements AsyncDisposable {
     for (;;) {
       try {
         await this.#handle(held.message, this.#running.signal)
-        if (config.ack_policy !== AckPolicy.None) held.message.respond(HANDLED)
+        if (config.ack_policy !== AckPolicy.None) this.#link.soon(() => held.message.respond(HANDLED))
         return
       } catch (error) {
         if (this.#ending.signal.aborted) {

@@ -93,18 +93,22 @@ export class StreamPublisher {
     const key = ++this.#last
     this.#pending.set(key, { subject, until, size, resolve, reject })
     this.#sweep ??= setInterval(() => this.#giveUp(), SWEEP)
-    try {
-      const reply = `${this.#inbox}.${key}`
-      if (id === undefined) connection.publish(subject, data, { reply })
-      else {
-        const given = headers()
-        given.set('Nats-Msg-Id', id)
-        connection.publish(subject, data, { reply, headers: given })
+    this.#link.soon(() => {
+      // The connection was lost meanwhile: it is sent again under another key.
+      if (!this.#pending.has(key)) return
+      try {
+        const reply = `${this.#inbox}.${key}`
+        if (id === undefined) connection.publish(subject, data, { reply })
+        else {
+          const given = headers()
+          given.set('Nats-Msg-Id', id)
+          connection.publish(subject, data, { reply, headers: given })
+        }
+      } catch (error) {
+        this.#pending.delete(key)
+        reject(this.#failed(`the message cannot be sent to ${subject}: ${messageOf(error)}`))
       }
-    } catch (error) {
-      this.#pending.delete(key)
-      reject(this.#failed(`the message cannot be sent to ${subject}: ${messageOf(error)}`))
-    }
+    })
     return promise
   }
 
