@@ -28,6 +28,8 @@ const redis = await redisServer()
 const rabbit = await serverOf(rabbitmq)
 // Its stream takes every subject of one word, which would not suit others.
 const stream = await ownServer(nats)
+// Before the first suite: the hook below runs as soon as no test is left that is known by then.
+if (stream !== undefined) await makeStream(stream.address, 'all', ['*'])
 after(async () => {
   await redis?.stop()
   await rabbit?.stop()
@@ -70,7 +72,6 @@ else
 
 if (stream === undefined) describe('pub/sub conformance: pubsub.jetstream', () => it('needs NATS', { skip: help(nats) }, () => {}))
 else {
-  await makeStream(stream.address, 'all', ['*'])
   pubsubConformance('pubsub.jetstream', {
     open: ({ appId, properties }) =>
       openDriver('pubsub.jetstream', appId, {

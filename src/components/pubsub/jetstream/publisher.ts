@@ -58,6 +58,7 @@ export class StreamPublisher {
     this.#waitingBytes += size
     try {
       const until = Date.now() + this.#limit
+      let reason: string | undefined
       for (;;) {
         signal?.throwIfAborted()
         if (this.#link.ended) throw this.#failed('it is closed')
@@ -65,8 +66,10 @@ export class StreamPublisher {
         try {
           if (obstacle === undefined) return await this.#send(subject, data, id, until, size)
         } catch (error) {
-          if (!(error instanceof Again)) throw error
-          if (Date.now() >= until) throw this.#failed(error.message)
+          // What it was before says more than that the last try took too long.
+          if (!(error instanceof Again)) throw reason === undefined || Date.now() < until ? error : this.#failed(reason)
+          reason = error.message
+          if (Date.now() >= until) throw this.#failed(reason)
           await this.#link.change(Math.min(50, until - Date.now()), signal)
           continue
         }
