@@ -37,6 +37,8 @@ const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   ioredis: /^components\/redis\//,
   pg: /^components\//,
   croner: /^components\//,
+  amqplib: /^components\//,
+  '@nats-io': /^components\//,
 }
 
 /** What tests share; the program never loads it. */
