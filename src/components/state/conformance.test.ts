@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { mariadb } from '../../../test/servers/mariadb.ts'
 import { postgresServer } from '../../../test/servers/postgres.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
+import { serverOf } from '../../../test/servers/server.ts'
 import { type Subject, stateConformance } from '../../blocks/state/conformance.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { stateDrivers } from './registry.ts'
@@ -79,3 +81,14 @@ for (const version of ['v1', 'v2'] as const) {
     },
   )
 }
+
+stateConformance(
+  'state.mysql',
+  async () => {
+    const server = await serverOf(mariadb)
+    if (!server) return undefined
+    const url = new URL(server.address)
+    return open('state.mysql', 'v1', { connectionString: `${url.username}:${url.password}@tcp(${url.host})/`, schemaName: `t${process.pid}` }, server.stop)
+  },
+  { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] },
+)
