@@ -126,8 +126,7 @@ export class MysqlPool implements AsyncDisposable {
           if (error) {
             if (error.fatal || error.code === 'PROTOCOL_SEQUENCE_TIMEOUT') held.broken = true
             reject(error.code === 'PROTOCOL_SEQUENCE_TIMEOUT' ? new Late() : error)
-          } else if (Array.isArray(result))
-            resolve({ rows: result as R[], columns: (columns ?? []) as Answer['columns'], affected: 0 })
+          } else if (Array.isArray(result)) resolve({ rows: result as R[], columns: (columns ?? []) as Answer['columns'], affected: 0 })
           else resolve({ rows: [], columns: [], affected: (result as { affectedRows?: number }).affectedRows ?? 0 })
         })
       })
@@ -287,5 +286,7 @@ function unreachable(owner: string, where: string, timeout: number, error: unkno
   const next = denied
     ? 'correct user and password in the connection string'
     : 'start the server or correct its address; the next operation connects again'
-  return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, { cause: error })
+  return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, {
+    cause: error,
+  })
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { postgresServer } from '../../../test/servers/postgres.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
@@ -88,7 +89,29 @@ stateConformance(
     const server = await serverOf(mariadb)
     if (!server) return undefined
     const url = new URL(server.address)
-    return open('state.mysql', 'v1', { connectionString: `${url.username}:${url.password}@tcp(${url.host})/`, schemaName: `t${process.pid}` }, server.stop)
+    return open(
+      'state.mysql',
+      'v1',
+      { connectionString: `${url.username}:${url.password}@tcp(${url.host})/`, schemaName: `t${process.pid}` },
+      server.stop,
+    )
   },
   { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] },
 )
+
+for (const version of ['v1', 'v2'] as const) {
+  stateConformance(
+    `state.etcd ${version}`,
+    async () => {
+      const server = await serverOf(etcd)
+      return server && open('state.etcd', version, { endpoints: server.address, keyPrefixPath: `t${process.pid}` }, server.stop)
+    },
+    {
+      ...sql,
+      tellsExpiry: version === 'v2',
+      badEtag: '9999999',
+      invalidEtag: { text: 'word', kind: 'mismatch' },
+      features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
+    },
+  )
+}

@@ -30,7 +30,7 @@ interface Row {
 
 const LIVE = '(expiredate IS NULL OR expiredate > CURRENT_TIMESTAMP)'
 const EXPIRED = 'expiredate <= CURRENT_TIMESTAMP'
-const ROW = "(?, ?, ?, ?, CURRENT_TIMESTAMP + INTERVAL ? SECOND)"
+const ROW = '(?, ?, ?, ?, CURRENT_TIMESTAMP + INTERVAL ? SECOND)'
 /** Rows of one statement. Few sizes, for each is a statement that every connection keeps prepared. */
 const SIZES = [256, 32, 1]
 /** Characters of a key; a server in a lenient mode would cut longer ones off. */

@@ -12,7 +12,12 @@ export const fields: readonly MetadataField[] = [
   },
   { name: 'schemaName', kind: 'string', default: 'dapr_state_store', description: 'Database of the tables; made when it is not there.' },
   { name: 'tableName', kind: 'string', default: 'state', description: 'Table of the items; made when it is not there.' },
-  { name: 'metadataTableName', kind: 'string', default: 'dapr_metadata', description: 'Table where stores note when they last cleaned up.' },
+  {
+    name: 'metadataTableName',
+    kind: 'string',
+    default: 'dapr_metadata',
+    description: 'Table where stores note when they last cleaned up.',
+  },
   {
     name: 'timeoutInSeconds',
     kind: 'int',
