@@ -4,114 +4,154 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
-import { postgresServer } from '../../../test/servers/postgres.ts'
-import { redisServer } from '../../../test/servers/redis.ts'
-import { serverOf } from '../../../test/servers/server.ts'
-import { type Subject, stateConformance } from '../../blocks/state/conformance.ts'
+import { memcached } from '../../../test/servers/memcached.ts'
+import { postgres } from '../../../test/servers/postgres.ts'
+import { redis } from '../../../test/servers/redis.ts'
+import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
+import type { ConformanceOptions, Subject } from '../../blocks/state/conformance/kit.ts'
+import { stateConformance } from '../../blocks/state/conformance/suite.ts'
+import type { StateFeature } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { stateDrivers } from './registry.ts'
 
-const log = createLogger({ level: 'error', json: false, appId: 'test', version: 'test' })
-
-async function open(type: string, version: string, properties: Record<string, string>, stop?: () => Promise<void>): Promise<Subject> {
-  const row = stateDrivers.find((candidate) => candidate.type === type && candidate.versions.includes(version))
-  if (!row) throw new Error(`${type}/${version} is not registered`)
-  const driver = await row.load()
-  const store = driver.create({ name: 'store', type, version, properties, appId: 'test', namespace: '', log })
-  await store.init(AbortSignal.timeout(20_000))
-  return { store, ...(stop ? { stop } : {}) }
+/** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
+interface Column extends Omit<ConformanceOptions, 'features'> {
+  name: string
+  type: string
+  version?: string
+  /** The server it needs; undefined: none. */
+  server?: ServerKind
+  /** metadata of the component, from the server's address. */
+  properties: (address: string) => Record<string, string>
+  /** What it claims beside ETAG, TRANSACTIONAL, TTL and KEYS_LIKE; `only`: instead. */
+  also?: readonly StateFeature[]
+  only?: readonly StateFeature[]
 }
 
-stateConformance('state.in-memory', () => open('state.in-memory', 'v1', {}), {
-  badEtag: 'bad-etag',
-  features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'DELETE_WITH_PREFIX', 'KEYS_LIKE'],
-  tellsExpiry: true,
-  strictFirstWrite: true,
-  transactionEtagError: true,
-})
+const usual = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true, badEtag: 'bad-etag' }
+const folder = mkdtempSync(join(tmpdir(), 'outrider-state-'))
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+/** Names of this run on servers that others use, too. */
+const own = `t${randomUUID().slice(0, 8)}`
 
-const sql = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true } as const
-
-stateConformance(
-  'state.sqlite, file',
-  async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-state-'))
-    return open('state.sqlite', 'v1', { connectionString: join(directory, 'new', 'state.db') }, async () =>
-      rmSync(directory, { recursive: true, force: true }),
-    )
-  },
-  { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] },
-)
-
-stateConformance('state.sqlite, memory', () => open('state.sqlite3', 'v1', { connectionString: ':memory:', tableName: 'other' }), {
-  ...sql,
-  badEtag: 'bad-etag',
-  features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
-})
-
-stateConformance(
-  'state.redis',
-  async () => {
-    const server = await redisServer()
-    return server && open('state.redis', 'v1', { redisHost: `${server.host}:${server.port}` }, server.stop)
+const COLUMNS: readonly Column[] = [
+  { ...usual, name: 'state.in-memory', type: 'state.in-memory', properties: () => ({}), also: ['DELETE_WITH_PREFIX'] },
+  {
+    ...usual,
+    name: 'state.sqlite',
+    type: 'state.sqlite',
+    properties: () => ({ connectionString: join(folder, 'new', 'state.db') }),
   },
   {
+    ...usual,
+    name: 'state.sqlite, memory',
+    type: 'state.sqlite3',
+    properties: () => ({ connectionString: ':memory:', tableName: 'other' }),
+  },
+  {
+    ...usual,
+    name: 'state.redis',
+    type: 'state.redis',
+    server: redis,
+    properties: (redisHost) => ({ redisHost }),
     badEtag: '9999999',
     invalidEtag: { text: 'word', kind: 'invalid' },
-    features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
     tellsExpiry: false,
     keepsTtl: true,
     strictFirstWrite: false,
     transactionEtagError: false,
   },
-)
-
-for (const version of ['v1', 'v2'] as const) {
-  stateConformance(
-    `state.postgresql ${version}`,
-    async () => {
-      const server = await postgresServer()
-      return server && open('state.postgresql', version, { connectionString: server.url }, server.stop)
-    },
-    {
-      ...sql,
-      badEtag: version === 'v1' ? '1' : randomUUID(),
-      invalidEtag: { text: 'word', kind: version === 'v1' ? 'invalid' : 'mismatch' },
-      features:
-        version === 'v1' ? ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', 'QUERY_API'] : ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
-    },
-  )
-}
-
-stateConformance(
-  'state.mysql',
-  async () => {
-    const server = await serverOf(mariadb)
-    if (!server) return undefined
-    const url = new URL(server.address)
-    return open(
-      'state.mysql',
-      'v1',
-      { connectionString: `${url.username}:${url.password}@tcp(${url.host})/`, schemaName: `t${process.pid}` },
-      server.stop,
-    )
+  {
+    ...usual,
+    name: 'state.postgresql v1',
+    type: 'state.postgresql',
+    server: postgres,
+    properties: (connectionString) => ({ connectionString }),
+    badEtag: '1',
+    invalidEtag: { text: 'word', kind: 'invalid' },
+    also: ['QUERY_API'],
   },
-  { ...sql, badEtag: 'bad-etag', features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'] },
-)
-
-for (const version of ['v1', 'v2'] as const) {
-  stateConformance(
-    `state.etcd ${version}`,
-    async () => {
-      const server = await serverOf(etcd)
-      return server && open('state.etcd', version, { endpoints: server.address, keyPrefixPath: `t${process.pid}` }, server.stop)
-    },
-    {
-      ...sql,
+  {
+    ...usual,
+    name: 'state.postgresql v2',
+    type: 'state.postgresql',
+    version: 'v2',
+    server: postgres,
+    properties: (connectionString) => ({ connectionString }),
+    badEtag: randomUUID(),
+    invalidEtag: { text: 'word', kind: 'mismatch' },
+  },
+  {
+    ...usual,
+    name: 'state.mysql (MariaDB)',
+    type: 'state.mysql',
+    server: mariadb,
+    properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
+  },
+  ...(['v1', 'v2'] as const).map(
+    (version): Column => ({
+      ...usual,
+      name: `state.etcd ${version}`,
+      type: 'state.etcd',
+      version,
+      server: etcd,
+      properties: (endpoints) => ({ endpoints, keyPrefixPath: own + version }),
       tellsExpiry: version === 'v2',
       badEtag: '9999999',
       invalidEtag: { text: 'word', kind: 'mismatch' },
-      features: ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE'],
+      largestValue: 1.5 * 1024 * 1024,
+    }),
+  ),
+  {
+    ...usual,
+    name: 'state.memcached',
+    type: 'state.memcached',
+    server: memcached,
+    properties: (hosts) => ({ hosts }),
+    only: ['TTL'],
+    tellsExpiry: false,
+    strictFirstWrite: false,
+    plainKeys: true,
+    largestValue: 1024 * 1024,
+  },
+]
+
+for (const { name, server, also = [], only, ...column } of COLUMNS) {
+  const features = only ?? ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', ...also]
+  stateConformance(
+    name,
+    async () => {
+      if (!server) return open(column, '')
+      const running = await serverOf(server)
+      return running && open(column, running.address, running.stop)
     },
+    { ...column, features },
   )
+}
+
+async function open(
+  { type, version = 'v1', properties }: Omit<Column, 'name'>,
+  address: string,
+  stop?: () => Promise<void>,
+): Promise<Subject> {
+  const row = stateDrivers.find((candidate) => candidate.type === type && candidate.versions.includes(version))
+  if (!row) throw new Error(`${type}/${version} is not registered`)
+  const log = createLogger({ level: 'error', json: false, appId: 'test', version: 'test' })
+  const store = (await row.load()).create({
+    name: 'store',
+    type,
+    version,
+    properties: properties(address),
+    appId: 'test',
+    namespace: '',
+    log,
+  })
+  await store.init(AbortSignal.timeout(20_000))
+  return { store, ...(stop ? { stop } : {}) }
+}
+
+/** `mysql://user:password@host:port` as Go's driver has it. */
+function goDsn(address: string): string {
+  const { username, password, host } = new URL(address)
+  return `${username}:${password}@tcp(${host})/?allowNativePasswords=true`
 }

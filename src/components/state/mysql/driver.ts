@@ -32,7 +32,8 @@ const LIVE = '(expiredate IS NULL OR expiredate > CURRENT_TIMESTAMP)'
 const EXPIRED = 'expiredate <= CURRENT_TIMESTAMP'
 const ROW = '(?, ?, ?, ?, CURRENT_TIMESTAMP + INTERVAL ? SECOND)'
 /** Rows of one statement. Few sizes, for each is a statement that every connection keeps prepared. */
-const SIZES = [256, 32, 1]
+const SIZES = [1, 4, 16, 64, 256]
+const MOST = 256
 /** Characters of a key; a server in a lenient mode would cut longer ones off. */
 const LONGEST_KEY = 255
 
@@ -229,10 +230,14 @@ function refused(): EtagError {
   return new EtagError('mismatch', 'rows affected error: no rows match given key and eTag')
 }
 
-/** Splits a list into parts of the sizes that statements are made for. */
+/** Splits a list into parts of the sizes that statements are made for; the last fills up with its last element, which changes nothing. */
 function* parts<T>(list: readonly T[]): Generator<T[]> {
-  let at = 0
-  for (const size of SIZES) for (; list.length - at >= size; at += size) yield list.slice(at, at + size)
+  for (let at = 0; at < list.length; at += MOST) {
+    const part = list.slice(at, at + MOST)
+    const size = SIZES.find((candidate) => candidate >= part.length) as number
+    while (part.length < size) part.push(part.at(-1) as T)
+    yield part
+  }
 }
 
 export const driver: DriverModule<StateStore> = {
