@@ -51,8 +51,8 @@ class MemcachedState implements StateStore {
     return data && { data }
   }
 
-  set(item: StateSet): Promise<void> {
-    return this.client.set(item.key, item.value, expiryOf(item))
+  async set(item: StateSet): Promise<void> {
+    await this.client.set(item.key, item.value, expiryOf(item))
   }
 
   delete({ key }: StateDelete): Promise<void> {
