@@ -102,7 +102,7 @@ class EtcdState implements StateStore, ListsKeys {
 
   /** All or nothing. daprd looks at ETags first and writes afterwards, here etcd does both at once: of two racing writers one wins. */
   private async write(operations: readonly StateOperation[], signal: AbortSignal | undefined): Promise<void> {
-    const plan = planOf(operations)
+    const plan = planOf(operations, this.settings.base)
     const writes = await this.writes(plan.outcomes, signal)
     const only = writes[0]
     if (writes.length === 1 && only?.put && plan.conditions.length === 0) return void (await this.client.put(only.put, signal))
@@ -111,7 +111,7 @@ class EtcdState implements StateStore, ListsKeys {
         compare: plan.conditions.map(({ key, etag }) =>
           etag === undefined
             ? { target: CompareTarget.create, key: this.stored(key), createRevision: 0 }
-            : { target: CompareTarget.mod, key: this.stored(key), modRevision: Number(etag) },
+            : { target: CompareTarget.mod, key: this.stored(key), modRevision: revisionOf(etag) },
         ),
         success: writes,
         failure: plan.conditions.map(({ key }) => ({ range: { key: this.stored(key), keysOnly: true } })),
@@ -121,6 +121,7 @@ class EtcdState implements StateStore, ListsKeys {
     if (!succeeded)
       throw refusal(
         plan,
+        this.settings.base,
         responses.map(({ range }) => range?.kvs[0]?.modRevision),
       )
   }
@@ -139,7 +140,7 @@ class EtcdState implements StateStore, ListsKeys {
       await Promise.all(Array.from({ length: Math.min(PARALLEL, items.length) }, worker))
       return failures.throwAny()
     }
-    const writes = await this.writes(planOf(items).outcomes, signal)
+    const writes = await this.writes(planOf(items, this.settings.base).outcomes, signal)
     for (let at = 0; at < writes.length; ) {
       let end = at
       for (let size = 0; end < writes.length && end - at < this.settings.maxTxnOps; end++) {
@@ -169,11 +170,16 @@ class EtcdState implements StateStore, ListsKeys {
   }
 }
 
+/** Revisions are numbers from 1 on; of any other text, one that is nobody's. */
+function revisionOf(etag: string): number {
+  return /^[1-9]\d{0,14}$/.test(etag) ? Number(etag) : -1
+}
+
 /** Which condition it was; where none is found wanting any more, somebody has changed the key since. */
-function refusal({ conditions }: Plan, revisions: (number | undefined)[]): Error {
+function refusal({ conditions }: Plan, base: string, revisions: (number | undefined)[]): Error {
   const index = conditions.findIndex(({ etag }, at) => etag !== revisions[at]?.toString())
   const { key, etag } = conditions[Math.max(index, 0)] as Plan['conditions'][number]
-  return etag === undefined ? taken() : mismatch(key, etag, revisions[Math.max(index, 0)]?.toString())
+  return etag === undefined ? taken() : mismatch(base + key, etag, revisions[Math.max(index, 0)]?.toString())
 }
 
 export const driver: DriverModule<StateStore> = {

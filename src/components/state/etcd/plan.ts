@@ -2,25 +2,24 @@ import { EtagError, type StateOperation, type StateSet } from '../../../blocks/s
 
 /** What a list of operations comes to: conditions on what is there now, and one outcome a key, for etcd writes a key once a transaction. */
 export interface Plan {
-  conditions: { key: string /** undefined: there must be no such key. */; etag: string | undefined }[]
+  /** No ETag: there must be no such key. */
+  conditions: { key: string; etag: string | undefined }[]
   /** undefined: the key goes. */
   outcomes: Map<string, StateSet | undefined>
 }
 
-/** Throws EtagError where the operations contradict each other: an ETag given for a key that an earlier one has already changed. */
-export function planOf(operations: readonly StateOperation[]): Plan {
+/**
+ * @param base Stands before every key; errors name the whole, as daprd's do. Throws EtagError where the operations contradict each other: an ETag given for a key that an earlier one has already changed.
+ */
+export function planOf(operations: readonly StateOperation[], base: string): Plan {
   const plan: Plan = { conditions: [], outcomes: new Map() }
   for (const operation of operations) {
     const { key, etag } = operation
     const touched = plan.outcomes.has(key)
     const first = operation.concurrency === 'first-write' && etag === undefined
-    if (touched && etag !== undefined) throw mismatch(key, etag, undefined)
+    if (touched && etag !== undefined) throw mismatch(base + key, etag, undefined)
     if (touched && first && plan.outcomes.get(key)) throw taken()
-    if (!touched && etag !== undefined) {
-      // Revisions are numbers from 1 on: nothing else can be the current one.
-      if (!/^[1-9]\d{0,15}$/.test(etag)) throw mismatch(key, etag, undefined)
-      plan.conditions.push({ key, etag })
-    } else if (!touched && first) plan.conditions.push({ key, etag: undefined })
+    if (!touched && (etag !== undefined || first)) plan.conditions.push({ key, etag })
     plan.outcomes.set(key, operation.kind === 'upsert' ? operation : undefined)
   }
   return plan

@@ -85,7 +85,10 @@ function v2({ table, tablePrefix, metadataTable }: PostgresSettings): Layout {
     value: (item) => item.value,
     item: (row) => finish(row, row.value as Buffer),
     checkEtag(etag) {
-      if (!/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(etag)) throw new EtagError('mismatch', '')
+      if (/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(etag)) return
+      // The words of Go's uuid package, which clients of Dapr know.
+      const length = Buffer.byteLength(etag)
+      throw new EtagError('mismatch', length === 36 ? 'invalid UUID format' : `invalid UUID length: ${length}`)
     },
     migrate: (client) =>
       migrate(client, metadataTable, `migrations-state-v2-${tablePrefix}`, 2, [
