@@ -7,7 +7,8 @@ import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
-import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
+import { redisCluster } from '../../../test/servers/redis-topologies.ts'
+import { type RunningServer, serverOf } from '../../../test/servers/server.ts'
 import type { ConformanceOptions, Subject } from '../../blocks/state/conformance/kit.ts'
 import { stateConformance } from '../../blocks/state/conformance/suite.ts'
 import type { StateFeature } from '../../blocks/state/driver.ts'
@@ -20,7 +21,7 @@ interface Column extends Omit<ConformanceOptions, 'features'> {
   type: string
   version?: string
   /** The server it needs; undefined: none. */
-  server?: ServerKind
+  server?: () => Promise<RunningServer | undefined>
   /** metadata of the component, from the server's address. */
   properties: (address: string) => Record<string, string>
   /** What it claims beside ETAG, TRANSACTIONAL, TTL and KEYS_LIKE; `only`: instead. */
@@ -29,6 +30,15 @@ interface Column extends Omit<ConformanceOptions, 'features'> {
 }
 
 const usual = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true, badEtag: 'bad-etag' }
+const likeRedis = {
+  type: 'state.redis',
+  badEtag: '9999999',
+  invalidEtag: { text: 'word', kind: 'invalid' },
+  tellsExpiry: false,
+  keepsTtl: true,
+  strictFirstWrite: false,
+  transactionEtagError: false,
+} as const
 const folder = mkdtempSync(join(tmpdir(), 'outrider-state-'))
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 /** Names of this run on servers that others use, too. */
@@ -48,24 +58,20 @@ const COLUMNS: readonly Column[] = [
     type: 'state.sqlite3',
     properties: () => ({ connectionString: ':memory:', tableName: 'other' }),
   },
+  { ...usual, ...likeRedis, name: 'state.redis', server: () => serverOf(redis), properties: (redisHost) => ({ redisHost }) },
   {
     ...usual,
-    name: 'state.redis',
-    type: 'state.redis',
-    server: redis,
-    properties: (redisHost) => ({ redisHost }),
-    badEtag: '9999999',
-    invalidEtag: { text: 'word', kind: 'invalid' },
-    tellsExpiry: false,
-    keepsTtl: true,
-    strictFirstWrite: false,
-    transactionEtagError: false,
+    ...likeRedis,
+    name: 'state.redis, cluster, keys of one slot',
+    server: redisCluster,
+    properties: (redisHost) => ({ redisHost, redisType: 'cluster' }),
+    oneSlot: true,
   },
   {
     ...usual,
     name: 'state.postgresql v1',
     type: 'state.postgresql',
-    server: postgres,
+    server: () => serverOf(postgres),
     properties: (connectionString) => ({ connectionString }),
     badEtag: '1',
     invalidEtag: { text: 'word', kind: 'invalid' },
@@ -76,7 +82,7 @@ const COLUMNS: readonly Column[] = [
     name: 'state.postgresql v2',
     type: 'state.postgresql',
     version: 'v2',
-    server: postgres,
+    server: () => serverOf(postgres),
     properties: (connectionString) => ({ connectionString }),
     badEtag: randomUUID(),
     invalidEtag: { text: 'word', kind: 'mismatch' },
@@ -85,7 +91,7 @@ const COLUMNS: readonly Column[] = [
     ...usual,
     name: 'state.mysql (MariaDB)',
     type: 'state.mysql',
-    server: mariadb,
+    server: () => serverOf(mariadb),
     properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
   },
   ...(['v1', 'v2'] as const).map(
@@ -94,7 +100,7 @@ const COLUMNS: readonly Column[] = [
       name: `state.etcd ${version}`,
       type: 'state.etcd',
       version,
-      server: etcd,
+      server: () => serverOf(etcd),
       properties: (endpoints) => ({ endpoints, keyPrefixPath: own + version }),
       tellsExpiry: version === 'v2',
       badEtag: '9999999',
@@ -106,7 +112,7 @@ const COLUMNS: readonly Column[] = [
     ...usual,
     name: 'state.memcached',
     type: 'state.memcached',
-    server: memcached,
+    server: () => serverOf(memcached),
     properties: (hosts) => ({ hosts }),
     only: ['TTL'],
     tellsExpiry: false,
@@ -122,7 +128,7 @@ for (const { name, server, also = [], only, ...column } of COLUMNS) {
     name,
     async () => {
       if (!server) return open(column, '')
-      const running = await serverOf(server)
+      const running = await server()
       return running && open(column, running.address, running.stop)
     },
     { ...column, features },

@@ -20,7 +20,8 @@ const SUBJECTS = [valueCases, listCases, concurrencyCases, etagCases, transactio
 export function stateConformance(name: string, open: () => Promise<Subject | undefined>, options: ConformanceOptions): void {
   describe(`state conformance: ${name}`, () => {
     let subject: Subject | undefined
-    const run = Math.random().toString(36).slice(2, 10)
+    const word = Math.random().toString(36).slice(2, 10)
+    const run = options.oneSlot ? `{${word}}` : word
     const cases: Cases = {
       options,
       id: (key) => `${run}-${options.plainKeys ? key.replaceAll(' ', '-') : key}`,
