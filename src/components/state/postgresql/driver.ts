@@ -13,7 +13,7 @@ import {
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import { connectionError } from '../../postgres/connection.ts'
+import { connectionError, PostgresUnreachable } from '../../postgres/connection.ts'
 import { Failures } from '../bulk.ts'
 import { checkPattern } from '../like.ts'
 import { readTtl } from '../ttl.ts'
@@ -45,15 +45,12 @@ class PostgresState implements StateStore, ListsKeys {
     this.pool = new Pool(this.settings.pool)
     // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
     this.pool.on('error', (error) => context.log.debug(`state store ${context.name}: ${error.message}`))
+    // One that breaks in a transaction tells the transaction, and its own listeners.
+    this.pool.on('connect', (client) => client.on('error', () => {}))
   }
 
   async init(): Promise<void> {
-    let client: PoolClient
-    try {
-      client = await this.pool.connect()
-    } catch (error) {
-      throw connectionError(this.settings.address, error)
-    }
+    const client = await this.connect()
     try {
       await this.layout.migrate(client)
     } finally {
@@ -65,7 +62,7 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   async ping(): Promise<void> {
-    await this.pool.query('SELECT 1')
+    await this.run(this.pool, 'ping', 'SELECT 1', [])
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
@@ -130,7 +127,7 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   private async ask(query: StateQuery): Promise<StateQueryResult> {
-    const { rows } = await this.pool.query<Row>(toSql(this.layout.select, query))
+    const { rows } = await this.pool.query<Row>(toSql(this.layout.select, query)).catch((error: unknown) => this.refuse(error))
     const results = rows.map((row) => ({ key: row.key, data: this.layout.item(row).data, etag: row.etag }))
     return query.limit > 0 ? { results, token: String(offsetOf(query) + rows.length) } : { results }
   }
@@ -191,25 +188,44 @@ class PostgresState implements StateStore, ListsKeys {
     return [items.map((item) => item.key), items.map((item) => this.layout.value(item)), items.map((item) => !item.json), ttls]
   }
 
-  private run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
-    return session.query<R>(
-      this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
-    )
+  private async run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
+    try {
+      return await session.query<R>(
+        this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
+      )
+    } catch (error) {
+      return this.refuse(error)
+    }
+  }
+
+  private async connect(): Promise<PoolClient> {
+    try {
+      return await this.pool.connect()
+    } catch (error) {
+      return this.refuse(error)
+    }
+  }
+
+  private refuse(error: unknown): never {
+    throw connectionError(`state store ${this.context.name}`, this.settings.address, error)
   }
 
   private async inTransaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      const client = await this.pool.connect()
+      const client = await this.connect()
       let broken: Error | undefined
       try {
-        await client.query('BEGIN')
+        await this.run(client, 'begin', 'BEGIN', [])
         const result = await work(client)
-        await client.query('COMMIT')
+        await this.run(client, 'commit', 'COMMIT', [])
         return result
       } catch (error) {
-        await client.query('ROLLBACK').catch((failure: Error) => {
-          broken = failure
-        })
+        // Who got no answer would get none to this either.
+        if (error instanceof PostgresUnreachable) broken = error
+        else
+          await client.query('ROLLBACK').catch((failure: Error) => {
+            broken = failure
+          })
         const code = error instanceof Error && 'code' in error ? error.code : undefined
         if (attempt >= ATTEMPTS || broken || (code !== '40P01' && code !== '40001')) throw error
       } finally {
