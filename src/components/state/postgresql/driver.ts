@@ -90,7 +90,9 @@ class PostgresState implements StateStore, ListsKeys {
     if (items.some((item) => item.etag !== undefined || item.concurrency === 'first-write')) return this.list(items)
     // One statement takes a key once; the order of keys is everybody's, so that two lists cannot block each other.
     const last = [...new Map(items.map((item) => [item.key, item])).values()].sort((a, b) => (a.key < b.key ? -1 : 1))
-    await this.run(this.pool, 'upsert', this.layout.upsert, this.columns(last))
+    const rows = last.map((item) => this.row(item))
+    const columns = [0, 1, 2, 3].map((column) => rows.map((row) => row[column]))
+    await this.run(this.pool, 'upsertAll', this.layout.upsertAll, columns)
   }
 
   async bulkDelete(items: readonly StateDelete[]): Promise<void> {
@@ -155,13 +157,13 @@ class PostgresState implements StateStore, ListsKeys {
 
   private async put(session: Session, item: StateSet): Promise<void> {
     const { layout } = this
+    const row = this.row(item)
     if (item.etag !== undefined) {
       layout.checkEtag(item.etag)
-      const row = this.columns([item]).map((column) => column[0])
       if ((await this.run(session, 'update', layout.update, [...row, item.etag])).rowCount === 0) throw new EtagError('mismatch', '')
     } else if (item.concurrency === 'first-write') {
-      if ((await this.run(session, 'insert', layout.insert, this.columns([item]))).rowCount === 0) throw new NotUpdated()
-    } else await this.run(session, 'upsert', layout.upsert, this.columns([item]))
+      if ((await this.run(session, 'insert', layout.insert, row)).rowCount === 0) throw new NotUpdated()
+    } else await this.run(session, 'upsert', layout.upsert, row)
   }
 
   private async remove(session: Session, item: StateDelete): Promise<void> {
@@ -183,9 +185,9 @@ class PostgresState implements StateStore, ListsKeys {
       throw new EtagError('mismatch', '')
   }
 
-  private columns(items: readonly StateSet[]): unknown[][] {
-    const ttls = items.map((item) => readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ") ?? null)
-    return [items.map((item) => item.key), items.map((item) => this.layout.value(item)), items.map((item) => !item.json), ttls]
+  private row(item: StateSet): unknown[] {
+    const ttl = readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ")
+    return [item.key, this.layout.value(item), !item.json, ttl ?? null]
   }
 
   private async run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
