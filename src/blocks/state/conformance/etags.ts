@@ -34,8 +34,8 @@ export function etagCases({ check, id, options }: Cases): void {
   )
   check(
     'refuses an ETag that is none of its own',
-    async (store) => {
-      if (!options.invalidEtag) return
+    async (store, unclaimed) => {
+      if (!options.invalidEtag) return unclaimed()
       const { text, kind } = options.invalidEtag
       await store.set(upsert(id('etag odd'), '1'))
       await rejectsEtag(store.set(upsert(id('etag odd'), '2', { etag: text })), kind)

@@ -34,8 +34,8 @@ export interface ConformanceOptions {
   largestValue?: number
 }
 
-/** Adds one case to the suite; with a feature, only for stores that claim it. */
-export type Check = (title: string, body: (store: StateStore) => Promise<void>, feature?: StateFeature) => void
+/** Adds one case to the suite; with a feature, only for stores that claim it. A body calls `unclaimed` when there is nothing to prove. */
+export type Check = (title: string, body: (store: StateStore, unclaimed: () => void) => Promise<void>, feature?: StateFeature) => void
 /** A key of this run alone. */
 export type Id = (key: string) => string
 /** What the cases of one subject are made of. */

@@ -29,7 +29,7 @@ export function stateConformance(name: string, open: () => Promise<Subject | und
         proven(title, async (context) => {
           if (!subject) return context.missing('server')
           if (feature && !subject.store.features.includes(feature)) return context.unclaimed()
-          await body(subject.store)
+          await body(subject.store, context.unclaimed)
         }),
     }
     const proven = matrixCases('state', name)

@@ -1,4 +1,4 @@
-import { Pool, type PoolClient, type QueryResult } from 'pg'
+import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg'
 import {
   EtagError,
   type StateDelete,
@@ -14,6 +14,7 @@ import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { connectionError, PostgresUnreachable } from '../../postgres/connection.ts'
+import { Lanes } from '../../postgres/lanes.ts'
 import { Failures } from '../bulk.ts'
 import { checkPattern } from '../like.ts'
 import { readTtl } from '../ttl.ts'
@@ -21,7 +22,9 @@ import { type Layout, layoutOf, type Row } from './layout.ts'
 import { offsetOf, toSql } from './query.ts'
 import { fields, type PostgresSettings, readSettings } from './settings.ts'
 
-type Session = Pool | PoolClient
+interface Session {
+  query<R extends object>(statement: QueryConfig): Promise<QueryResult<R>>
+}
 
 /** How often work that lost to a deadlock is done again. */
 const ATTEMPTS = 3
@@ -34,6 +37,9 @@ class PostgresState implements StateStore, ListsKeys {
   private readonly settings: PostgresSettings
   private readonly layout: Layout
   private readonly pool: Pool
+  private readonly lanes: Lanes | undefined
+  /** Where statements go that stand alone and are quick. */
+  private readonly single: Session
   private cleaner: NodeJS.Timeout | undefined
 
   constructor(context: ComponentContext) {
@@ -42,7 +48,12 @@ class PostgresState implements StateStore, ListsKeys {
     this.layout = layoutOf(this.settings)
     this.features = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', ...(this.settings.version === 'v1' ? (['QUERY_API'] as const) : [])]
     if (this.settings.version === 'v1') this.query = (query) => this.ask(query as StateQuery)
-    this.pool = new Pool(this.settings.pool)
+    const { pool, prepare } = this.settings
+    const most = pool.max as number
+    // Behind a pooler that shares connections, statements wait their turn.
+    this.lanes = prepare && most > 1 ? new Lanes(pool, Math.min(2, most >> 1)) : undefined
+    this.pool = new Pool({ ...pool, max: this.lanes ? most - Math.min(2, most >> 1) : most })
+    this.single = this.lanes ?? this.pool
     // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
     this.pool.on('error', (error) => context.log.debug(`state store ${context.name}: ${error.message}`))
     // One that breaks in a transaction tells the transaction, and its own listeners.
@@ -62,11 +73,11 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   async ping(): Promise<void> {
-    await this.run(this.pool, 'ping', 'SELECT 1', [])
+    await this.run(this.single, 'ping', 'SELECT 1', [])
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
-    const row = (await this.run<Row>(this.pool, 'get', `${this.layout.select} WHERE key = $1 AND ${this.layout.live}`, [key])).rows[0]
+    const row = (await this.run<Row>(this.single, 'get', `${this.layout.select} WHERE key = $1 AND ${this.layout.live}`, [key])).rows[0]
     return row && this.layout.item(row)
   }
 
@@ -79,11 +90,11 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   set(item: StateSet): Promise<void> {
-    return this.put(this.pool, item)
+    return this.put(this.single, item)
   }
 
   delete(item: StateDelete): Promise<void> {
-    return this.remove(this.pool, item)
+    return this.remove(this.single, item)
   }
 
   async bulkSet(items: readonly StateSet[]): Promise<void> {
@@ -103,7 +114,7 @@ class PostgresState implements StateStore, ListsKeys {
   async transact(operations: readonly StateOperation[]): Promise<void> {
     const [first] = operations
     if (!first) return
-    if (operations.length === 1) return this.write(this.pool, first)
+    if (operations.length === 1) return this.write(this.single, first)
     await this.inTransaction(async (client) => {
       for (const operation of operations) await this.write(client, operation)
     })
@@ -125,6 +136,7 @@ class PostgresState implements StateStore, ListsKeys {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.cleaner)
+    await this.lanes?.[Symbol.asyncDispose]()
     await this.pool.end()
   }
 
