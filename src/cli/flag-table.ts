@@ -54,8 +54,8 @@ export const FLAGS = [
   { name: 'sentry-request-jwt-audiences', kind: 'strings', description: 'More JWT audiences in certificate requests.', inert: true },
   { name: 'enable-mtls', kind: 'bool', default: 'false', description: 'Mutual TLS between sidecars, with certificates from sentry.' },
   { name: 'allowed-origins', kind: 'string', default: '', description: 'CORS origins, comma separated; empty: off.' },
-  { name: 'enable-profiling', kind: 'bool', default: 'false', description: 'Profiling endpoint.', inert: true },
-  { name: 'profile-port', kind: 'port', default: '7777', description: 'Port of the profiling endpoint.', inert: true },
+  { name: 'enable-profiling', kind: 'bool', default: 'false', description: 'Serves CPU and heap profiles on the profile port.' },
+  { name: 'profile-port', kind: 'port', default: '7777', description: 'Port of the profiling endpoint, on loopback.' },
   { name: 'max-body-size', kind: 'quantity', default: '4Mi', description: 'Largest request body; 0: no bound.' },
   {
     name: 'dapr-http-max-request-size',

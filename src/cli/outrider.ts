@@ -17,10 +17,15 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   invoke: { summary: 'Call a method of a running app', load: async () => (await import('./commands/invoke.ts')).invoke },
   publish: { summary: 'Publish an event', load: async () => (await import('./commands/publish.ts')).publish },
   state: { summary: "Read and write an app's state", load: async () => (await import('./commands/state.ts')).state },
+  components: {
+    summary: 'Show component types and their settings, or try components',
+    load: async () => (await import('./commands/components.ts')).components,
+  },
   identity: {
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
   },
+  debug: { summary: 'Gather what explains a running sidecar into one file', load: async () => (await import('./commands/debug.ts')).debug },
   schema: { summary: 'Print the JSON Schema of a resource kind', load: async () => (await import('./commands/small.ts')).schema },
   init: { summary: 'Says that nothing needs to be installed', load: async () => (await import('./commands/small.ts')).init },
   version: { summary: 'Show the versions', load: async () => (await import('./commands/small.ts')).version },

@@ -26,7 +26,9 @@ import type { Authorize } from '../policy/access-control.ts'
 import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { SubscriptionResource } from '../resources/kinds.ts'
+import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -51,6 +53,9 @@ export interface BlocksOptions {
   identity?: WorkloadIdentity | undefined
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
+  metrics: ComponentMetrics
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -80,7 +85,7 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, resiliency } = options
+  const { flags, log, manager, configuration, resiliency, metrics } = options
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -118,6 +123,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
     },
     namespaceScoped: (name) => options.namespaced.has(name),
+    metrics,
+    tracer: options.tracer,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -133,14 +140,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
+    tracer: options.tracer,
     around: around(resiliency, 'Binding', 'outbound'),
-    inbound: around(resiliency, 'Binding', 'inbound'),
+    inbound: around(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
   })
   const configurationBlock = createConfigurationBlock({
     stores: manager.set('configuration'),
     app,
     log,
-    around: around(resiliency, 'Configuration', 'outbound'),
+    around: around(resiliency, 'Configuration', 'outbound', counting(metrics, 'configuration')),
     inbound: around(resiliency, 'Configuration', 'inbound'),
   })
   return {
@@ -149,7 +157,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
-      around: around(resiliency, 'Statestore', 'outbound'),
+      around: around(resiliency, 'Statestore', 'outbound', counting(metrics, 'state')),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -175,19 +183,27 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       policies,
       authorize: options.authorize,
     }),
-    bindings,
+    bindings: {
+      ...bindings,
+      // Counted whole, as in Dapr: a name or an operation that is not there is a failure too.
+      invoke: (name, request, signal) =>
+        counted(counting(metrics, 'output_binding'), name, request.operation, () => bindings.invoke(name, request, signal)),
+    },
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
       scopes: configuration.secretScopes,
-      around: around(resiliency, 'Secretstore', 'outbound'),
+      around: around(resiliency, 'Secretstore', 'outbound', counting(metrics, 'secret')),
     }),
     configuration: configurationBlock,
     lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
     conversation: createConversationBlock({
       components: manager.set('conversation'),
-      around: around(resiliency, 'Conversation', 'outbound'),
+      around: around(resiliency, 'Conversation', 'outbound', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
     }),
-    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
+    crypto: createCryptoBlock({
+      components: manager.set('crypto'),
+      around: around(resiliency, 'Crypto', 'outbound', counting(metrics, 'crypto')),
+    }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -217,12 +233,35 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   }
 }
 
-/** The policy that a component's name has at the moment of a call, around that call. */
-function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction): Around {
-  return (component, _operation, work, signal) => {
+/** Hears of each call to a component, when it is over; milliseconds. */
+type Counting = (component: string, operation: string, success: boolean, elapsed: number) => void
+
+const counting =
+  (metrics: ComponentMetrics, kind: MeteredKind): Counting =>
+  (component, operation, success, elapsed) =>
+    metrics.operation(kind, component, operation, success, elapsed)
+
+/** The policy that a component's name has at the moment of a call, around that call; all its attempts count as one. */
+function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
+  return (component, operation, work, signal) => {
     const runner = resiliency.component(component, kind, direction)
-    return runner ? runner(work, signal) : work(signal)
+    const run = () => (runner ? runner(work, signal) : work(signal))
+    return over ? counted(over, component, operation, run) : run()
   }
+}
+
+function counted<T>(over: Counting, component: string, operation: string, run: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  return run().then(
+    (result) => {
+      over(component, operation, true, performance.now() - began)
+      return result
+    },
+    (error: unknown) => {
+      over(component, operation, false, performance.now() - began)
+      throw error
+    },
+  )
 }
 
 /** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */

@@ -4,6 +4,7 @@ import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { Code, messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { findDriver } from './drivers.ts'
 
@@ -47,6 +48,7 @@ export interface ComponentManagerOptions {
   sockets?: string
   /** Checks what a block itself reads of a component that came up; what it throws is the component's failure. */
   check?: (block: string, component: Named<Component>) => void
+  metrics?: RuntimeMetrics | undefined
   /** A component came up after the start, or one went. */
   onChange?: (kind: string, name: string) => void
 }
@@ -120,6 +122,7 @@ export class ComponentManager {
     try {
       await this.#start(spec, status)
       log.info(`Component loaded: ${title}`)
+      this.#options.metrics?.componentLoaded()
     } catch (error) {
       if (this.#options.retryUnreachable && isUnreachable(error)) {
         this.#retryLater(spec, status, error)
@@ -127,6 +130,7 @@ export class ComponentManager {
       }
       status.state = 'failed'
       status.error = messageOf(error)
+      this.#options.metrics?.componentFailed(spec.type, spec.name, 'init')
       const reason = status.error.startsWith('incorrect type')
         ? status.error
         : `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${status.error}`
@@ -194,6 +198,7 @@ export class ComponentManager {
       throw error
     }
     ;(this.set<Component>(block) as BlockSet).set(spec.name, named)
+    this.#options.metrics?.componentInitialised(spec.type)
     status.state = 'up'
     delete status.error
     delete status.since
@@ -214,6 +219,7 @@ export class ComponentManager {
         try {
           await this.#start(spec, status)
           log.info(`Component loaded: ${spec.name} (${spec.type}/${spec.version || 'v1'})`)
+          this.#options.metrics?.componentLoaded()
           this.#options.onChange?.(blockOf(spec.type), spec.name)
           return
         } catch (thrown) {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createServer } from 'node:http'
+import type { Server } from 'node:http'
 import { hostname, userInfo } from 'node:os'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
@@ -18,6 +18,7 @@ import { stateMethods } from '../api/grpc/state.ts'
 import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
+import type { Exchange } from '../api/http/exchange.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
 import { configurationRoutes } from '../api/http/routes/configuration.ts'
@@ -37,7 +38,7 @@ import type { App } from '../app/app.ts'
 import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
-import { messageOf, type OutriderError } from '../errors.ts'
+import { codeName, messageOf, type OutriderError } from '../errors.ts'
 import { hostAddress } from '../peers/names/host-address.ts'
 import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
@@ -45,7 +46,11 @@ import type { Authorize } from '../policy/access-control.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
+import { metricsPage } from '../telemetry/open-metrics.ts'
+import { tracingEnabled } from '../telemetry/tracing/open.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import { createServer } from '../transport/node-http.ts'
 import type { Blocks } from './blocks.ts'
 
 export interface EdgesOptions {
@@ -57,6 +62,8 @@ export interface EdgesOptions {
   health: Health
   metrics: Metrics
   configuration: Configuration
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
   /** Middleware of the HTTP API. */
   pipeline: Pipeline | undefined
   /** With mTLS: what the internal port proves itself by. */
@@ -115,6 +122,17 @@ export function openEdges(options: EdgesOptions): Edges {
   const apiLog = log.scope('dapr.runtime.http-info')
   const logCalls = flags.enableApiLogging ?? configuration.apiLogging.enabled
   const grpcLog = log.scope('dapr.runtime.grpc.api-info')
+  const logServed = ({ request, path, route, status, sent }: Exchange, elapsed: number) => {
+    if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
+    const agent = request.headers['user-agent']
+    apiLog.info('HTTP API Called', {
+      method: configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${request.method} ${path}`,
+      ...(agent !== undefined && { useragent: agent }),
+      code: status,
+      size: sent,
+      duration: Math.trunc(elapsed),
+    })
+  }
   const countError = (error: OutriderError, group: string | undefined, path: string) => {
     if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, group), error.code)
     log.debug(`${path}: ${error.message}`)
@@ -128,23 +146,26 @@ export function openEdges(options: EdgesOptions): Edges {
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
     open: HEALTH_PATHS,
+    tracer: options.tracer,
+    baggage: tracingEnabled(configuration.tracing.samplingRate),
     pipeline: options.pipeline,
     onError: (error, route, path) => countError(error, route?.group, path),
-    onRequest: logCalls
-      ? (method, path, route) => {
-          if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
-          apiLog.info(`HTTP API Called: ${configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${method} ${path}`}`)
-        }
-      : undefined,
+    onServed(served) {
+      const elapsed = performance.now() - served.began
+      countServed(metrics, served, elapsed)
+      if (logCalls) logServed(served, elapsed)
+    },
   })
   const stopping = new AbortController()
   let grpc: GrpcApi | undefined
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
-  const metricsServer = createServer((_, response) =>
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.text()),
-  )
+  const metricsServer = createServer((request, response) => {
+    const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
+    response.writeHead(200, { 'content-type': contentType }).end(body)
+  })
+  let profiling: Server | undefined
 
   const listenMetrics = () =>
     new Promise<void>((resolve) => {
@@ -219,7 +240,12 @@ export function openEdges(options: EdgesOptions): Edges {
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,
         onError: countError,
-        onCall: logCalls ? (call) => grpcLog.info('gRPC API Called', call) : undefined,
+        tracer: options.tracer,
+        baggage: tracingEnabled(configuration.tracing.samplingRate),
+        onCall({ received, sent, elapsed, ...call }) {
+          countCall(metrics, call.method, codeName(call.code), received, sent, elapsed)
+          if (logCalls) grpcLog.info('gRPC API Called', { ...call, duration: Math.trunc(elapsed) })
+        },
       })
       if (flags.unixDomainSocket) {
         await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
@@ -254,16 +280,46 @@ export function openEdges(options: EdgesOptions): Edges {
         await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
       }
       if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
+      if (flags.enableProfiling) profiling = await listenProfiling(flags.profilePort, log)
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
     },
     async close(grace) {
       stopping.abort()
       await registration?.[Symbol.asyncDispose]()
       await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
+      profiling?.close()
+      profiling?.closeAllConnections()
       metricsServer.closeAllConnections()
       await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
     },
   }
+}
+
+/** Streams of the API itself are not counted, as in Dapr; proxied calls are, without their bytes. */
+function countCall(metrics: Metrics, method: string, status: string, received: number | undefined, sent: number, elapsed: number): void {
+  if (received !== undefined) metrics.grpcServer.unary(method, status, received, sent, elapsed)
+  else if (!method.startsWith('/dapr.proto.')) metrics.grpcServer.stream(method, status, elapsed)
+}
+
+function countServed(metrics: Metrics, { request, path, status, sent }: Exchange, elapsed: number): void {
+  const length = request.headers['content-length']
+  metrics.http.served(request.method as string, path, status, length === undefined ? 0 : Number(length), sent, elapsed)
+}
+
+/** Profiles hold what the app has sent: loopback only. Undefined when the port is taken. */
+async function listenProfiling(port: number, log: Logger): Promise<Server | undefined> {
+  const { createProfilingServer } = await import('../telemetry/profiling.ts')
+  const server = createProfilingServer()
+  return new Promise((resolve) => {
+    server.once('error', (error) => {
+      log.error(`profiling port ${port} cannot be opened: ${error.message}; choose another with --profile-port`)
+      resolve(undefined)
+    })
+    server.listen(port, LOOPBACK[0], () => {
+      log.info(`profiles are served at http://${LOOPBACK[0]}:${port}/debug/pprof/`)
+      resolve(server)
+    })
+  })
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */

@@ -8,6 +8,7 @@ import { createPipeline, type Pipeline } from '../app/middleware/pipeline.ts'
 import type { Middleware } from '../blocks/middleware/driver.ts'
 import type { StateStore } from '../blocks/state/driver.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
+import { parseDuration } from '../components/metadata.ts'
 import type { Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
 import { Resiliency } from '../policy/resiliency.ts'
@@ -16,6 +17,7 @@ import type { Resources } from '../resources/kinds.ts'
 import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
+import { openTracing, type Tracing } from '../telemetry/tracing/open.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
 import { ComponentManager } from './component-manager.ts'
@@ -54,6 +56,7 @@ export class Sidecar {
   #configured = false
   #identity: WorkloadIdentity | undefined
   #intakeEnd: Promise<void> | undefined
+  #tracing: Tracing | undefined
 
   constructor(flags: DaprdFlags, log: Logger, hooks: SidecarHooks) {
     this.#flags = flags
@@ -85,7 +88,9 @@ export class Sidecar {
     if (authorize && !identity)
       log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
+    const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
     const manager = new ComponentManager({
+      metrics: metrics.runtime,
       appId: flags.appId,
       namespace,
       log,
@@ -109,8 +114,17 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const metrics = new Metrics()
     const resiliency = await Resiliency.load({ resources: resources.resiliencies, log, observer: metrics.resiliency.of(flags.appId) })
+    const { otel } = configuration.tracing
+    const tracing = await openTracing({
+      ...configuration.tracing,
+      samplingRate: configuration.tracing.samplingRate,
+      otel: otel && { ...otel, timeout: otel.timeout === undefined ? undefined : parseDuration(otel.timeout) },
+      appId: flags.appId,
+      env: process.env,
+      log,
+    })
+    this.#tracing = tracing
     const blocks = await createBlocks({
       flags,
       log,
@@ -124,6 +138,8 @@ export class Sidecar {
       appPipeline,
       identity,
       authorize,
+      metrics: metrics.components,
+      tracer: tracing?.tracer,
     })
     this.#blocks = blocks
     const health = {
@@ -144,6 +160,7 @@ export class Sidecar {
       metadata,
       health,
       metrics,
+      tracer: tracing?.tracer,
       configuration,
       pipeline,
       identity,
@@ -210,6 +227,7 @@ export class Sidecar {
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
+    await this.#tracing?.[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
   }
 

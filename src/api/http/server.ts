@@ -1,16 +1,21 @@
 import { timingSafeEqual } from 'node:crypto'
-import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
+import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
+import { Exchange, exchangeOf, setExchange } from './exchange.ts'
 import { pass } from './middleware/incoming.ts'
 import { errorReply, writeReply } from './reply.ts'
 import type { Handler, Reply, Route } from './route.ts'
 import { cleanPath, type Found, ParameterError, Router } from './router.ts'
+import { endSpan, startSpan } from './trace.ts'
 import { upgradeToHttp2, wantsHttp2 } from './upgrade.ts'
 
 export interface HttpApiOptions {
@@ -31,7 +36,12 @@ export interface HttpApiOptions {
   /** Paths that need no token and carry no trace. */
   open?: ReadonlySet<string>
   onError?: (error: OutriderError, route: Route | undefined, path: string) => void
-  onRequest?: (method: string, path: string, route: Route | undefined, request: IncomingMessage) => void
+  /** Makes a span of each request that is not open; absent: nobody traces. */
+  tracer?: Tracer | undefined
+  /** Whether `baggage` is looked at: checked, and given back. Default false. */
+  baggage?: boolean
+  /** Hears of each request when its response is over, or its client has gone. */
+  onServed?: (served: Exchange) => void
 }
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0')
@@ -141,29 +151,35 @@ export class HttpApi {
 
   readonly #serve: RequestListener = (request, response) => {
     this.#requests++
-    const socket = request.httpVersionMajor === 1 ? request.socket : undefined
-    if (socket) {
-      idle.delete(socket)
-      ;(response as Served)[SOCKET] = socket
-      response.on('close', this.#closed)
+    const exchange = new Exchange(request, request.httpVersionMajor === 1 ? request.socket : undefined)
+    setExchange(response, exchange)
+    response.on('close', this.#closed)
+    if (exchange.socket) {
+      idle.delete(exchange.socket)
       if (this.#draining) response.setHeader('connection', 'close')
     }
-    void this.#dispatch(request, response)
+    void this.#dispatch(request, response, exchange)
   }
 
-  /** One listener for all responses, which finds its socket in the response it is called on: node:http has let go of it by then. */
+  /** One listener for all responses, which finds what it needs in the response it is called on: node:http has let go of it by then. */
   readonly #closed = ((api: HttpApi) =>
     function (this: ServerResponse): void {
-      const socket = (this as Served)[SOCKET]
-      idle.add(socket)
-      if (api.#draining) socket.destroySoon()
+      const exchange = exchangeOf(this)
+      const { socket } = exchange
+      if (socket) {
+        idle.add(socket)
+        if (api.#draining) socket.destroySoon()
+      }
+      exchange.status = this.statusCode
+      if (exchange.span) endSpan(exchange.span, exchange)
+      api.#options.onServed?.(exchange)
     })(this)
 
   /** Never rejects: what is thrown becomes the answer. */
-  async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #dispatch(request: IncomingMessage, response: ServerResponse, exchange: Exchange): Promise<void> {
     let call: HttpCall | undefined
     try {
-      let admitted = this.#admit(request, response)
+      let admitted = this.#admit(request, response, exchange)
       if (admitted && this.#options.pipeline) admitted = await this.#passPipeline(this.#options.pipeline, admitted, response)
       call = admitted && this.#find(admitted, response)
       if (!call) return
@@ -176,7 +192,7 @@ export class HttpApi {
   }
 
   /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
-  #admit(request: IncomingMessage, response: ServerResponse): Admitted | undefined {
+  #admit(request: IncomingMessage, response: ServerResponse, exchange: Exchange): Admitted | undefined {
     const target = request.url ?? '/'
     const mark = target.indexOf('?')
     const escaped = mark < 0 ? target : target.slice(0, mark)
@@ -185,9 +201,14 @@ export class HttpApi {
     if (escaped.includes('%') && /%(?![0-9a-fA-F]{2})/.test(escaped))
       return refuse({ status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
     const path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
+    exchange.path = path
     const open = this.#open.has(path)
     const { headers } = request
-    if (!open) traceparent = passTraceparent(headers.traceparent as string | undefined)
+    if (!open) {
+      const { tracer } = this.#options
+      if (tracer) exchange.span = startSpan(tracer, request, path)
+      traceparent = exchange.span?.traceparent ?? passTraceparent(headers.traceparent as string | undefined)
+    }
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
       if (done) return refuse(done)
@@ -195,6 +216,17 @@ export class HttpApi {
     if (this.#token && !open && !this.#authorised(request))
       return refuse({ status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
     if (headers['dapr-api-token'] !== undefined) delete headers['dapr-api-token']
+    if (headers.baggage !== undefined && this.#options.baggage && !open) {
+      const baggage = String(headers.baggage)
+      const problem = baggageProblem(baggage)
+      if (problem)
+        return refuse({
+          status: 400,
+          headers: { ...plain, 'x-content-type-options': 'nosniff' },
+          body: `invalid baggage header: ${problem}\n`,
+        })
+      response.setHeader('baggage', baggage)
+    }
     return { request, path, query: mark < 0 ? '' : target.slice(mark + 1), traceparent }
   }
 
@@ -228,7 +260,10 @@ export class HttpApi {
       throw error
     }
     const handler = found?.route.handler ?? this.#options.fallback
-    this.#options.onRequest?.(method, path, found?.route, request)
+    const exchange = exchangeOf(response)
+    exchange.path = path
+    exchange.route = found?.route
+    if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
     return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
   }
@@ -255,9 +290,6 @@ interface Admitted {
   /** Still to be set on the reply. */
   traceparent: string | undefined
 }
-
-const SOCKET = Symbol('socket')
-type Served = ServerResponse & { [SOCKET]: Socket }
 
 /** HTTP/1.1 sockets that serve no request right now. */
 const idle = new WeakSet<Socket>()

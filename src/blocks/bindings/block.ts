@@ -2,6 +2,7 @@ import type { AppChannel } from '../../app/channel.ts'
 import { type ComponentSet, type Named, WAITING_HINT } from '../../components/sets.ts'
 import { Code, errorInfo, messageOf, OutriderError } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { type Around, once } from '../around.ts'
 import { type BindingsApp, type EventAnswer, httpBindingsApp, SoftFailure } from './app.ts'
 import type { Binding, BindingEvent, BindingRequest, BindingResponse } from './driver.ts'
@@ -13,6 +14,8 @@ export interface BindingsOptions {
   log: Logger
   around?: Around
   inbound?: Around
+  /** Makes a span of each event; absent: nobody traces. */
+  tracer?: Tracer | undefined
   /** How long the app may take to answer whether it wants a binding, milliseconds. Default 3000. */
   optionsTimeout?: number
 }
@@ -71,7 +74,12 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
   const handle = async (target: BindingsApp, name: string, route: string, event: BindingEvent): Promise<Buffer> => {
     let answer: EventAnswer
     try {
-      answer = await inbound(name, 'event', (signal) => target.deliver(name, route, event, signal), undefined)
+      answer = await inbound(
+        name,
+        'event',
+        (signal) => traced(options.tracer, name, event, (step) => target.deliver(name, route, step, signal)),
+        undefined,
+      )
     } catch (error) {
       // A 2xx other than 200 fails for the retry policy only.
       const soft = softFailureIn(error)
@@ -121,6 +129,25 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
       for (const [reader] of ending) readers.delete(reader)
       await Promise.allSettled(ending.map(([, reader]) => reader[Symbol.asyncDispose]()))
     },
+  }
+}
+
+async function traced(
+  tracer: Tracer | undefined,
+  name: string,
+  event: BindingEvent,
+  deliver: (event: BindingEvent) => Promise<EventAnswer>,
+): Promise<EventAnswer> {
+  if (!tracer) return deliver(event)
+  const span = tracer.start(`bindings/${name}`, 'client', undefined)
+  Object.assign(span.attributes, { 'db.system': 'bindings', 'db.name': name, 'rpc.service': 'Dapr' })
+  try {
+    const answer = await deliver({ ...event, metadata: { ...event.metadata, traceparent: span.traceparent } })
+    span.end()
+    return answer
+  } catch (error) {
+    span.end(messageOf(error))
+    throw error
   }
 }
 

@@ -2,7 +2,8 @@ import { createHttpChannel, type HttpChannel } from '../../app/http-channel.ts'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import type { ResponseSink } from '../../app/response-sink.ts'
 import { callHttpApp } from '../../peers/app-call.ts'
-import type { Invocation } from '../../peers/invocation.ts'
+import { escapePath, type Invocation } from '../../peers/invocation.ts'
+import { callRedirected } from './redirected.ts'
 
 /** An HTTPEndpoint resource, its secrets read. */
 export interface HttpEndpoint {
@@ -35,7 +36,7 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
   const { pipeline } = options
   const endpoints = new Map<string, { service: ExternalService; channel: HttpChannel }>()
   const origins = new Map<string, HttpChannel>()
-  const byUrl = (target: string): ExternalService => {
+  const channelByUrl = (target: string): { channel: HttpChannel; prefix: string } => {
     const { origin, prefix } = parse(target)
     const channel = origins.get(origin) ?? channelOf(target, {}, pipeline)
     origins.delete(origin)
@@ -47,11 +48,15 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
         break
       }
     }
+    return { channel, prefix }
+  }
+  const byUrl = (target: string): ExternalService => {
+    const { channel, prefix } = channelByUrl(target)
     return { call: (invocation, sink) => callHttpApp(channel, invocation, sink, prefix) }
   }
   return {
     add(endpoint) {
-      const { prefix } = parse(endpoint.baseUrl)
+      const { origin, prefix } = parse(endpoint.baseUrl)
       const channel = channelOf(endpoint.baseUrl, endpoint.tls ?? {}, pipeline)
       const own = Object.entries(endpoint.headers)
       const replaced = new Set(own.map(([name]) => name.toLowerCase()))
@@ -62,8 +67,20 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
         service: {
           baseUrl: endpoint.baseUrl,
           call(invocation, sink) {
-            const headers = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
-            return callHttpApp(channel, { ...invocation, headers: [...headers, ...own.flat()] }, sink, prefix)
+            const kept = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
+            const headers = [...kept, ...own.flat()]
+            return callRedirected(
+              {
+                verb: invocation.verb,
+                url: () => new URL(`${origin}${prefix}${escapePath(invocation.method)}${invocation.query ? `?${invocation.query}` : ''}`),
+                headers,
+                secret: replaced,
+                start: (first) => callHttpApp(channel, { ...invocation, headers: [...headers] }, first, prefix),
+                // The certificate of ours is for the endpoint's own server.
+                go: (url, request, next) => (url.origin === origin ? channel : channelByUrl(url.href).channel).dispatch(request, next),
+              },
+              sink,
+            )
           },
         },
       })
@@ -105,6 +122,7 @@ function channelOf(text: string, tls: NonNullable<HttpEndpoint['tls']>, pipeline
     host: url.hostname,
     port: Number(url.port || (secure ? 443 : 80)),
     protocol: secure ? 'https' : 'http',
+    connectTimeout: 15_000,
     pipeline,
     ...(secure ? { tls } : {}),
   })

@@ -1,7 +1,9 @@
 import type { AppChannel } from '../../app/channel.ts'
 import type { ComponentSet, Named } from '../../components/sets.ts'
 import { messageOf } from '../../errors.ts'
+import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { askApp } from './ask.ts'
 import { bulkHandler } from './bulk-delivery.ts'
 import { deadLetters } from './dead-letter.ts'
@@ -40,6 +42,9 @@ export interface PubSubOptions {
   namespaceScoped?: ((pubsubName: string) => boolean) | undefined
   /** false: the app is never asked for its subscriptions (`--disable-init-endpoints subscribe`). */
   askApp?: boolean | undefined
+  /** Counts what is published and delivered. */
+  metrics?: ComponentMetrics | undefined
+  tracer?: Tracer | undefined
 }
 
 export interface PubSubBlock extends Publisher, AsyncDisposable {
@@ -112,6 +117,8 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
         )
       : undefined,
     log,
+    metrics: options.metrics,
+    tracer: options.tracer,
   })
 
   const begin = async (subscription: Subscription, named: Named<PubSub>, eventApp: EventApp): Promise<AsyncDisposable> => {
