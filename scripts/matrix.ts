@@ -69,7 +69,7 @@ function readRecord(file: string): CaseRecord[] {
 /** Runs every test file that holds a conformance suite; the path of the record. */
 function runSuites(): string {
   const files = globSync('src/components/**/*.test.ts', { cwd: root }).filter((file) =>
-    /[a-z]Conformance\(/.test(readFileSync(join(root, file), 'utf8')),
+    /[a-z]Conformance\(|conformance-/.test(readFileSync(join(root, file), 'utf8')),
   )
   const folder = mkdtempSync(join(tmpdir(), 'outrider-matrix-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
