@@ -36,6 +36,7 @@ const TYPES_FOR_ALL = [/^cli\/flags\.ts$/, /^blocks\/[^/]+\/driver\.ts$/]
 const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   ioredis: /^components\/redis\//,
   pg: /^components\//,
+  mysql2: /^components\/mysql\//,
   croner: /^components\//,
   amqplib: /^components\//,
   '@nats-io': /^components\//,

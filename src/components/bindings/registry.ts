@@ -16,6 +16,7 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
   { type: 'bindings.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
+  { type: 'bindings.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]
