@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { test } from 'node:test'
+import { matrixCases } from '../../../test/matrix.ts'
 import { type LockStore, UnlockStatus } from './driver.ts'
 
-/** What every lock store must do; `open` gives a new connection to the same locks each time, undefined skips. */
+/** What every lock store must do; `open` gives a new connection to the same locks each time, undefined when there is no server. */
 export function lockStoreConformance(name: string, open: () => Promise<LockStore | undefined>): void {
-  test(`${name}: one owner at a time, unlocked by its owner only`, async (t) => {
+  const check = matrixCases('lock', name)
+  check('one owner at a time, unlocked by its owner only', async (context) => {
     const first = await open()
     const second = await open()
-    if (!first || !second) return t.skip('no server')
+    if (!first || !second) return context.missing('server')
     try {
       const key = `lock||app||${randomUUID()}`
       assert.equal(await first.tryLock(key, 'a', 15), true)
@@ -26,18 +27,22 @@ export function lockStoreConformance(name: string, open: () => Promise<LockStore
     }
   })
 
-  test(`${name}: an expired lock is free`, { timeout: 10_000 }, async (t) => {
-    const store = await open()
-    if (!store) return t.skip('no server')
-    try {
-      const key = `lock||app||${randomUUID()}`
-      const began = Date.now()
-      assert.equal(await store.tryLock(key, 'a', 1), true)
-      while (!(await store.tryLock(key, 'b', 10))) await new Promise((resolve) => setImmediate(resolve))
-      assert.ok(Date.now() - began >= 900, 'not before its time')
-      assert.equal(await store.unlock(key, 'a'), UnlockStatus.BelongsToOthers)
-    } finally {
-      await store[Symbol.asyncDispose]()
-    }
-  })
+  check(
+    'an expired lock is free',
+    async (context) => {
+      const store = await open()
+      if (!store) return context.missing('server')
+      try {
+        const key = `lock||app||${randomUUID()}`
+        const began = Date.now()
+        assert.equal(await store.tryLock(key, 'a', 1), true)
+        while (!(await store.tryLock(key, 'b', 10))) await new Promise((resolve) => setImmediate(resolve))
+        assert.ok(Date.now() - began >= 900, 'not before its time')
+        assert.equal(await store.unlock(key, 'a'), UnlockStatus.BelongsToOthers)
+      } finally {
+        await store[Symbol.asyncDispose]()
+      }
+    },
+    { timeout: 10_000 },
+  )
 }

@@ -31,13 +31,13 @@ async function open(queueName: string, properties: Record<string, string> = {}) 
   return { binding, create }
 }
 
-if (server)
-  bindingConformance('bindings.rabbitmq', { operations: ['create'], read: true }, async () => {
-    const { binding, create } = await open(`queue-${randomUUID()}`)
-    await create('first')
-    await create('second')
-    return binding
-  })
+bindingConformance('bindings.rabbitmq', { operations: ['create'], read: true, anyOperation: true }, async () => {
+  if (!server) return undefined
+  const { binding, create } = await open(`queue-${randomUUID()}`)
+  await create('first')
+  await create('second')
+  return binding
+})
 
 describe('bindings.rabbitmq', { skip: server === undefined ? help(rabbitmq) : false }, () => {
   after(() => server?.stop())

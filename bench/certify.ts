@@ -1,0 +1,145 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { parseArgs } from 'node:util'
+import { startProxy } from '../test/servers/proxy.ts'
+import { startSidecar } from '../test/sidecar.ts'
+import { certificationPage } from './certify-page.ts'
+import { Run, type RunResult, startEventsApp } from './certify-run.ts'
+import { pause, Victim } from './certify-server.ts'
+import { SUBJECTS, type Subject } from './certify-subjects.ts'
+
+/**
+ * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--results FILE] [--page]`: what becomes of
+ * 100 publishes or saves a second while the server of a driver is away, through bin/outriderd. `--long` adds cuts of 60 s;
+ * `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
+ * docs/components/CERTIFICATION.md from that file. Linux; the servers are those of the tests.
+ */
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: 'string', default: '' },
+    cuts: { type: 'string', default: '' },
+    long: { type: 'boolean', default: false },
+    parallel: { type: 'string', default: '3' },
+    results: { type: 'string', default: join(tmpdir(), 'outrider-certify.json') },
+    page: { type: 'boolean', default: false },
+  },
+})
+const seconds = flags.long ? [5, 30, 60] : [5, 30]
+const results: RunResult[] = existsSync(flags.results) ? (JSON.parse(readFileSync(flags.results, 'utf8')) as RunResult[]) : []
+const wantsCut = (name: string) => new RegExp(flags.cuts).test(name)
+
+interface Cut {
+  name: string
+  seconds: number
+  begin(): Promise<void> | void
+  /** Resolves when the server can be reached again. */
+  end(): Promise<void> | void
+  /** What the server forgets in this cut is not lost by the driver. */
+  forgets?: boolean
+}
+
+const jobs: [string, () => Promise<void>][] = [
+  ...SUBJECTS.map((subject): [string, () => Promise<void>] => [subject.driver, () => certify(subject)]),
+  ['pubsub.sqlite', certifySqlite],
+]
+const waiting = jobs.filter(([driver]) => new RegExp(flags.only).test(driver))
+await Promise.all(
+  Array.from({ length: Number(flags.parallel) }, async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      const [driver, work] = job
+      await work().catch((error: unknown) => console.error(`${driver}: ${error instanceof Error ? error.stack : error}`))
+    }
+  }),
+)
+if (flags.page) {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim()
+  writeFileSync(join(import.meta.dirname, '../docs/components/CERTIFICATION.md'), certificationPage(results, commit))
+}
+process.exit()
+
+async function certify(subject: Subject): Promise<void> {
+  if (!subject.server.available()) return console.log(`${subject.driver}: no ${subject.server.name} on this machine`)
+  const server = await subject.server.start()
+  const port = Number(/:(\d+)(\/\w+)?$/.exec(server.address)?.[1])
+  await using proxy = await startProxy('127.0.0.1', port)
+  const victim = new Victim(server, port)
+  try {
+    const { durable } = subject
+    const change = durable && ((args: string[]) => durable(args, proxy.port, port))
+    if (change) await (await victim.kill())(change)
+    await subject.prepare?.(server.address)
+    let restart = async () => {}
+    await certifyComponent(subject.driver, subject.properties(`127.0.0.1:${proxy.port}`), [
+      ...seconds.map((seconds) => ({ name: `link cut ${seconds} s`, seconds, begin: () => proxy.cut(), end: () => proxy.heal() })),
+      ...seconds.map((seconds) => ({ name: `link silent ${seconds} s`, seconds, begin: () => proxy.stall(), end: () => proxy.heal() })),
+      { name: 'server stopped 20 s', seconds: 20, begin: () => victim.pause(), end: () => victim.resume() },
+      {
+        name: 'server killed 10 s',
+        seconds: 10,
+        forgets: subject.keeps === 'nothing',
+        begin: async () => {
+          const again = await victim.kill()
+          restart = () => again(change)
+        },
+        end: () => restart(),
+      },
+    ])
+  } finally {
+    await victim.stop()
+  }
+}
+
+/** The embedded broker has no link to cut: another process holds the file's write lock instead. */
+async function certifySqlite(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-sqlite-'))
+  const file = join(folder, 'events.db')
+  let other: DatabaseSync | undefined
+  const cuts = seconds.map((seconds) => ({
+    name: `file locked ${seconds} s`,
+    seconds,
+    begin() {
+      other ??= new DatabaseSync(file)
+      other.exec('BEGIN IMMEDIATE')
+    },
+    end: () => other?.exec('ROLLBACK'),
+  }))
+  await certifyComponent('pubsub.sqlite', { connectionString: file }, cuts)
+  other?.close()
+  rmSync(folder, { recursive: true, force: true })
+}
+
+/** One sidecar for all cuts of a driver: it has to come through each without a restart. */
+async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[]): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-'))
+  const resources = join(folder, 'resources')
+  mkdirSync(resources)
+  const metadata = Object.entries(properties).map(([name, value]) => ({ name, value }))
+  const spec = { type: driver, version: 'v1', metadata }
+  writeFileSync(
+    join(resources, 'target.yaml'),
+    JSON.stringify({ apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: 'target' }, spec }),
+  )
+  const app = driver.startsWith('pubsub') ? await startEventsApp() : undefined
+  const sidecar = await startSidecar({ appId: 'certify', dataDir: folder, resources, ...(app ? { appPort: app.port } : {}) })
+  try {
+    const run = new Run(driver, sidecar, app)
+    await run.warmUp()
+    for (const cut of cuts.filter(({ name }) => wantsCut(name))) {
+      const result = await run.through(cut)
+      console.log(JSON.stringify(result))
+      const known = results.findIndex((one) => one.driver === result.driver && one.cut === result.cut)
+      if (known < 0) results.push(result)
+      else results[known] = result
+      writeFileSync(flags.results, `[\n${results.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+    }
+  } finally {
+    writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())
+    await sidecar.stop()
+    await app?.close()
+    await pause(100)
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
