@@ -39,7 +39,7 @@ export class SidecarMetadata implements MetadataBlock {
       enabledFeatures: [...features, ...own],
       components: manager
         .statuses()
-        .filter((status) => status.state === 'up')
+        .filter((status) => status.loaded)
         .map(({ name, type, version, capabilities }) => ({ name, type, version, ...(capabilities.length > 0 && { capabilities }) })),
       extended: { daprRuntimeVersion: VERSION, ...Object.fromEntries(this.#extended) },
       actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'placement: disconnected' },

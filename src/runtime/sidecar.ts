@@ -243,6 +243,7 @@ export class Sidecar {
     await this.#intake.begin()
     if (this.#stop.signal.aborted) return
     lifecycle.started()
+    manager.watch()
     if (app && flags.outriderExitWithApp) void this.#endWithApp()
     const edges = this.#edges
     this.#memory = keepIdleMemoryLow(() => edges.requests)
