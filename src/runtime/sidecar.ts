@@ -149,6 +149,7 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
+      log,
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
