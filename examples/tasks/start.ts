@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Flag, flagHelp, parseArgs, UsageError } from '../../src/cli/args.ts'
@@ -10,6 +10,8 @@ import { callSidecar } from '../../src/cli/sidecar-client.ts'
 import { createReporter } from '../../src/cli/status.ts'
 
 const here = import.meta.dirname
+/** The folders of YAML that come with the demo. */
+const SETS = readdirSync(join(here, 'resources')).sort()
 
 /** Each port is also read from the environment: --task-port from TASK_PORT. */
 const PORTS = [
@@ -44,7 +46,7 @@ const FLAGS: readonly Flag[] = [
     name: 'resources',
     type: 'string',
     default: process.env.RESOURCES || '',
-    help: 'redis, postgresql or a folder with YAML, instead of the embedded components; also RESOURCES',
+    help: `${SETS.join(', ')} or a folder with YAML, instead of the embedded components; also RESOURCES`,
   },
   {
     name: 'data-dir',
@@ -103,9 +105,9 @@ async function main(args: readonly string[]): Promise<number> {
   const notificationsCommand = COMMANDS[`notifications-app ${parsed.text('notifications-app')}`]
   if (!taskCommand || !notificationsCommand) reporter.failure('--task-app is node or python, --notifications-app is node or go')
   const given = parsed.text('resources')
-  const resources = ['redis', 'postgresql'].includes(given) ? join(here, 'resources', given) : given
+  const resources = SETS.includes(given) ? join(here, 'resources', given) : given
   const found = resources === '' || isDirectory(resources)
-  if (!found) reporter.failure(`No folder ${resources}: --resources is redis, postgresql or a folder with YAML`)
+  if (!found) reporter.failure(`No folder ${resources}: --resources is ${SETS.join(', ')} or a folder with YAML`)
   if (!free || !taskCommand || !notificationsCommand || !found) return 1
 
   const dataDir = dataDirectory(parsed.text('data-dir'))

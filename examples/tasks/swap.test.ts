@@ -1,123 +1,51 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Redis } from 'ioredis'
+import { createConnection, type RowDataPacket } from 'mysql2/promise'
 import pg from 'pg'
-import { Instances } from '../../src/cli/instances.ts'
-import { freePorts } from '../../src/cli/ports.ts'
-import { stopGroup } from '../../src/cli/process.ts'
+import { makeStream } from '../../src/components/pubsub/testing/stream.ts'
+import { kafka } from '../../test/servers/kafka.ts'
+import { mariadb } from '../../test/servers/mariadb.ts'
+import { nats } from '../../test/servers/nats.ts'
 import { postgresServer } from '../../test/servers/postgres.ts'
+import { rabbitmq } from '../../test/servers/rabbitmq.ts'
 import { redisServer } from '../../test/servers/redis.ts'
+import { help, serverOf } from '../../test/servers/server.ts'
+import { startDemo, yaml } from './demo.ts'
 
-// The two services, untouched, on three sets of components; every time the data is looked for where the YAML says it is.
+// The two services, untouched, on every set of components; each time the data is looked for where the YAML says it is.
 
 const limit = { timeout: 90_000 }
 const home = mkdtempSync(join(tmpdir(), 'outrider-swap-'))
-const redis = await redisServer()
-const postgres = await postgresServer()
-const demos: ChildProcess[] = []
+const BROKERS = [kafka, rabbitmq, nats, mariadb]
+const [redis, postgres, ...brokers] = await Promise.all([redisServer(), postgresServer(), ...BROKERS.map(serverOf)])
+const [kafkaServer, rabbit, jetstream, maria] = brokers
 after(async () => {
-  // A test that failed half-way leaves nothing running.
-  for (const demo of demos) if (demo.exitCode === null) demo.kill('SIGKILL')
-  for (const name of readdirSync(home)) {
-    for (const one of new Instances(join(home, name)).running())
-      for (const pid of [one.daprdPid, one.appPid]) if (pid) await stopGroup(pid, 0)
-  }
-  await redis?.stop()
-  await postgres?.stop()
+  for (const server of [redis, postgres, ...brokers]) await server?.stop()
   rmSync(home, { recursive: true, force: true })
 })
 
-const SQL_STATE = "SELECT convert_from(value, 'UTF8') AS value FROM state WHERE key = $1"
+const POSTGRES = 'host=localhost port=5432 user=postgres password=postgres dbname=postgres connect_timeout=10'
+const MARIADB = 'root:secret@tcp(localhost:3306)/'
 
 interface Done {
   /** Of the task that was created, announced and marked. */
   id: string
-  /** What the Task API's sidecar says it has loaded, by component name. */
+  /** What the sidecars say they have loaded, by component name. */
   types: Record<string, string>
   dataDir: string
 }
 
-/** The demo's YAML with another address in it; nothing else is changed. Fails when `from` isn't in any file. */
-function yaml(set: 'redis' | 'postgresql', changes: Readonly<Record<string, string>>): string {
-  const folder = join(home, `${set}-yaml`)
-  cpSync(join(import.meta.dirname, 'resources', set), folder, { recursive: true })
-  for (const [from, to] of Object.entries(changes)) {
-    const files = readdirSync(folder).filter((name) => readFileSync(join(folder, name), 'utf8').includes(from))
-    assert.notEqual(files.length, 0, `no file of resources/${set} says ${from}`)
-    for (const name of files) writeFileSync(join(folder, name), readFileSync(join(folder, name), 'utf8').replaceAll(from, to))
-  }
-  return folder
-}
-
-/** Starts both services on a folder of YAML (or nothing), sends one task through both, reads it back, and ends them. */
+/** Starts both services on a folder of YAML (or nothing), sends one task through both, and ends them. */
 async function runDemo(name: string, resources?: string): Promise<Done> {
-  const dataDir = join(home, name)
-  const [task, notifications, taskSidecar, notificationsSidecar] = await freePorts(4)
-  const ports = { task, notifications, 'task-sidecar': taskSidecar, 'notifications-sidecar': notificationsSidecar }
-  const flags = Object.entries(ports).flatMap(([port, number]) => [`--${port}-port`, String(number)])
-  if (resources) flags.push('--resources', resources)
-  const demo = spawn(process.execPath, [join(import.meta.dirname, 'start.ts'), '--data-dir', dataDir, ...flags], {
-    env: { ...process.env, RESOURCES: '', FAIL_FIRST: '', TASK_APP: '', NOTIFICATIONS_APP: '' },
-  })
-  demos.push(demo)
-  let output = ''
-  let wake = () => {}
-  for (const stream of [demo.stdout, demo.stderr]) {
-    stream.setEncoding('utf8').on('data', (chunk: string) => {
-      output += chunk
-      wake()
-    })
-  }
-  let over = false
-  const ended = once(demo, 'close').then(([code]) => {
-    over = true
-    wake()
-    return code as number | null
-  })
-  const says = async (text: string) => {
-    while (!output.includes(text)) {
-      if (over) assert.fail(`the demo ended without saying ${text}:\n${output}\n${sidecarLogs(dataDir)}`)
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-    }
-  }
-  await says('Ctrl-C ends everything.')
-
-  const created = await fetch(`http://127.0.0.1:${task}/tasks`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ title: `buy milk (${name})` }),
-  })
-  const { id } = (await created.json()) as { id: string }
-  assert.equal(created.status, 201, sidecarLogs(dataDir))
-  await says(`received task-created for ${id}`)
-  const stored = await (await fetch(`http://127.0.0.1:${task}/tasks/${id}`)).json()
-  assert.deepEqual(stored, { id, title: `buy milk (${name})`, status: 'notified' })
-  const shown = (await (await fetch(`http://127.0.0.1:${notifications}/notifications`)).json()) as { taskId: string }[]
-  assert.ok(
-    shown.some((one) => one.taskId === id),
-    JSON.stringify(shown),
-  )
-
-  const metadata = (await (await fetch(`http://127.0.0.1:${taskSidecar}/v1.0/metadata`)).json()) as {
-    components: { name: string; type: string }[]
-  }
-  demo.kill('SIGINT')
-  assert.equal(await ended, 0, output)
-  return { id, types: Object.fromEntries(metadata.components.map((one) => [one.name, one.type])), dataDir }
-}
-
-function sidecarLogs(dataDir: string): string {
-  const folder = join(dataDir, 'logs')
-  return readdirSync(folder)
-    .map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`)
-    .join('\n')
+  await using demo = await startDemo(join(home, name), resources)
+  const id = await demo.task(`buy milk (${name})`)
+  const types = await demo.types()
+  await demo.end()
+  return { id, types, dataDir: demo.dataDir }
 }
 
 /** Whether any file below the folder holds the text; the demo's own log files don't count. */
@@ -125,6 +53,42 @@ function holds(folder: string, text: string): boolean {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !entry.name.endsWith('.log'))
     .some((entry) => readFileSync(join(entry.parentPath, entry.name)).includes(text))
+}
+
+async function inPostgres(id: string): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: postgres?.url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ value: string }>("SELECT convert_from(value, 'UTF8') AS value FROM state WHERE key = $1", [
+      `task-api||${id}`,
+    ])
+    return rows.map((row) => JSON.parse(row.value))
+  } finally {
+    await client.end()
+  }
+}
+
+async function inMariadb(id: string): Promise<unknown[]> {
+  const client = await createConnection(maria?.address ?? '')
+  try {
+    const [rows] = await client.query<RowDataPacket[]>('SELECT CAST(value AS CHAR) AS value FROM dapr_state_store.state WHERE id = ?', [
+      `task-api||${id}`,
+    ])
+    return rows.map((row) => JSON.parse(row.value as string))
+  } finally {
+    await client.end()
+  }
+}
+
+async function inRedis(id: string): Promise<unknown> {
+  const client = new Redis({ host: redis?.host ?? '', port: redis?.port ?? 0 })
+  try {
+    const { data, version } = await client.hgetall(`task-api||${id}`)
+    assert.equal(version, '2', 'saved once when created, once when notified')
+    return JSON.parse(data as string)
+  } finally {
+    client.disconnect()
+  }
 }
 
 test('with nothing configured the task is in SQLite, in the data folder', limit, async () => {
@@ -139,14 +103,15 @@ test('with the Redis YAML the task is in Redis, and so is its event', {
   skip: redis ? false : 'redis-server is not on this machine',
 }, async () => {
   assert.ok(redis)
-  const { id, types, dataDir } = await runDemo('redis', yaml('redis', { 'localhost:6379': `${redis.host}:${redis.port}` }))
+  const { id, types, dataDir } = await runDemo(
+    'redis',
+    yaml('redis', join(home, 'redis-yaml'), { 'localhost:6379': `${redis.host}:${redis.port}` }),
+  )
   assert.equal(types.statestore, 'state.redis')
   assert.equal(types.pubsub, 'pubsub.redis')
+  assert.deepEqual(await inRedis(id), { id, title: 'buy milk (redis)', status: 'notified' })
   const client = new Redis({ host: redis.host, port: redis.port })
   try {
-    const { data, version } = await client.hgetall(`task-api||${id}`)
-    assert.deepEqual(JSON.parse(data as string), { id, title: 'buy milk (redis)', status: 'notified' })
-    assert.equal(version, '2', 'saved once when created, once when notified')
     const events = (await client.xrange('task-created', '-', '+')).filter(([, fields]) => fields.join().includes(id))
     assert.equal(events.length, 1)
     // Delivered to the Notification Service's consumer group, and acknowledged.
@@ -164,23 +129,64 @@ test('with the PostgreSQL YAML the task is in PostgreSQL', {
   skip: postgres ? false : 'PostgreSQL is not on this machine',
 }, async () => {
   assert.ok(postgres)
-  const resources = yaml('postgresql', {
-    'host=localhost port=5432 user=postgres password=postgres dbname=postgres connect_timeout=10': postgres.url,
+  const resources = yaml('postgresql', join(home, 'postgresql-yaml'), {
+    [POSTGRES]: postgres.url,
     '.outrider/events.db': join(home, 'postgresql', 'events.db'),
   })
   const { id, types, dataDir } = await runDemo('postgresql', resources)
   assert.equal(types.statestore, 'state.postgresql')
   assert.equal(types.pubsub, 'pubsub.sqlite')
-  const client = new pg.Client({ connectionString: postgres.url })
-  await client.connect()
-  try {
-    const { rows } = await client.query<{ value: string }>(SQL_STATE, [`task-api||${id}`])
-    assert.deepEqual(
-      rows.map((row) => JSON.parse(row.value)),
-      [{ id, title: 'buy milk (postgresql)', status: 'notified' }],
-    )
-  } finally {
-    await client.end()
-  }
+  assert.deepEqual(await inPostgres(id), [{ id, title: 'buy milk (postgresql)', status: 'notified' }])
   assert.ok(!holds(dataDir, `task-api||${id}`), 'nothing of it is left in the embedded store')
+})
+
+const present = redis && postgres && brokers.every((server) => server)
+const wants = ['redis-server', 'postgresql', ...BROKERS.map(help)].join(' | ')
+
+test('the running services move Redis → PostgreSQL → MariaDB and Kafka → RabbitMQ → NATS as their YAML is rewritten', {
+  timeout: 115_000,
+  skip: present ? false : `needs all of ${wants}`,
+}, async () => {
+  assert.ok(redis && postgres && kafkaServer && rabbit && jetstream && maria)
+  await makeStream(jetstream.address, 'tasks', ['task-created'])
+  const dsn = maria.address.replace(/^mysql:\/\/([^@]*)@(.*)$/, '$1@tcp($2)/')
+  const sets = {
+    kafka: yaml('kafka', join(home, 'kafka-yaml'), {
+      'localhost:6379': `${redis.host}:${redis.port}`,
+      'localhost:9092': kafkaServer.address,
+    }),
+    rabbitmq: yaml('rabbitmq', join(home, 'rabbitmq-yaml'), {
+      [POSTGRES]: postgres.url,
+      'amqp://guest:guest@localhost:5672': rabbit.address,
+    }),
+    nats: yaml('nats', join(home, 'nats-yaml'), { [MARIADB]: dsn, 'nats://localhost:4222': jetstream.address }),
+  }
+  /** In a file's place at once, as kubectl and editors do it. */
+  const rewrite = (set: keyof typeof sets) => {
+    for (const file of readdirSync(sets[set])) renameSync(join(sets[set], file), join(sets.kafka, file))
+  }
+  const stored = (id: string, title: string) => ({ id, title, status: 'notified' })
+  {
+    await using demo = await startDemo(join(home, 'running'), sets.kafka)
+    const pids = demo.pids()
+    await demo.until({ statestore: 'state.redis', pubsub: 'pubsub.kafka' })
+    const first = await demo.task('first')
+    assert.deepEqual(await inRedis(first), stored(first, 'first'))
+
+    rewrite('rabbitmq')
+    await demo.until({ statestore: 'state.postgresql', pubsub: 'pubsub.rabbitmq' })
+    const second = await demo.task('second')
+    assert.deepEqual(await inPostgres(second), [stored(second, 'second')])
+
+    rewrite('nats')
+    await demo.until({ statestore: 'state.mysql', pubsub: 'pubsub.jetstream' })
+    const third = await demo.task('third')
+    assert.deepEqual(await inMariadb(third), [stored(third, 'third')])
+    assert.deepEqual([await inPostgres(third), await inMariadb(second)], [[], []], 'each is in the store of its time alone')
+    assert.deepEqual(demo.pids(), pids, 'no process was started anew')
+    await demo.end()
+  }
+  // And as it always was: the same files, a new start.
+  const { id } = await runDemo('restarted', sets.kafka)
+  assert.deepEqual(await inMariadb(id), [stored(id, 'buy milk (restarted)')])
 })
