@@ -125,6 +125,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
       () =>
         named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
           batch: bulk?.maxMessagesCount,
+          wait: bulk?.maxAwaitDurationMs,
         }),
       (error, wait) =>
         log.error(

@@ -2,10 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { kafka } from '../../../test/servers/kafka.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
+import { serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
 import type { PubSub } from '../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
+import { makeTopic } from '../kafka/testing.ts'
 import { pubsubDrivers } from './registry.ts'
 
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
@@ -21,8 +24,10 @@ async function openDriver(type: string, appId: string, properties: Record<string
 
 const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
+const broker = await serverOf(kafka)
 after(async () => {
   await redis?.stop()
+  await broker?.stop()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -46,4 +51,15 @@ else
     durable: true,
     groups: true,
     contentType: false,
+  })
+if (broker === undefined)
+  describe('pub/sub conformance: pubsub.kafka', () => it('needs Kafka', { skip: 'Kafka is not on this machine' }, () => {}))
+else
+  pubsubConformance('pubsub.kafka', {
+    open: open('pubsub.kafka', { brokers: broker.address, authType: 'none', consumeRetryInterval: '50ms' }),
+    durable: true,
+    groups: true,
+    contentType: false,
+    adds: /^__/,
+    prepareShared: (topic) => makeTopic(broker.address, topic, 2),
   })

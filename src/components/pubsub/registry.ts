@@ -10,6 +10,7 @@ export interface DriverRow {
 
 export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.in-memory', versions: ['v1'], load: async () => (await import('./in-memory/driver.ts')).driver },
+  { type: 'pubsub.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]
