@@ -138,7 +138,8 @@ export class Connection {
   }
 
   #write(call: Call<unknown>, version: number): number {
-    const id = (this.#lastId = (this.#lastId + 1) & 0x7fffffff)
+    const id = (this.#lastId + 1) & 0x7fffffff
+    this.#lastId = id
     const writer = new Writer(512)
     writer.int32(0).int16(call.key).int16(version).int32(id).string(this.#clientId)
     call.write(writer, version)

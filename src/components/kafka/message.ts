@@ -35,21 +35,21 @@ function partitionNumber(text: string): number {
 
 /** What the app gets beside the value: every header, and where the record came from. */
 export function metadataOf(record: InRecord & { topic: string; partition: number }, settings: KafkaSettings): Record<string, string> {
-  const escape = settings.escapeHeaders ? queryEscape : (text: string) => text
+  const encode = settings.escapeHeaders ? queryEscape : (text: string) => text
   const metadata: Record<string, string> = {}
-  if (record.key !== null) metadata.__key = escape(record.key.toString())
+  if (record.key !== null) metadata.__key = encode(record.key.toString())
   metadata.__offset = String(record.offset)
   metadata.__topic = record.topic
   metadata.__timestamp = String(record.timestamp)
   metadata.__partition = String(record.partition)
   for (const [name, value] of record.headers) {
-    if (!settings.excludeHeaders?.test(name)) metadata[name] = escape(value?.toString() ?? '')
+    if (!settings.excludeHeaders?.test(name)) metadata[name] = encode(value?.toString() ?? '')
   }
   return metadata
 }
 
 /** A tombstone is JSON's null for the app. */
-export function valueOf(record: InRecord): Buffer {
+export function payloadOf(record: InRecord): Buffer {
   return record.value ?? NULL
 }
 

@@ -138,7 +138,10 @@ export class Producer {
         continue
       }
       let batch = batches.get(leader)
-      if (batch === undefined) batches.set(leader, (batch = { parts: new Map(), size: 0 }))
+      if (batch === undefined) {
+        batch = { parts: new Map(), size: 0 }
+        batches.set(leader, batch)
+      }
       // The rest of this leader's messages stays behind the first one that does not fit.
       if (batch.size > 0 && batch.size + item.size > maxMessageBytes) {
         full.add(leader)

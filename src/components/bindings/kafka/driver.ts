@@ -2,7 +2,7 @@ import type { Binding, BindingEvent, BindingRequest, BindingResponse } from '../
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
-import { metadataOf, valueOf } from '../../kafka/message.ts'
+import { metadataOf, payloadOf } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 
@@ -51,7 +51,7 @@ class KafkaBinding implements Binding {
     return consumer.subscribe(this.#topics, {
       flow: { window: settings.concurrency ?? 1 },
       handle: async (record) => {
-        await handler({ data: valueOf(record), metadata: metadataOf(record, settings) })
+        await handler({ data: payloadOf(record), metadata: metadataOf(record, settings) })
       },
     })
   }

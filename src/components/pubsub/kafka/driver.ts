@@ -5,7 +5,7 @@ import type { Flow } from '../../kafka/claim.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
 import { Gate } from '../../kafka/gate.ts'
-import { metadataOf, valueOf } from '../../kafka/message.ts'
+import { metadataOf, payloadOf } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
 import { handlersFor } from '../running.ts'
 
@@ -63,7 +63,7 @@ class KafkaPubSub implements PubSub {
     const { settings, consumer } = this.#client
     return consumer.subscribe([topic], {
       flow: flowOf(settings.concurrency, options),
-      handle: (record, signal) => handler({ topic, data: valueOf(record), metadata: metadataOf(record, settings) }, signal),
+      handle: (record, signal) => handler({ topic, data: payloadOf(record), metadata: metadataOf(record, settings) }, signal),
     })
   }
 
