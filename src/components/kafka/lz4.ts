@@ -55,7 +55,7 @@ export function lz4Decompress(input: Buffer, most: number): Buffer {
       room(block.length)
       end += block.copy(out, end)
     } else {
-      room(Math.min(limit, most - end))
+      room(Math.min(limit, most - end, block.length * 255))
       end = unpackBlock(block, out, end)
     }
   }
