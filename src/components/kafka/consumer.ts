@@ -154,6 +154,8 @@ export class Consumer {
       const positions = await this.#positions.of(wanted, (call) => (this.#group as Group).call(call))
       if (this.#membership !== membership) return
       for (const { topic, partition, offset, committed } of positions) this.#claim(topic, partition, offset, committed)
+      // Where a group starts is committed before anything is delivered: who takes over from here starts there too.
+      if (positions.some(({ committed }) => !committed)) await this.#committer.now()
     }
     for (const claim of this.#claims.values()) claim.resume()
     this.#committer.soon()
@@ -182,7 +184,6 @@ export class Consumer {
       },
       log: this.#log,
     })
-    // Where a group starts is committed at once: who takes over before the first message is handled starts there too.
     claim.committed = committed ? offset : -1
     this.#claims.set(keyOf(topic, partition), claim)
   }
