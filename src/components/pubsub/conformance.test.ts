@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { kafka } from '../../../test/servers/kafka.ts'
+import { mosquitto } from '../../../test/servers/mosquitto.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
 import { serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
@@ -25,9 +26,11 @@ async function openDriver(type: string, appId: string, properties: Record<string
 const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
 const broker = await serverOf(kafka)
+const mqtt = await serverOf(mosquitto)
 after(async () => {
   await redis?.stop()
   await broker?.stop()
+  await mqtt?.stop()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -62,4 +65,16 @@ else
     contentType: false,
     adds: /^__/,
     prepareShared: (topic) => makeTopic(broker.address, topic, 2),
+  })
+if (mqtt === undefined)
+  describe('pub/sub conformance: pubsub.mqtt3', () => it('needs Mosquitto', { skip: 'Mosquitto is not on this machine' }, () => {}))
+else
+  pubsubConformance('pubsub.mqtt3', {
+    open: open('pubsub.mqtt3', { url: mqtt.address }),
+    durable: true,
+    // A session belongs to one client; sharing is a matter of the topic's name, see mqtt.test.ts.
+    groups: false,
+    contentType: false,
+    metadata: false,
+    underWay: 20,
   })
