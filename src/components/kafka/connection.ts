@@ -114,11 +114,12 @@ export class Connection {
   #ask<T>(call: Call<T>, version: number, timeout: number): Promise<T> {
     if (this.#ended) return Promise.reject(this.#ended)
     return new Promise<T>((resolve, reject) => {
+      const id = this.#write(call, version)
       const timer = setTimeout(() => {
         this.#end(new UnreachableError(`the broker at ${this.address} does not answer within ${Math.round(timeout)} ms`))
       }, timeout)
       this.#pending.push({
-        id: this.#write(call, version),
+        id,
         read: (reader) => {
           clearTimeout(timer)
           try {

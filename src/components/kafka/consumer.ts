@@ -37,6 +37,8 @@ const PREPARE = 1000
 const MAKE_LIMIT = 5000
 const MAKE_RETRY = 50
 const READY_LIMIT = 30_000
+/** What may lie in memory over all partitions, beside one answer of each broker. */
+const MOST_BYTES = 32 * 2 ** 20
 
 /** The member of one consumer group for all topics of a component, while there are any. */
 export class Consumer {
@@ -229,6 +231,7 @@ export class Consumer {
     const { fetchMinBytes, fetchPartitionBytes } = this.#options
     const hooks = {
       claims: () => [...this.#claims.values()].filter((claim) => this.#leader(claim) === id),
+      full: () => [...this.#claims.values()].reduce((sum, claim) => sum + claim.bytes, 0) > MOST_BYTES,
       moved: () => void this.#relocate(),
       outOfRange: (claim: Claim) => void this.#reset(claim),
     }

@@ -15,6 +15,8 @@ export interface FetchOptions {
 export interface FetchHooks {
   /** The claims that this broker leads. */
   claims(): Claim[]
+  /** So much lies in memory already, over all partitions, that nothing more is to be fetched for a moment. */
+  full(): boolean
   /** The broker does not answer, or does not lead what we thought. */
   moved(topics: Iterable<string>): void
   /** The group's position is not in the partition any more. */
@@ -75,8 +77,8 @@ export class Fetcher {
     while (!this.#ended) {
       const claims = this.#hooks.claims()
       const hungry = claims.filter((claim) => claim.hungry)
-      if (hungry.length === 0) {
-        await this.#rest()
+      if (hungry.length === 0 || this.#hooks.full()) {
+        await this.#rest(hungry.length === 0 ? undefined : SHORT_WAIT)
         continue
       }
       this.#asked = new Set(claims)

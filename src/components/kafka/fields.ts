@@ -18,6 +18,7 @@ export function kafkaFields(retry: boolean): readonly MetadataField[] {
       name: 'authType',
       kind: 'enum',
       values: AUTH_TYPES,
+      required: true,
       description: 'How to sign in. Everything but none talks TLS, unless disableTls. oidc_private_key_jwt and awsiam are not built in.',
     },
     {

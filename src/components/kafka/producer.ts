@@ -15,6 +15,8 @@ export interface ProducerOptions {
   retries: number
   /** Limit from publish to answer, milliseconds. */
   timeout: number
+  /** How often topics are looked at for new partitions, milliseconds. */
+  refreshInterval: number
 }
 
 /** What waits while no broker answers, at most; more is refused at once. */
@@ -117,15 +119,19 @@ export class Producer {
     const batches = new Map<number, { parts: Map<string, Item[]>; size: number }>()
     const full = new Set<number>()
     const unknown = new Set<string>()
+    const aged = new Set<string>()
     const left: Item[] = []
-    const { maxMessageBytes } = this.#options
+    const { maxMessageBytes, refreshInterval } = this.#options
+    const now = Date.now()
     for (const item of this.#waiting) {
-      const leaders = this.#cluster.topic(item.topic)?.leaders
-      if (leaders === undefined) {
+      const topic = this.#cluster.topic(item.topic)
+      if (topic === undefined) {
         unknown.add(item.topic)
         left.push(item)
         continue
       }
+      if (now - topic.at > refreshInterval) aged.add(item.topic)
+      const { leaders } = topic
       if (item.partition < 0) item.partition = partitionOf(item.record.key, leaders.length)
       const leader = leaders[item.partition]
       if (leader === undefined) {
@@ -157,6 +163,8 @@ export class Producer {
     this.#waiting = left
     for (const [leader, { parts }] of batches) void this.#send(leader, [...parts.values()])
     if (unknown.size > 0) void this.#look([...unknown])
+    // Nobody waits for it; when it fails the next publish asks again.
+    if (aged.size > 0) this.#cluster.refresh([...aged]).catch(() => {})
   }
 
   async #look(topics: readonly string[]): Promise<void> {

@@ -25,13 +25,14 @@ const REBALANCE_TIMEOUT = 60_000
 
 /** Reads a Kafka component's metadata. Throws MetadataError naming the field. `retry`: default of consumeRetryEnabled. */
 export function readSettings(context: ComponentContext, retry: boolean): KafkaSettings {
-  const values = parseMetadata(kafkaFields(retry), context.properties)
+  const values = parseMetadata(kafkaFields(retry), upgraded(context.properties))
   if (values.schemaRegistryURL)
     throw new MetadataError(
       'metadata field schemaRegistryURL: schema registries are not supported; leave it out and write and read Avro in the app',
     )
   const authType = authTypeOf(values)
   const retryInterval = values.consumeRetryInterval as number
+  const refreshInterval = Math.max(1000, values.clientConnectionTopicMetadataRefreshInterval as number)
   const group = (values.consumerGroup || values.consumerID || context.appId) as string
   return {
     cluster: {
@@ -49,6 +50,7 @@ export function readSettings(context: ComponentContext, retry: boolean): KafkaSe
       maxMessageBytes: (values.maxMessageBytes as number) || MEBIBYTE,
       retries: values.producerRetryMax as number,
       timeout: values.writeTimeout as number,
+      refreshInterval,
     },
     consumer: {
       group,
@@ -62,7 +64,7 @@ export function readSettings(context: ComponentContext, retry: boolean): KafkaSe
       fetchPartitionBytes: values.consumerFetchDefault as number,
       bufferSize: values.channelBufferSize as number,
       drainTimeout: values.drainTimeout as number,
-      refreshInterval: Math.max(1000, values.clientConnectionTopicMetadataRefreshInterval as number),
+      refreshInterval,
       retry: values.consumeRetryEnabled ? retryOf(values, retryInterval) : undefined,
     },
     escapeHeaders: values.escapeHeaders as boolean,
@@ -71,13 +73,18 @@ export function readSettings(context: ComponentContext, retry: boolean): KafkaSe
   }
 }
 
+/** `authRequired`, the older form of `authType`, as the newer one. */
+function upgraded(properties: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const given = (name: string) => Object.entries(properties).find(([key, value]) => key.toLowerCase() === name && value !== '')?.[1]
+  const required = given('authrequired')
+  if (required === undefined || given('authtype') !== undefined) return properties
+  if (!/^(1|t|true|0|f|false)$/i.test(required)) throw new MetadataError("kafka error: invalid value for 'authRequired' attribute")
+  const authType = /^[0f]/i.test(required) ? 'none' : given('saslpassword') === undefined ? 'mtls' : 'password'
+  return { ...properties, authType }
+}
+
 function authTypeOf(values: MetadataValues): string {
-  const authType = (values.authType ??
-    (values.authRequired === undefined ? undefined : values.authRequired ? (values.saslPassword ? 'password' : 'mtls') : 'none')) as
-    | string
-    | undefined
-  if (authType === undefined)
-    throw new MetadataError("kafka error: 'authType' attribute was missing or empty: none, password, mtls, certificate or oidc")
+  const authType = values.authType as string
   if (authType === 'awsiam' || authType === 'oidc_private_key_jwt')
     throw new MetadataError(`metadata field authType: ${authType} is not supported; use none, password, mtls, certificate or oidc`)
   const need = (names: readonly string[]) => {

@@ -46,6 +46,8 @@ const KEEP_ALIVE = 15_000
 const PING_LIMIT = 5000
 const RETRY = 100
 const MOST_RETRY = 1000
+/** A connection that lasts so long counts as one that works. */
+const STABLE = 2000
 /** What waits for an answer, at most. */
 const MOST_WAITING = 20_000
 const MOST_BYTES = 64 * 2 ** 20
@@ -78,6 +80,7 @@ export class MqttClient {
   #timer: NodeJS.Timeout | undefined
   #ping: NodeJS.Timeout | undefined
   #failures = 0
+  #since = 0
   #problem: Error | undefined
   #pinged: ((error?: Error) => void)[] = []
 
@@ -157,6 +160,7 @@ export class MqttClient {
       return Promise.reject(this.#error(`has ${this.#waiting.size} messages to answer already`))
     const id = this.#freeId()
     return new Promise((resolve, reject) => {
+      const bytesOf = make(id)
       const { timeout } = this.#options
       const timer = setTimeout(() => {
         if (this.#waiting.get(id) !== waiting) return
@@ -171,7 +175,7 @@ export class MqttClient {
       }
       this.#bytes += bytes
       const waiting: Waiting = {
-        packet: make(id),
+        packet: bytesOf,
         again: again && (() => again(id)),
         resolve: (body) => {
           settle()
@@ -242,7 +246,7 @@ export class MqttClient {
       return
     }
     this.#connected = true
-    this.#failures = 0
+    this.#since = Date.now()
     this.#problem = undefined
     this.#ping = setInterval(() => this.ping().catch(() => {}), KEEP_ALIVE - PING_LIMIT)
     this.#ping.unref()
@@ -261,6 +265,8 @@ export class MqttClient {
     if (this.#closed) return
     const { log } = this.#options
     this.#connected = false
+    // Two clients with one id throw each other out; that must not become a race.
+    if (Date.now() - this.#since > STABLE) this.#failures = 0
     this.#problem = error
     clearInterval(this.#ping)
     const socket = this.#socket

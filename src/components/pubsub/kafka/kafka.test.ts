@@ -307,7 +307,7 @@ describe('pubsub.kafka', { skip: server === undefined ? 'Kafka is not on this ma
       /cannot connect to Kafka: no connection to the broker at 127\.0\.0\.1:1: .*correct the metadata field brokers/,
     )
     await assert.rejects(open({ brokers: '' }), /missing required metadata field brokers/)
-    await assert.rejects(open({ authType: '' }), /'authType' attribute was missing or empty/)
+    await assert.rejects(open({ authType: '' }), /missing required metadata field authType/)
     await assert.rejects(open({ authType: 'password', saslPassword: 'hidden' }), (error: Error) => {
       assert.match(error.message, /missing saslUsername/)
       assert.doesNotMatch(error.message, /hidden/)
