@@ -74,6 +74,8 @@ export class Consumer {
   async subscribe(topics: readonly string[], subscription: Subscription): Promise<AsyncDisposable> {
     if (this.#closed) throw new ClosedError()
     await this.#make(topics)
+    // Only what this component begins with: one that reads already knows where it is.
+    await this.#positions.note(topics.filter((topic) => !this.#subscriptions.has(topic))).catch(() => {})
     if (this.#closed) throw new ClosedError()
     for (const topic of topics) this.#subscriptions.set(topic, [...(this.#subscriptions.get(topic) ?? []), subscription])
     const handle = { [Symbol.asyncDispose]: () => this.#unsubscribe(topics, subscription) }
@@ -159,6 +161,7 @@ export class Consumer {
       // Where a group starts is committed before anything is delivered: who takes over from here starts there too.
       if (positions.some(({ committed }) => !committed)) await this.#committer.now()
     }
+    this.#positions.forget(topics)
     for (const claim of this.#claims.values()) claim.resume()
     this.#committer.soon()
     this.#route()

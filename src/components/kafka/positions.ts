@@ -19,11 +19,25 @@ export class Positions {
   readonly #cluster: Cluster
   readonly #group: string
   readonly #initial: number
+  /** Where partitions ended when their topic was subscribed to: what came while the group formed is not passed over. */
+  readonly #ends = new Map<string, number>()
 
   constructor(cluster: Cluster, { group, initialOffset }: { group: string; initialOffset: 'newest' | 'oldest' }) {
     this.#cluster = cluster
     this.#group = group
     this.#initial = initialOffset === 'oldest' ? EARLIEST : LATEST
+  }
+
+  /** A new group begins where these topics end now, should it take a while to form. */
+  async note(topics: readonly string[]): Promise<void> {
+    if (this.#initial !== LATEST) return
+    const parts = topics.flatMap((topic) => (this.#cluster.topic(topic)?.leaders ?? []).map((_leader, partition) => ({ topic, partition })))
+    for (const { topic, partition, offset } of await this.#list(parts, LATEST)) this.#ends.set(`${topic}/${partition}`, offset)
+  }
+
+  /** From now on only the group itself tells where it is. */
+  forget(topics: readonly string[]): void {
+    for (const key of this.#ends.keys()) if (topics.includes(key.slice(0, key.lastIndexOf('/')))) this.#ends.delete(key)
   }
 
   /** `ask` asks the group's coordinator. */
@@ -32,12 +46,17 @@ export class Positions {
     for (const { error } of found) check(error)
     const known: StartPosition[] = []
     const fresh: Part[] = []
+    const noted: StartPosition[] = []
     for (const { topic, partition, offset } of found) {
       if (offset >= 0) known.push({ topic, partition, offset, committed: true })
-      else fresh.push({ topic, partition })
+      else {
+        const end = this.#ends.get(`${topic}/${partition}`)
+        if (end === undefined) fresh.push({ topic, partition })
+        else noted.push({ topic, partition, offset: end, committed: false })
+      }
     }
     const starts = await this.#list(fresh, this.#initial)
-    return [...known, ...starts.map((start) => ({ ...start, committed: false }))]
+    return [...known, ...noted, ...starts.map((start) => ({ ...start, committed: false }))]
   }
 
   /** The offset nearest to one that is out of range: the oldest there is, or the end. */

@@ -105,6 +105,34 @@ describe('pubsub.kafka without its broker', { skip: kafka.available() ? false : 
     }
   })
 
+  it('does not pass over what is published while a new group forms', limit, async () => {
+    const server = await startKafka()
+    try {
+      const properties = { brokers: server.address, authType: 'none' }
+      await using pubsub = await open(properties)
+      await pubsub.publish({ topic: 'new', data: Buffer.from('older'), metadata: {} })
+      const box = counter()
+      // The first group of a cluster waits for the topic of offsets to be made.
+      const subscribing = pubsub.subscribe('new', {}, async ({ data }) => box.add(data.toString()))
+      let done = false
+      const subscribed = subscribing.finally(() => {
+        done = true
+      })
+      const sent: string[] = []
+      while (!done) {
+        const text = `m${sent.length}`
+        await pubsub.publish({ topic: 'new', data: Buffer.from(text), metadata: {} })
+        sent.push(text)
+      }
+      await using _subscription = await subscribed
+      await box.until(() => sent.slice(10).every((text) => box.seen.has(text)))
+      assert.ok(sent.length > 20, `${sent.length} were published meanwhile`)
+      assert.ok(!box.seen.has('older'))
+    } finally {
+      await server.stop()
+    }
+  })
+
   it('closes at once while no broker answers', limit, async () => {
     const server = await startKafka()
     try {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
@@ -224,6 +224,32 @@ describe('pubsub.mqtt3', { skip: server === undefined ? 'Mosquitto is not on thi
     await sending
     await box.until(() => box.texts().includes('returned'))
     await pubsub.ping?.(AbortSignal.timeout(1000))
+  })
+
+  it('talks TLS, with a client certificate', limit, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'outrider-mqtt-tls-'))
+    const at = (name: string) => join(directory, name)
+    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '1']
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', at('key.pem'), '-out', at('cert.pem'), ...subject]
+    execFileSync('openssl', request, { stdio: 'ignore' })
+    // Mosquitto reads them as another user.
+    chmodSync(directory, 0o755)
+    chmodSync(at('key.pem'), 0o644)
+    const lines = [`cafile ${at('cert.pem')}`, `certfile ${at('cert.pem')}`, `keyfile ${at('key.pem')}`, 'require_certificate true']
+    try {
+      await using broker = await ownBroker([...lines, 'allow_anonymous true'].join('\n'))
+      const url = broker.url.replace('mqtt:', 'ssl:')
+      const caCert = readFileSync(at('cert.pem'), 'utf8')
+      const clientKey = readFileSync(at('key.pem'), 'utf8')
+      await using pubsub = await open({ url, caCert, clientCert: caCert, clientKey })
+      const box = inbox()
+      await using _subscription = await pubsub.subscribe('tls', {}, async (message) => box.add(message))
+      await send(pubsub, 'tls', 'secret')
+      await box.until(() => box.messages.length === 1)
+      await assert.rejects(open({ url }), /cannot be reached: .*self-signed certificate/)
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
   })
 
   it('names what is wrong with the settings and the broker', limit, async () => {
