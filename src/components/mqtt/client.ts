@@ -15,6 +15,7 @@ import {
   subscribePacket,
   unsubscribePacket,
 } from './packets.ts'
+import { Requests } from './requests.ts'
 import type { MqttServer } from './settings.ts'
 
 export interface ClientOptions {
@@ -26,14 +27,6 @@ export interface ClientOptions {
   /** A message came; `acknowledge` tells the broker that it may forget it, unless the connection is another one by then. */
   onMessage(message: Publish, acknowledge: () => void): void
   log: Logger
-}
-
-interface Waiting {
-  packet: Buffer
-  /** Sent again, marked as a duplicate, over a new connection. */
-  again?: (() => Buffer) | undefined
-  resolve(body: Buffer): void
-  reject(error: Error): void
 }
 
 interface HeldMessage {
@@ -48,9 +41,6 @@ const RETRY = 100
 const MOST_RETRY = 1000
 /** A connection that lasts so long counts as one that works. */
 const STABLE = 2000
-/** What waits for an answer, at most. */
-const MOST_WAITING = 20_000
-const MOST_BYTES = 64 * 2 ** 20
 
 const REFUSED = [
   '',
@@ -67,15 +57,13 @@ const REFUSED = [
  */
 export class MqttClient {
   readonly #options: ClientOptions
-  readonly #waiting = new Map<number, Waiting>()
+  readonly #requests = new Requests()
   readonly #filters = new Map<string, number>()
   readonly #released = new Set<number>()
   /** Messages that are not acknowledged, by packet id: at most as many as there are ids. */
   readonly #held = new Map<number, HeldMessage>()
-  #bytes = 0
   #socket: Socket | undefined
   #connected = false
-  #lastId = 0
   #closed = false
   #timer: NodeJS.Timeout | undefined
   #ping: NodeJS.Timeout | undefined
@@ -108,10 +96,12 @@ export class MqttClient {
   /** Subscribes now and after each new connection. */
   async subscribe(filter: string, qos: number): Promise<void> {
     this.#filters.set(filter, qos)
-    const answer = await this.#request((id) => subscribePacket(id, filter, qos), 0)
-    if ((answer[2] ?? 0x80) >= 0x80) {
+    try {
+      const answer = await this.#request((id) => subscribePacket(id, filter, qos), 0)
+      if ((answer[2] ?? 0x80) >= 0x80) throw this.#error(`refuses the subscription to ${filter}: check the name and what the user may read`)
+    } catch (error) {
       this.#filters.delete(filter)
-      throw this.#error(`refuses the subscription to ${filter}: check the name and what the user may read`)
+      throw error
     }
   }
 
@@ -145,8 +135,7 @@ export class MqttClient {
     const socket = this.#socket
     setTimeout(() => socket?.destroy(), 500).unref()
     const error = this.#error('is not needed any more: the component is closing')
-    for (const { reject } of this.#waiting.values()) reject(error)
-    this.#waiting.clear()
+    this.#requests.refuse(error, true)
     for (const done of this.#pinged.splice(0)) done(error)
   }
 
@@ -154,47 +143,18 @@ export class MqttClient {
     return new Error(`the MQTT broker at ${this.#options.server.host}:${this.#options.server.port} ${what}`)
   }
 
-  #request(make: (id: number) => Buffer, bytes: number, again?: (id: number) => Buffer): Promise<Buffer> {
-    if (this.#closed) return Promise.reject(this.#error('is not needed any more: the component is closed'))
-    if (this.#waiting.size >= MOST_WAITING || (this.#waiting.size > 0 && this.#bytes + bytes > MOST_BYTES))
-      return Promise.reject(this.#error(`has ${this.#waiting.size} messages to answer already`))
-    const id = this.#freeId()
-    return new Promise((resolve, reject) => {
-      const bytesOf = make(id)
-      const { timeout } = this.#options
-      const timer = setTimeout(() => {
-        if (this.#waiting.get(id) !== waiting) return
-        this.#waiting.delete(id)
-        waiting.reject(this.#problem ?? this.#error(`does not answer within ${timeout} ms`))
-        // Slow, or gone: a ping tells, and brings a new connection.
-        if (this.#connected) this.ping().catch(() => {})
-      }, timeout)
-      const settle = () => {
-        clearTimeout(timer)
-        this.#bytes -= bytes
-      }
-      this.#bytes += bytes
-      const waiting: Waiting = {
-        packet: bytesOf,
-        again: again && (() => again(id)),
-        resolve: (body) => {
-          settle()
-          resolve(body)
-        },
-        reject: (error) => {
-          settle()
-          reject(error)
-        },
-      }
-      this.#waiting.set(id, waiting)
-      if (this.#connected) this.#socket?.write(waiting.packet)
-    })
-  }
-
-  #freeId(): number {
-    do this.#lastId = (this.#lastId % 0xffff) + 1
-    while (this.#waiting.has(this.#lastId))
-    return this.#lastId
+  async #request(make: (id: number) => Buffer, bytes: number, again?: (id: number) => Buffer): Promise<Buffer> {
+    if (this.#closed) throw this.#error('is not needed any more: the component is closed')
+    if (!this.#requests.fits(bytes)) throw this.#error(`has ${this.#requests.size} messages to answer already`)
+    const { timeout } = this.#options
+    const late = () => {
+      // Slow, or gone: a ping tells, and brings a new connection.
+      if (this.#connected) this.ping().catch(() => {})
+      return this.#problem ?? this.#error(`does not answer within ${timeout} ms`)
+    }
+    const { packet: bytesToSend, answer } = this.#requests.add({ make, again, bytes, timeout, late })
+    if (this.#connected) this.#socket?.write(bytesToSend)
+    return answer
   }
 
   #connect(): Promise<void> {
@@ -250,7 +210,7 @@ export class MqttClient {
     this.#problem = undefined
     this.#ping = setInterval(() => this.ping().catch(() => {}), KEEP_ALIVE - PING_LIMIT)
     this.#ping.unref()
-    const asked = [...this.#waiting.values()]
+    const asked = this.#requests.toSend()
     // The session may have been forgotten; subscribing again changes nothing when it was not. What waits comes after it,
     // or our own subscriptions would miss it.
     for (const [filter, qos] of this.#filters) {
@@ -258,7 +218,7 @@ export class MqttClient {
         this.#options.log.warn(`subscription to ${filter}: ${messageOf(error)}`),
       )
     }
-    for (const waiting of asked) socket.write(waiting.again?.() ?? waiting.packet)
+    for (const bytes of asked) socket.write(bytes)
   }
 
   #broken(error: Error): void {
@@ -275,11 +235,7 @@ export class MqttClient {
     this.#released.clear()
     for (const done of this.#pinged.splice(0)) done(error)
     // Subscriptions are asked for anew.
-    for (const [id, waiting] of this.#waiting) {
-      if (waiting.again) continue
-      this.#waiting.delete(id)
-      waiting.reject(error)
-    }
+    this.#requests.refuse(error, false)
     log.warn(`${error.message}; connecting again`)
     this.#again()
   }
@@ -302,7 +258,7 @@ export class MqttClient {
         return this.#message(readPublish(one), socket)
       case PACKET.pubrec:
         // From here on the broker has it; only the release may have to be said again.
-        this.#replace(id)
+        this.#requests.received(id)
         socket.write(answerPacket(PACKET.pubrel, id))
         return
       case PACKET.pubrel:
@@ -312,19 +268,11 @@ export class MqttClient {
       case PACKET.puback:
       case PACKET.pubcomp:
       case PACKET.suback:
-      case PACKET.unsuback: {
-        const waiting = this.#waiting.get(id)
-        this.#waiting.delete(id)
-        return waiting?.resolve(one.body)
-      }
+      case PACKET.unsuback:
+        return this.#requests.answered(id, one.body)
       case PACKET.pingresp:
         for (const done of this.#pinged.splice(0)) done()
     }
-  }
-
-  #replace(id: number): void {
-    const waiting = this.#waiting.get(id)
-    if (waiting?.again) waiting.again = () => answerPacket(PACKET.pubrel, id)
   }
 
   #message(message: Publish, socket: Socket): void {
