@@ -6,7 +6,7 @@ import { Claim, type Flow } from './claim.ts'
 import type { Cluster } from './cluster.ts'
 import { Committer } from './committer.ts'
 import { ClosedError, isPassing, KafkaError } from './errors.ts'
-import { Fetcher } from './fetcher.ts'
+import { Fetchers } from './fetchers.ts'
 import { Group, type GroupOptions } from './group.ts'
 import type { Membership } from './group-calls.ts'
 import { Positions } from './positions.ts'
@@ -37,8 +37,6 @@ const PREPARE = 1000
 const MAKE_LIMIT = 5000
 const MAKE_RETRY = 50
 const READY_LIMIT = 30_000
-/** What may lie in memory over all partitions, beside one answer of each broker. */
-const MOST_BYTES = 32 * 2 ** 20
 
 /** The member of one consumer group for all topics of a component, while there are any. */
 export class Consumer {
@@ -47,14 +45,13 @@ export class Consumer {
   readonly #log: Logger
   readonly #subscriptions = new Map<string, Subscription[]>()
   readonly #claims = new Map<string, Claim>()
-  readonly #fetchers = new Map<number, Fetcher>()
+  readonly #fetchers: Fetchers
   readonly #waiters = new Set<{ topics: readonly string[]; resolve(): void; reject(error: Error): void }>()
   readonly #committer: Committer
   readonly #positions: Positions
   #group: Group | undefined
   #membership: Membership | undefined
   #refreshTimer: NodeJS.Timeout | undefined
-  #relocating = false
   #closed = false
 
   constructor(cluster: Cluster, options: ConsumerOptions, log: Logger) {
@@ -62,6 +59,12 @@ export class Consumer {
     this.#options = options
     this.#log = log
     this.#positions = new Positions(cluster, options)
+    this.#fetchers = new Fetchers(
+      cluster,
+      options,
+      { claims: () => [...this.#claims.values()], outOfRange: (claim) => void this.#reset(claim) },
+      log,
+    )
     this.#committer = new Committer({
       claims: () => this.#claims.values(),
       group: () => this.#group,
@@ -164,7 +167,7 @@ export class Consumer {
     this.#positions.forget(topics)
     for (const claim of this.#claims.values()) claim.resume()
     this.#committer.soon()
-    this.#route()
+    this.#fetchers.route()
     for (const waiter of this.#waiters) if (waiter.topics.every((topic) => topics.includes(topic))) waiter.resolve()
     this.#log.debug(`consumer group ${membership.group}: generation ${membership.generation}, partitions ${[...mine].join(', ') || 'none'}`)
   }
@@ -184,9 +187,7 @@ export class Consumer {
       retry,
       handle: (record, signal) => subscription.handle(Object.assign(record, { topic, partition }), signal),
       moved: () => this.#committer.soon(),
-      wake: () => {
-        for (const fetcher of this.#fetchers.values()) fetcher.wake()
-      },
+      wake: () => this.#fetchers.wake(),
       log: this.#log,
     })
     claim.committed = committed ? offset : -1
@@ -204,65 +205,6 @@ export class Consumer {
     void claim.end(0)
   }
 
-  /** Gives every claim a fetcher for the broker that leads it. */
-  #route(): void {
-    const leaders = new Set<number>()
-    let unknown = false
-    for (const claim of this.#claims.values()) {
-      const leader = this.#leader(claim)
-      if (leader < 0) unknown = true
-      else leaders.add(leader)
-    }
-    for (const [id, fetcher] of this.#fetchers) {
-      if (leaders.has(id)) continue
-      fetcher.end()
-      this.#fetchers.delete(id)
-    }
-    for (const id of leaders) {
-      const existing = this.#fetchers.get(id)
-      if (existing) existing.renew()
-      else this.#fetch(id)
-    }
-    if (unknown) void this.#relocate()
-  }
-
-  #leader(claim: Claim): number {
-    return this.#cluster.topic(claim.topic)?.leaders[claim.partition] ?? -1
-  }
-
-  #fetch(id: number): void {
-    const { fetchMinBytes, fetchPartitionBytes } = this.#options
-    const hooks = {
-      claims: () => [...this.#claims.values()].filter((claim) => this.#leader(claim) === id),
-      full: () => [...this.#claims.values()].reduce((sum, claim) => sum + claim.bytes, 0) > MOST_BYTES,
-      moved: () => void this.#relocate(),
-      outOfRange: (claim: Claim) => void this.#reset(claim),
-    }
-    const fetcher = new Fetcher(id, this.#cluster, { minBytes: fetchMinBytes, partitionBytes: fetchPartitionBytes }, hooks, this.#log)
-    this.#fetchers.set(id, fetcher)
-    fetcher.start()
-  }
-
-  /** Asks where the partitions are led until there is an answer. */
-  async #relocate(): Promise<void> {
-    if (this.#relocating) return
-    this.#relocating = true
-    try {
-      for (let wait = 100; !this.#closed && this.#claims.size > 0; wait = Math.min(wait * 2, 1000)) {
-        try {
-          await this.#cluster.refresh([...new Set([...this.#claims.values()].map(({ topic }) => topic))])
-          if ([...this.#claims.values()].every((claim) => this.#leader(claim) >= 0)) break
-        } catch (error) {
-          this.#log.debug(`consumer group ${this.#options.group}: ${messageOf(error)}`)
-        }
-        await new Promise((resolve) => setTimeout(resolve, wait).unref())
-      }
-    } finally {
-      this.#relocating = false
-    }
-    if (!this.#closed) this.#route()
-  }
-
   async #reset(claim: Claim): Promise<void> {
     try {
       const offset = await this.#positions.nearest(claim)
@@ -274,7 +216,7 @@ export class Consumer {
       if (this.#claims.get(key) !== claim) return
       this.#drop(key, claim)
       this.#claim(claim.topic, claim.partition, offset, false)
-      this.#route()
+      this.#fetchers.route()
     } catch (error) {
       this.#log.warn(`topic ${claim.topic}/${claim.partition}: ${messageOf(error)}`)
     }
@@ -309,8 +251,7 @@ export class Consumer {
     this.#group = undefined
     this.#membership = undefined
     clearInterval(this.#refreshTimer)
-    for (const fetcher of this.#fetchers.values()) fetcher.end()
-    this.#fetchers.clear()
+    this.#fetchers.end()
     for (const waiter of this.#waiters) waiter.reject(new ClosedError())
     await group?.leave()
   }
