@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { DriverModule } from '../src/components/component.ts'
 import type { MetadataField } from '../src/components/metadata.ts'
 import { KINDS, schemaOf, V1, V2 } from '../src/resources/schema.ts'
+import { OUTRIDER_V1 } from '../src/resources/traffic-schema.ts'
 import { findErrors } from './errors.ts'
 
 // npm run generate: writes the pages that follow from the code. --check only says whether they are fresh.
@@ -84,7 +85,7 @@ async function pages(): Promise<Map<string, string>> {
   )
 
   for (const kind of KINDS) {
-    for (const version of [V1, V2]) {
+    for (const version of [V1, V2, OUTRIDER_V1]) {
       const schema = schemaOf(kind, version)
       if (schema) made.set(`docs/schemas/${kind.toLowerCase()}-${version.split('/')[1]}.json`, `${JSON.stringify(schema, null, 2)}\n`)
     }

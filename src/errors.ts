@@ -26,6 +26,13 @@ export const Code = {
 } as const
 export type Code = (typeof Code)[keyof typeof Code]
 
+const CODE_NAMES = new Map<number, string>(Object.entries(Code).map(([name, code]) => [code, name]))
+
+/** A code's name as gRPC in Go has it, e.g. `NotFound`. */
+export function codeName(code: number): string {
+  return CODE_NAMES.get(code) ?? `Code(${code})`
+}
+
 export interface OutriderErrorOptions {
   /** Dapr's error code as clients read it in `errorCode`, e.g. `ERR_STATE_STORE_NOT_FOUND`. */
   code: string

@@ -22,6 +22,7 @@ let app: Server
 let sidecar: ChildProcess
 let http: number
 let grpc: number
+let metrics: number
 
 interface Example {
   /** Shell, or a module that may use Dapr's JavaScript SDK. */
@@ -71,7 +72,7 @@ before(async () => {
   await new Promise((resolve) => app.once('listening', resolve))
   http = await freePort()
   grpc = await freePort()
-  const metrics = await freePort()
+  metrics = await freePort()
   const flags = [
     '--app-id=docs',
     `--app-port=${(app.address() as AddressInfo).port}`,
@@ -126,7 +127,11 @@ for (const { page, line, language, script, output } of examples) {
     if (what) return t.skip(what)
     const options = { cwd: home, timeout: 20_000 }
     if (language === 'sh') {
-      const { stdout } = await run('sh', ['-e', '-c', script.replaceAll('localhost:3500', `127.0.0.1:${http}`)], options)
+      const { stdout } = await run(
+        'sh',
+        ['-e', '-c', script.replaceAll('localhost:3500', `127.0.0.1:${http}`).replaceAll('localhost:9090', `127.0.0.1:${metrics}`)],
+        options,
+      )
       return assert.deepEqual(lines(stdout), lines(output))
     }
     writeFileSync(join(home, 'example.mjs'), script)

@@ -20,6 +20,10 @@ export interface SidecarOptions {
   resources?: string
   appPort?: number
   args?: readonly string[]
+  /** Besides what this process has. */
+  env?: Readonly<Record<string, string>>
+  /** Hears of the process as soon as there is one. */
+  onSpawn?: (early: { ports: readonly number[]; log(): string }) => void
   /** Path that must answer 204. Default /v1.0/healthz, which waits for every component's server. */
   readyAt?: '/v1.0/healthz' | '/v1.0/healthz/outbound'
 }
@@ -32,7 +36,16 @@ export interface Exit {
 export interface SidecarProcess extends AsyncDisposable {
   /** Base URL of the HTTP API, without a slash at the end. */
   http: string
+  /** `host:port` of the gRPC API. */
+  grpc: string
+  /** Port for other sidecars. */
+  internal: number
+  /** URL of the metrics. */
+  metrics: string
   pid: number
+  metricsPort: string
+  /** Resolves when the process is gone. */
+  exited: Promise<Exit>
   /** From the start of the process to the first 204, milliseconds. */
   readyMs: number
   /** The last part of what it logged. */
@@ -68,7 +81,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
       ...(options.appPort ? [`--app-port=${options.appPort}`] : []),
       ...(options.args ?? []),
     ],
-    { cwd: options.dataDir, stdio: ['ignore', 'pipe', 'pipe'] },
+    { cwd: options.dataDir, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   )
   running.add(child)
   let log = ''
@@ -77,6 +90,7 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
       log = (log + part).slice(-LOG_LIMIT)
     })
   }
+  options.onSpawn?.({ ports: [http, grpc, internal, metrics], log: () => log })
   const exited = new Promise<Exit>((resolve) => {
     child.once('exit', (code, signal) => {
       running.delete(child)
@@ -96,7 +110,12 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
   }
   return {
     http: base,
+    grpc: `127.0.0.1:${grpc}`,
+    internal,
+    metrics: `http://127.0.0.1:${metrics}/`,
     pid: child.pid as number,
+    metricsPort: String(metrics),
+    exited,
     readyMs: performance.now() - began,
     log: () => log,
     stop: () => end('SIGTERM'),

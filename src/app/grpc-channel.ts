@@ -1,5 +1,5 @@
-import type { OutgoingHttpHeaders } from 'node:http2'
-import { Code } from '../errors.ts'
+import { Code, codeName } from '../errors.ts'
+import type { GrpcSideMetrics } from '../telemetry/grpc-metrics.ts'
 import {
   createGrpcClient,
   type GrpcCallOptions,
@@ -9,7 +9,7 @@ import {
 } from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ConcurrencyGate } from './concurrency.ts'
-import { waitForPort } from './http-channel.ts'
+import { waitForPort } from './wait-for-port.ts'
 
 export interface GrpcChannelOptions {
   /** Default 127.0.0.1. */
@@ -17,12 +17,14 @@ export interface GrpcChannelOptions {
   port: number
   /** `grpcs` does not verify the app's certificate. Default `grpc`. */
   protocol?: 'grpc' | 'grpcs'
-  /** Sent as metadata `dapr-api-token` when not empty. */
-  token?: string | undefined
+  /** Sent as metadata `dapr-api-token` when not empty; read for each call. */
+  readonly token?: string | undefined
   /** Calls under way at once; 0 (default): no limit. */
   maxConcurrency?: number
   /** Bytes of one reply. Default 4 MiB. */
   maxMessageSize?: number
+  /** Counts unary calls. */
+  metrics?: GrpcSideMetrics | undefined
 }
 
 /** The application beside us, spoken to over gRPC. Redials by itself when the app comes back. */
@@ -50,8 +52,8 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     ...(options.protocol === 'grpcs' ? { tls: { rejectUnauthorized: false, minVersion: 'TLSv1.2' } } : {}),
   })
   const gate = new ConcurrencyGate(options.maxConcurrency ?? 0)
-  const token: OutgoingHttpHeaders | undefined = options.token ? { 'dapr-api-token': options.token } : undefined
-  const withToken = (call: GrpcCallOptions): GrpcCallOptions => (token ? { ...call, headers: { ...call.headers, ...token } } : call)
+  const withToken = (call: GrpcCallOptions): GrpcCallOptions =>
+    options.token ? { ...call, headers: { ...call.headers, 'dapr-api-token': options.token } } : call
   const full = () =>
     new GrpcStatus(
       Code.ResourceExhausted,
@@ -61,8 +63,14 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
   return {
     async unary(path, message, call = {}) {
       await entered(gate, call.signal, full)
+      const began = performance.now()
       try {
-        return await client.unary(address, path, message, withToken(call))
+        const reply = await client.unary(address, path, message, withToken(call))
+        options.metrics?.unary(path, 'OK', reply.length, message.length, performance.now() - began)
+        return reply
+      } catch (error) {
+        options.metrics?.unary(path, codeName(GrpcStatus.from(error).code), 0, message.length, performance.now() - began)
+        throw error
       } finally {
         gate.leave()
       }
@@ -71,7 +79,9 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
     stream: (path, call, listener) =>
       new GatedStream(gate, full, listener, (heard) => client.stream(address, path, withToken(call), heard)),
     raw: (headers) => client.raw(address, headers),
-    token: options.token || undefined,
+    get token() {
+      return options.token || undefined
+    },
     ready: (signal) => waitForPort(host, options.port, signal),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }

@@ -1,5 +1,5 @@
 /**
- * A policy wrapped around one call to a component: timeouts, retries, breakers, metrics. The runtime gives the real one;
+ * What stands around one call to a component: timeouts, retries, breakers, metrics. `operation` as Dapr's metrics name it, e.g. `bulk_get`. The runtime gives the real one;
  * `work` may run several times and must honour the signal it is given.
  */
 export type Around = <T>(

@@ -6,6 +6,10 @@ export interface DaprdEnvironment {
   apiToken?: string
   /** APP_API_TOKEN: sent to the app. Never logged. */
   appApiToken?: string
+  /** OUTRIDER_API_TOKEN_FILE: a file with the tokens that callers may bring, followed; in place of the variable. */
+  apiTokenFile?: string
+  /** OUTRIDER_APP_API_TOKEN_FILE: a file with the token sent to the app, followed; in place of the variable. */
+  appApiTokenFile?: string
   /** NAMESPACE as it is, `''` when unset; the security layer reads `default` for that. */
   namespace: string
   /** POD_NAME, for `{podName}`. */
@@ -58,6 +62,8 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
   return {
     apiToken: text('DAPR_API_TOKEN'),
     appApiToken: text('APP_API_TOKEN'),
+    apiTokenFile: text('OUTRIDER_API_TOKEN_FILE'),
+    appApiTokenFile: text('OUTRIDER_APP_API_TOKEN_FILE'),
     namespace: env.NAMESPACE ?? '',
     podName: env.POD_NAME ?? '',
     hostIp: text('DAPR_HOST_IP'),

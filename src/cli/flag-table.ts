@@ -54,8 +54,8 @@ export const FLAGS = [
   { name: 'sentry-request-jwt-audiences', kind: 'strings', description: 'More JWT audiences in certificate requests.', inert: true },
   { name: 'enable-mtls', kind: 'bool', default: 'false', description: 'Mutual TLS between sidecars, with certificates from sentry.' },
   { name: 'allowed-origins', kind: 'string', default: '', description: 'CORS origins, comma separated; empty: off.' },
-  { name: 'enable-profiling', kind: 'bool', default: 'false', description: 'Profiling endpoint.', inert: true },
-  { name: 'profile-port', kind: 'port', default: '7777', description: 'Port of the profiling endpoint.', inert: true },
+  { name: 'enable-profiling', kind: 'bool', default: 'false', description: 'Serves CPU and heap profiles on the profile port.' },
+  { name: 'profile-port', kind: 'port', default: '7777', description: 'Port of the profiling endpoint, on loopback.' },
   { name: 'max-body-size', kind: 'quantity', default: '4Mi', description: 'Largest request body; 0: no bound.' },
   {
     name: 'dapr-http-max-request-size',
@@ -159,6 +159,18 @@ export const FLAGS = [
     kind: 'bool',
     default: 'false',
     description: 'End when a component cannot reach its server at start, as daprd does, instead of trying again.',
+  },
+  {
+    name: 'outrider-exit-with-app',
+    kind: 'bool',
+    default: 'false',
+    description: 'End (draining, exit code 0) when the app, once seen, has left --app-port for three seconds: for jobs.',
+  },
+  {
+    name: 'outrider-exit-on-bad-reload',
+    kind: 'bool',
+    default: 'false',
+    description: 'End when a changed resource cannot be used, as daprd does, instead of going on with the version before it.',
   },
 ] as const satisfies readonly FlagSpec[]
 

@@ -1,5 +1,5 @@
-import { Code, messageOf } from '../errors.ts'
-import { GrpcStatus } from '../transport/grpc/status.ts'
+import { Code, messageOf, OutriderError } from '../errors.ts'
+import { encodeGrpcMessage, flatten, GrpcStatus, statusTrailers } from '../transport/grpc/status.ts'
 
 /** A status that an app answered with, held back while it may be tried again. */
 export class HeldStatus extends Error {
@@ -21,7 +21,14 @@ export class Unreached extends Error {}
 /** What the caller hears when a policy ends the call: the failure itself, a passed deadline, or a breaker's refusal. */
 export function policyStatus(error: unknown): GrpcStatus {
   if (error instanceof GrpcStatus) return error
+  if (error instanceof OutriderError) return GrpcStatus.from(error)
   if (error instanceof Unreached) return GrpcStatus.from(error.cause)
   const text = messageOf(error)
   return new GrpcStatus(text === 'context deadline exceeded' ? Code.DeadlineExceeded : Code.Unknown, text, { cause: error })
+}
+
+/** The trailers of a status of our own; with the hint of the error that it is about, if there is one. */
+export function ownTrailers(status: GrpcStatus): string[] {
+  const hint = status.cause instanceof OutriderError ? status.cause.hint : undefined
+  return [...flatten(statusTrailers(status)), ...(hint ? ['outrider-hint', encodeGrpcMessage(hint.slice(0, 1024))] : [])]
 }

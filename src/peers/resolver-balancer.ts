@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import type { Outliers } from '../policy/traffic/outliers.ts'
 import { type Address, formatAddress } from './resolver.ts'
 
 /** Addresses under watch; more are used without being counted. */
@@ -14,8 +15,11 @@ const PROBE_TIMEOUT = 2000
 export interface Turn {
   /** `host:port`. */
   readonly address: string
-  /** The call is over; `lost` when the address could not be reached. Only the first word counts. */
-  end(lost: boolean): void
+  /**
+   * The call is over; `lost` when the address could not be reached, `failed` when what was reached there failed (undefined:
+   * the call says nothing about it). Only the first word counts.
+   */
+  end(lost: boolean, failed?: boolean): void
 }
 
 interface Node {
@@ -56,10 +60,18 @@ export class Balancer implements Disposable {
     return this.#lost
   }
 
-  /** `avoid` is used only when there is nothing else. `addresses` has at least one. */
-  take(addresses: readonly Address[], avoid?: string): Turn {
+  /**
+   * `avoid` is used only when there is nothing else, and so is what is out for failing. `addresses` has at least one.
+   * @param outliers Knows which addresses fail; absent: that is not looked at.
+   */
+  take(addresses: readonly Address[], avoid?: string, outliers?: Outliers): Turn {
     const only = addresses.length === 1 ? (addresses[0] as Address) : undefined
     if (only) return { address: formatAddress(only), end: nothing }
+    if (outliers) return watched(this.#choose(well(addresses, outliers), avoid), outliers)
+    return this.#choose(addresses, avoid)
+  }
+
+  #choose(addresses: readonly Address[], avoid: string | undefined): Turn {
     const [first, second] = this.#two(this.#usable(addresses, avoid))
     const one = formatAddress(first)
     const other = formatAddress(second)
@@ -139,9 +151,30 @@ export class Balancer implements Disposable {
   }
 }
 
+/** The addresses that do not fail; all when none is left. */
+function well(addresses: readonly Address[], outliers: Outliers): readonly Address[] {
+  const good = addresses.filter((address) => outliers.usable(formatAddress(address), addresses.length))
+  return good.length > 0 ? good : addresses
+}
+
+/** A turn that tells how it went. */
+function watched(turn: Turn, outliers: Outliers): Turn {
+  const { address } = turn
+  const probes = outliers.begin(address)
+  let over = false
+  return {
+    address,
+    end(lost, failed) {
+      if (!over) outliers.end(address, lost || failed, probes)
+      over = true
+      turn.end(lost)
+    },
+  }
+}
+
 /** A turn at one of the addresses, by the balancer where there is one. */
-export function takeTurn(balancer: Balancer | undefined, addresses: readonly Address[], avoid?: string): Turn {
-  if (balancer) return balancer.take(addresses, avoid)
+export function takeTurn(balancer: Balancer | undefined, addresses: readonly Address[], avoid?: string, outliers?: Outliers): Turn {
+  if (balancer) return balancer.take(addresses, avoid, outliers)
   const others = addresses.length > 1 && avoid !== undefined ? addresses.filter((one) => formatAddress(one) !== avoid) : addresses
   const list = others.length > 0 ? others : addresses
   return { address: formatAddress(list[list.length === 1 ? 0 : Math.floor(Math.random() * list.length)] as Address), end: nothing }

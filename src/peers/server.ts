@@ -14,6 +14,7 @@ import {
 } from '../transport/grpc/server.ts'
 import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
+import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
 import { headerOf, responseHeaders } from './headers.ts'
 import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
@@ -46,8 +47,12 @@ export interface PeerServerOptions {
   unknown?: GrpcServerOptions['unknown']
   /** Access control; the method is normalised already. */
   authorize?: Authorize | undefined
+  /** Calls the app in place of `callApp`, under policies. `caller`: see InboundPolicies. */
+  inbound?: ((caller: string, ...call: Parameters<typeof callApp>) => ReturnType<typeof callApp>) | undefined
   /** Admits only whom it identifies. Default: cleartext, whoever comes. */
   mutual?: MutualTls | undefined
+  /** Where cleartext connections come from. Default: a socket of its own. */
+  ports?: Ports | undefined
 }
 
 export interface PeerServer {
@@ -68,13 +73,13 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
     handle: (message, call) =>
       new Promise((resolve, reject) => {
         const request = parse(() => decodeRequest(new ProtoReader(message)))
-        const { app, invocation } = admit(options, request, call)
+        const { app, invocation, caller } = admit(options, request, call)
         invocation.body = request.data.length > 0 ? request.data : undefined
         const chunks: Buffer[] = []
         let size = 0
         let reply: OutgoingResponse = { status: 0, headers: {}, answer: undefined }
         let from: ResponseSource | undefined
-        const cancel = callApp(app, invocation, limit, {
+        const cancel = toApp(options, caller)(app, invocation, limit, {
           head(status, headers, source, answer) {
             reply = { status, headers: answer ? headers : responseHeaders(headers, false), answer }
             from = source
@@ -92,14 +97,24 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port, mutual: options.mutual })
+  const at = { host: options.host ?? '0.0.0.0', port: options.port }
+  const { ports } = options
+  const listening = ports && !options.mutual ? await ports.listen(at, (socket) => server.accept(socket)) : undefined
+  const port = listening?.port ?? (await server.listen({ ...at, mutual: options.mutual }))
   return {
     port,
     get calls() {
       return server.calls
     },
-    close: (grace) => server.close(grace),
+    close(grace) {
+      listening?.close()
+      return server.close(grace)
+    },
   }
+}
+
+function toApp({ inbound }: PeerServerOptions, caller: string): typeof callApp {
+  return inbound ? (...call) => inbound(caller, ...call) : callApp
 }
 
 function parse<T>(read: () => T): T {
@@ -121,7 +136,7 @@ function admit(
   options: PeerServerOptions,
   request: IncomingRequest,
   call: Pick<GrpcCall, 'headers' | 'peer'>,
-): { app: App; invocation: Invocation } {
+): { app: App; invocation: Invocation; caller: string } {
   const { app } = options
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   let method: string
@@ -139,6 +154,7 @@ function admit(
   const length = headerOf(metadata, 'content-length')
   return {
     app,
+    caller: options.inbound ? (call.peer?.uri ?? headerOf(metadata, 'dapr-caller-app-id') ?? '') : '',
     invocation: {
       verb: request.verb,
       method,
@@ -234,7 +250,7 @@ class StreamedCall implements ResponseSink {
   #start(whole: boolean): void {
     if (this.#started || !this.#call) return
     this.#started = true
-    const { app, invocation } = this.#call
+    const { app, invocation, caller } = this.#call
     if (whole) invocation.body = this.#first
     else {
       const stream = this.#stream
@@ -245,7 +261,7 @@ class StreamedCall implements ResponseSink {
       invocation.body = this.#body
     }
     try {
-      this.#cancel = callApp(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
+      this.#cancel = toApp(this.#options, caller)(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
     } catch (error) {
       this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error))
     }

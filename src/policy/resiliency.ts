@@ -4,6 +4,8 @@ import type { Logger } from '../telemetry/log.ts'
 import { type BreakerSettings, type BreakerState, CircuitBreaker, parseBreaker } from './circuit-breaker.ts'
 import { parseRetry, policyDuration, type RetryPolicy } from './retry.ts'
 import { createRunner, type PolicyKind, type Runner, type RunnerOptions } from './runner.ts'
+import type { Hedging } from './traffic/hedging.ts'
+import type { Outliers } from './traffic/outliers.ts'
 
 /** As default policies name a component's kind, e.g. `DefaultStatestoreComponentOutboundRetryPolicy`. */
 export type ComponentKind = 'Binding' | 'Configuration' | 'Lock' | 'Pubsub' | 'Crypto' | 'Conversation' | 'Secretstore' | 'Statestore'
@@ -42,6 +44,25 @@ export interface TargetPolicy {
   runner: Runner
   /** Whether the operation may be run more than once, so that what it sends has to be kept. */
   retries: boolean
+  /** Sends a slow request again before it has failed. */
+  hedge?: Hedging | undefined
+  /** Faults injected into each request. */
+  fault?: Runner | undefined
+}
+
+/** What calls to apps ask for. */
+export interface CallPolicies {
+  /**
+   * The policies of calls to an app; undefined: none.
+   * @param key what a breaker is kept for, e.g. the app's id and the method
+   */
+  app(appId: string, key: string): TargetPolicy | undefined
+  /** Whether an app has its own entry: then the built-in retries of service invocation do not apply. */
+  hasApp(appId: string): boolean
+  /** Whether the budget of retries allows one more; absent: there is none. */
+  mayRetry?(appId: string): boolean
+  /** Which addresses of the app are put out for failing; undefined: that is not looked at. */
+  outliers?(appId: string): Outliers | undefined
 }
 
 /** Dapr's built-in retry of service invocation, unless a resource redefines it. */
@@ -53,7 +74,7 @@ const CACHE_SIZE = 100
 const MAX_APPS = 1000
 
 /** All policies of one sidecar, read from its Resiliency resources. Later resources replace names of earlier ones. */
-export class Resiliency {
+export class Resiliency implements CallPolicies {
   readonly #log: Logger
   readonly #observer: PolicyObserver | undefined
   #last = { name: '', namespace: '' }
@@ -116,7 +137,6 @@ export class Resiliency {
     return this.#apps.size > 0 || Object.keys(this.#defaultsOfApps()).length > 0
   }
 
-  /** Whether an app has its own entry: then the built-in retries of service invocation do not apply. */
   hasApp(appId: string): boolean {
     return this.#apps.has(appId)
   }
@@ -126,11 +146,7 @@ export class Resiliency {
     return this.#retries.get(BUILT_IN_SERVICE) as RetryPolicy
   }
 
-  /**
-   * The policies of calls to an app; undefined: none.
-   * @param key what a breaker is kept for, e.g. the app's id and the method
-   */
-  app(appId: string, key: string): TargetPolicy | undefined {
+  app(appId: string, key: string, mayRetry?: () => boolean): TargetPolicy | undefined {
     const target = this.#apps.get(appId)
     const names = target ?? this.#defaultsOfApps()
     const retry = this.#retries.get(names.retry ?? '')
@@ -138,6 +154,7 @@ export class Resiliency {
     const runner = createRunner({
       name: `endpoint[${appId}, ${key}]`,
       retry,
+      mayRetry,
       timeout: this.#timeouts.get(names.timeout ?? ''),
       breaker: settings && this.#appBreaker(appId, key, settings, target?.circuitBreakerCacheSize ?? CACHE_SIZE),
       log: this.#log,

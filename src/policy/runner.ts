@@ -19,12 +19,22 @@ export interface RunnerOptions {
   breaker?: CircuitBreaker | undefined
   /** Milliseconds of one attempt. */
   timeout?: number | undefined
+  /** Asked before each retry; false: the budget is used up. */
+  mayRetry?: (() => boolean) | undefined
   log: Logger
   /** A policy stands around an operation that begins. */
   onExecution?: OnPolicy | undefined
   /** A policy did something: the first retry of an operation, its first timeout, a change of the breaker's state. */
   onActivation?: OnPolicy | undefined
   random?: (() => number) | undefined
+}
+
+/** Runners around each other, the first outermost. Undefined when there is none. */
+export function stack(runners: readonly (Runner | undefined)[]): Runner | undefined {
+  const [first, ...rest] = runners.filter((runner) => runner !== undefined)
+  if (!first) return undefined
+  const inner = stack(rest)
+  return inner ? (operation, signal) => first((inside) => inner(operation, inside), signal) : first
 }
 
 /** An error that trying again cannot cure; anything with `permanent: true` is one. */
@@ -82,7 +92,7 @@ export function createRunner(options: RunnerOptions): Runner | undefined {
       } catch (error) {
         if (signal?.aborted || isPermanent(error) || !retriesCode(retry, codeOf(error))) throw error
         const wait = waitBefore(retry, attempt, performance.now() - began, options.random)
-        if (wait === undefined) throw error
+        if (wait === undefined || options.mayRetry?.() === false) throw error
         if (attempt === 1) {
           log.warn(`Error processing operation ${name}. Retrying in ${formatGoDuration(Math.round(wait))}…`)
           options.onActivation?.('retry', '')
@@ -95,7 +105,7 @@ export function createRunner(options: RunnerOptions): Runner | undefined {
 }
 
 /** Gives an attempt up when its time is over: its signal is aborted, and whatever it still answers is not waited for. */
-function withTimeout<T>(
+export function withTimeout<T>(
   operation: (signal: AbortSignal) => Promise<T>,
   timeout: number,
   signal: AbortSignal | undefined,

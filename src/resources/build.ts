@@ -10,9 +10,11 @@ import type {
   Resources,
   Source,
   SubscriptionResource,
+  TrafficPolicyResource,
   WorkflowAccessPolicyResource,
   WorkflowAccessRule,
 } from './kinds.ts'
+import { type TrafficPolicySpec, unknownReference } from './traffic-schema.ts'
 
 /** A document that fits its schema. */
 export interface Manifest {
@@ -26,8 +28,14 @@ export interface Manifest {
 
 const DEFAULT_INIT_TIMEOUT_MS = 5000
 
+/** What is impossible in a manifest; `path` where one field is to blame. */
+export interface Complaint {
+  message: string
+  path?: readonly string[]
+}
+
 /** Puts a manifest where it belongs in `resources`. Gives a complaint when the manifest says something impossible. */
-export function addManifest(resources: Resources, manifest: Manifest, source: Source): string | undefined {
+export function addManifest(resources: Resources, manifest: Manifest, source: Source): Complaint | undefined {
   const base: Resource = {
     name: manifest.metadata.name,
     namespace: manifest.metadata.namespace ?? '',
@@ -53,8 +61,15 @@ export function addManifest(resources: Resources, manifest: Manifest, source: So
     case 'WorkflowAccessPolicy': {
       const rules = manifest.spec.rules as WorkflowAccessRule[]
       const complaint = complaintAbout(rules)
-      if (complaint) return `"${base.name}" failed validation: ${complaint}`
+      if (complaint) return { message: `"${base.name}" failed validation: ${complaint}` }
       resources.workflowAccessPolicies.push({ ...base, rules } satisfies WorkflowAccessPolicyResource)
+      return undefined
+    }
+    case 'TrafficPolicy': {
+      const spec = manifest.spec as unknown as TrafficPolicySpec
+      const complaint = unknownReference(spec)
+      if (complaint) return complaint
+      resources.trafficPolicies.push({ ...base, spec } satisfies TrafficPolicyResource)
       return undefined
     }
     default:

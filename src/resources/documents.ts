@@ -1,5 +1,6 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
 import type { Schema } from './json-schema.ts'
+import { asGoReads } from './lenient-yaml.ts'
 
 /** One complaint about a file, where it stands. Lines and columns count from 1. */
 export interface Problem {
@@ -10,8 +11,6 @@ export interface Problem {
 
 /** More nodes than this are an alias bomb or not a resource. */
 const MAX_NODES = 100_000
-
-const TAB = /^[ \t]*\t/m
 
 function parse(text: string, lineCounter: LineCounter): Document.Parsed {
   return parseDocument(text, { lineCounter, prettyErrors: false, merge: true, uniqueKeys: false, logLevel: 'silent' })
@@ -37,13 +36,10 @@ export class SourceDocument {
     this.#base = base
     let lines = new LineCounter()
     let document = parse(text, lines)
-    if (document.errors.length > 0 && TAB.test(text)) {
-      // Go reads tabs in front of the lines of a quoted text, and files have them where JSON stands in one.
+    if (document.errors.length > 0) {
+      // Files have such texts where JSON stands in one.
       const spaced = new LineCounter()
-      const again = parse(
-        text.replace(/^[ \t]*\t/gm, (indent) => indent.replaceAll('\t', '        ')),
-        spaced,
-      )
+      const again = parse(asGoReads(text), spaced)
       if (again.errors.length === 0) {
         document = again
         lines = spaced
@@ -71,6 +67,11 @@ export class SourceDocument {
       node = (node.items.find(same(name)) ?? node.items.find(alike))?.value
     }
     return isScalar(node) && node.value !== null ? scalarText(node) : undefined
+  }
+
+  /** Where the value of a path stands. */
+  positionOf(path: readonly string[]): { line: number; column: number } {
+    return this.#at((this.#document.getIn(path, true) as Node | undefined)?.range?.[0] ?? 0)
   }
 
   /** The document as plain values that fit the schema; problems make it unusable, remarks do not. */
@@ -120,11 +121,12 @@ export class SourceDocument {
         }
         const known =
           schema.properties?.[key] ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined)
-        if (!known && schema.properties && schema.additionalProperties === undefined) {
-          const position = this.#at((pair.key as Node | null)?.range?.[0] ?? 0)
-          remarks.push({
-            ...position,
-            message: `${join(path, key)} is not a known field and is ignored; known here: ${Object.keys(schema.properties).join(', ')}`,
+        if (!known && schema.properties && !schema.additionalProperties) {
+          const closed = schema.additionalProperties === false
+          const list = closed ? problems : remarks
+          list.push({
+            ...this.#at((pair.key as Node | null)?.range?.[0] ?? 0),
+            message: `${join(path, key)} is not a known field${closed ? '' : ' and is ignored'}; known here: ${Object.keys(schema.properties).join(', ')}`,
           })
           continue
         }
@@ -165,7 +167,10 @@ export class SourceDocument {
       case 'integer':
       case 'number': {
         const value = typeof node.value === 'string' && node.value.trim() !== '' ? Number(node.value) : node.value
-        if (typeof value === 'number' && Number.isFinite(value) && (expected === 'number' || Number.isInteger(value))) return value
+        if (typeof value === 'number' && Number.isFinite(value) && (expected === 'number' || Number.isInteger(value))) {
+          if (value >= (schema.minimum ?? value) && value <= (schema.maximum ?? value)) return value
+          return complain(`${where} must be from ${schema.minimum ?? 'the least'} to ${schema.maximum ?? 'the most'}, not ${value}`)
+        }
         return complain(`${where} must be ${article(expected)}, not ${JSON.stringify(node.value)}`)
       }
       case 'string': {

@@ -5,12 +5,14 @@ export interface Schema {
   description?: string
   type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean'
   properties?: Readonly<Record<string, Schema>>
-  /** For objects without fixed names. Absent with `properties`: other names are reported and ignored. */
+  /** For objects without fixed names. With `properties`: absent, other names are reported and ignored; false, they are mistakes. */
   additionalProperties?: boolean | Schema
   required?: readonly string[]
   items?: Schema
   enum?: readonly string[]
   pattern?: string
+  minimum?: number
+  maximum?: number
   minLength?: number
   maxLength?: number
   minItems?: number

@@ -1,3 +1,5 @@
+import type { TrafficPolicySpec } from './traffic-schema.ts'
+
 /** Where a resource stands, for messages. */
 export interface Source {
   file: string
@@ -95,6 +97,11 @@ export interface ResiliencyResource extends Resource {
   spec: ResiliencySpec
 }
 
+/** Our own; see docs/traffic.md. */
+export interface TrafficPolicyResource extends Resource {
+  spec: TrafficPolicySpec
+}
+
 export interface TlsText {
   value?: string
   secretKeyRef?: SecretKeyRef
@@ -143,6 +150,7 @@ export interface Resources {
   httpEndpoints: HttpEndpointResource[]
   mcpServers: McpServerResource[]
   workflowAccessPolicies: WorkflowAccessPolicyResource[]
+  trafficPolicies: TrafficPolicyResource[]
   /** Documents that could not be used, already logged. */
   rejected: Rejection[]
 }

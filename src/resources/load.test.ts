@@ -141,6 +141,34 @@ test('an unknown field is reported and the resource still loads', async (t) => {
   )
 })
 
+test('a TrafficPolicy is read whole, and every mistake is named by line and path', async (t) => {
+  const policy = (name: string, policies: string, targets = '{apps: {shop: {hedge: h}}}') =>
+    `apiVersion: outrider.dev/v1\nkind: TrafficPolicy\nmetadata: {name: ${name}}\nspec:\n  policies:\n    ${policies}\n  targets:\n    ${targets}\n`
+  const good = policy('good', 'hedges: {h: {delay: 1m30s, methods: [GET]}}')
+  const wrong: [string, RegExp][] = [
+    [policy('w', 'hedges: {h: {delay: soon}}'), /^6:25 spec\.policies\.hedges\.h\.delay must match .*"soon"/],
+    [policy('w', 'hedges: {h: {maxAttempts: 9}}'), /^6:31 spec\.policies\.hedges\.h\.maxAttempts must be from 2 to 5, not 9/],
+    [policy('w', 'hedges: {h: {dely: 1s}}'), /^6:18 spec\.policies\.hedges\.h\.dely is not a known field; known here: delay/],
+    [policy('w', 'rateLimits: {r: {burst: 1}}'), /^6:21 spec\.policies\.rateLimits\.r\.requestsPerSecond is missing/],
+    [policy('w', 'hedges: {g: {}}'), /^8:27 spec\.targets\.apps\.shop\.hedge names "h", but spec\.policies\.hedges has g/],
+    [policy('w', 'faults: {}', '{inbound: {fault: f}}'), /^8:23 spec\.targets\.inbound\.fault names "f", but .* has none/],
+    [good.replace('dev/v1', 'dev/v2'), /^1:1 TrafficPolicy of outrider\.dev\/v2 is not a kind/],
+  ]
+  for (const [text, message] of wrong) {
+    const { trafficPolicies, rejected } = await load([await folder(t, { 'a.yaml': `${text}---\n${good}` })])
+    assert.deepEqual(
+      trafficPolicies.map(({ name }) => name),
+      ['good'],
+    )
+    assert.match(rejected.map((one) => `${one.line}:${one.column} ${one.message}`).join('\n'), message)
+  }
+  const { trafficPolicies } = await load([await folder(t, { 'a.yaml': good })])
+  assert.deepEqual(trafficPolicies[0]?.spec, {
+    policies: { hedges: { h: { delay: '1m30s', methods: ['GET'] } } },
+    targets: { apps: { shop: { hedge: 'h' } } },
+  })
+})
+
 test('scopes and namespaces leave out what is for others', async (t) => {
   const named = (name: string, namespace: string) =>
     component(name).replace(`name: ${name}\n`, `name: ${name}\n  namespace: ${namespace}\n`)
@@ -303,4 +331,13 @@ test('JSON in quotes may be indented with tabs, as Go reads it', async (t) => {
   const { components, rejected } = await load([path])
   assert.deepEqual(rejected, [])
   assert.deepEqual(JSON.parse(components[0]?.metadata[0]?.value ?? ''), { '/a': '/b', '/c': '/d' })
+})
+
+test('a quoted text may be indented less than its field, as Go reads it', async (t) => {
+  const path = await folder(t, {
+    'a.yaml': `apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata:\n name: a\nspec:\n type: state.in-memory\n metadata:\n - name: routes\n   value: '{\n    "/it''s": "/b",\n   "x": "\\"y"\n   }'\n`,
+  })
+  const { components, rejected } = await load([path])
+  assert.deepEqual(rejected, [])
+  assert.deepEqual(JSON.parse(components[0]?.metadata[0]?.value ?? ''), { "/it's": '/b', x: '"y' })
 })

@@ -14,6 +14,8 @@ export interface LoadOptions {
   /** NAMESPACE as it is; empty turns the namespace filter off. */
   namespace: string
   log: Logger
+  /** Goes on without a folder that is not there, with a warning. Default: throws. */
+  mayMiss?: boolean
 }
 
 /** Resources that cannot be loaded at all: a missing folder, or names given twice. The message is daprd's. */
@@ -29,7 +31,7 @@ export async function loadResources(options: LoadOptions): Promise<Resources> {
   const log = options.log.scope('dapr.runtime.loader.disk')
   const resources = emptyResources()
   for (const path of options.paths) {
-    for (const file of await filesOf(path, log)) {
+    for (const file of await filesOf(path, options.mayMiss === true, log)) {
       try {
         const { splitDocuments } = await import('./documents.ts')
         for (const document of splitDocuments(await readFile(file, 'utf8'))) addDocument(resources, document, file, log)
@@ -50,6 +52,7 @@ export function emptyResources(): Resources {
     httpEndpoints: [],
     mcpServers: [],
     workflowAccessPolicies: [],
+    trafficPolicies: [],
     rejected: [],
   }
 }
@@ -59,8 +62,12 @@ export function componentLogName(component: Pick<ComponentResource, 'name' | 'ty
   return `${component.name} (${component.type}/${component.version || 'v1'})`
 }
 
-async function filesOf(path: string, log: Logger): Promise<string[]> {
+async function filesOf(path: string, mayMiss: boolean, log: Logger): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (mayMiss && error.code === 'ENOENT') {
+      log.warn(`resources folder ${path} is not there (yet); what it will hold is loaded when it comes`)
+      return []
+    }
     const reason = error.code === 'ENOENT' ? 'no such file or directory' : messageOf(error)
     throw new ResourcesError(`failed to load components: open ${path}: ${reason}`)
   })
@@ -95,11 +102,12 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     )
   const schema = schemaOf(kind, apiVersion)
   if (!schema) {
-    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 and one of ${KINDS.join(', ')}`
-    if (apiVersion.startsWith('dapr.io/')) return refuse(document.line, 1, message)
+    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for TrafficPolicy) and one of ${KINDS.join(', ')}`
+    if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
-  if (kind === 'Configuration') return log.debug(`${file}:${document.line}:1: a Configuration is read from --config only; ignored here`)
+  if (kind === 'Configuration')
+    return log.debug(`${file}:${document.line}:1: Configuration ${name ?? ''} is ignored here: a Configuration is read from --config only`)
 
   const { value, problems, remarks } = document.read(schema)
   for (const remark of remarks) log.warn(`${file}:${remark.line}:${remark.column}: ${kind} ${name ?? ''}: ${remark.message}`)
@@ -117,7 +125,9 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     return refuse(document.line, 1, `invalid name "${manifest.metadata.name}" for "${kind}": it may not be . or .. and may not hold / or %`)
   }
   const complaint = addManifest(resources, manifest, { file, line: document.line })
-  if (complaint) refuse(document.line, 1, complaint)
+  if (!complaint) return
+  const { line, column } = complaint.path ? document.positionOf(complaint.path) : { line: document.line, column: 1 }
+  refuse(line, column, complaint.message)
 }
 
 function reject(resources: Resources, log: Logger, rejection: Rejection): void {
@@ -164,6 +174,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     ),
     mcpServers: keep('MCPServer', resources.mcpServers, mcpLogName),
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
+    trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

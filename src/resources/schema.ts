@@ -1,4 +1,5 @@
 import type { Schema } from './json-schema.ts'
+import { OUTRIDER_V1, trafficPolicySpec } from './traffic-schema.ts'
 
 export const KINDS = [
   'Component',
@@ -8,6 +9,7 @@ export const KINDS = [
   'HTTPEndpoint',
   'MCPServer',
   'WorkflowAccessPolicy',
+  'TrafficPolicy',
 ] as const
 export type Kind = (typeof KINDS)[number]
 
@@ -290,9 +292,10 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`HTTPEndpoint ${V1}`]: httpEndpoint,
   [`MCPServer ${V1}`]: mcpServer,
   [`WorkflowAccessPolicy ${V1}`]: workflowAccessPolicy,
+  [`TrafficPolicy ${OUTRIDER_V1}`]: kind('TrafficPolicy', OUTRIDER_V1, trafficPolicySpec),
 }
 
-/** JSON Schema of a kind, undefined when there is no such kind in that version (default `dapr.io/v1alpha1`). */
-export function schemaOf(kind: string, apiVersion: string = V1): Schema | undefined {
+/** JSON Schema of a kind, undefined when there is no such kind in that version (default: `dapr.io/v1alpha1`, of our own kinds ours). */
+export function schemaOf(kind: string, apiVersion: string = kind === 'TrafficPolicy' ? OUTRIDER_V1 : V1): Schema | undefined {
   return SCHEMAS[`${kind} ${apiVersion}`]
 }

@@ -9,6 +9,7 @@ import { type ConversationBlock, createConversationBlock } from '../blocks/conve
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
+import { appUnderPolicy } from '../blocks/invoke/inbound.ts'
 import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
@@ -22,15 +23,24 @@ import { createPeerClient } from '../peers/client.ts'
 import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
+import type { PeerServerOptions } from '../peers/server.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
+import type { CallPolicies, ComponentKind, Direction } from '../policy/resiliency.ts'
+import type { InboundPolicies } from '../policy/traffic/inbound.ts'
+import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { SubscriptionResource } from '../resources/kinds.ts'
+import type { SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
+import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
+import type { InFlight } from './in-flight.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import type { LiveResiliency } from './live-resiliency.ts'
 
 export interface BlocksOptions {
   flags: DaprdFlags
@@ -44,13 +54,21 @@ export interface BlocksOptions {
   secretProperties: ReadonlyMap<string, string>
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
-  resiliency: Resiliency
+  resiliency: LiveResiliency
+  /** Our own policies; what they do is told to the observer. */
+  traffic: { resources: readonly TrafficPolicyResource[]; observer: TrafficObserver }
+  lifecycle: Lifecycle
+  /** Counts the calls to components. */
+  inFlight: InFlight
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
   /** With mTLS: how other sidecars are called. */
   identity?: WorkloadIdentity | undefined
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
+  metrics: Metrics
+  /** Undefined: nobody traces. */
+  tracer: Tracer | undefined
 }
 
 /** Every building block of one sidecar. */
@@ -60,6 +78,8 @@ export interface Blocks {
   invoke: InvokeBlock
   external: ExternalServices
   proxy: GrpcProxy
+  /** How calls of other sidecars reach the app, when policies are around them. */
+  inbound: PeerServerOptions['inbound']
   bindings: BindingsBlock
   secrets: SecretsBlock
   configuration: ConfigurationBlock
@@ -71,8 +91,10 @@ export interface Blocks {
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
   /** Starts what is declared, and what the app answers when it may be asked. */
   startSubscriptions(): Promise<void>
-  /** A pub/sub component or state store came up after the start. */
-  componentCame(name: string): Promise<void>
+  /** Rejects when a subscription cannot be taken as its resource has it. */
+  checkSubscription(declared: SubscriptionResource): Promise<void>
+  /** A component of a block (`pubsub`, `state`, …) came, was replaced or went while the sidecar runs. */
+  componentChanged(block: string, name: string): Promise<void>
   /** Ends what comes in from brokers and bindings; handlers under way finish. */
   stopIntake(): Promise<void>
   close(): Promise<void>
@@ -80,7 +102,9 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, resiliency } = options
+  const { flags, log, manager, configuration, resiliency, inFlight, lifecycle } = options
+  const { components: metrics, runtime } = options.metrics
+  const around = (kind: ComponentKind, over?: Counting) => inFlight.around(policed(resiliency, kind, 'outbound', over))
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -94,7 +118,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const { identity } = options
   const resolver = identity ? identifiedResolver(found) : found
-  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial })
+  // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial, keepalive: { interval: 10_000, timeout: 5000 } })
   if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
@@ -103,7 +128,9 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
-  const policies = resiliency.coversApps ? resiliency : undefined
+  const { calls, inbound } = await trafficPolicies(options)
+  // Asked at each call: a reload may bring the first policies of apps.
+  const policies = () => calls ?? (resiliency.coversApps ? resiliency : undefined)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -114,10 +141,14 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
     policies: {
-      outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+      outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
       inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
     },
     namespaceScoped: (name) => options.namespaced.has(name),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
+    metrics,
+    tracer: options.tracer,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -133,15 +164,18 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app: options.app?.wire === 'grpc' ? grpcBindingsApp(options.app.channel) : app,
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
-    around: around(resiliency, 'Binding', 'outbound'),
-    inbound: around(resiliency, 'Binding', 'inbound'),
+    tracer: options.tracer,
+    around: around('Binding'),
+    inbound: policed(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('binding', name) : lifecycle.part('binding', name, detail, state, why),
   })
   const configurationBlock = createConfigurationBlock({
     stores: manager.set('configuration'),
     app,
     log,
-    around: around(resiliency, 'Configuration', 'outbound'),
-    inbound: around(resiliency, 'Configuration', 'inbound'),
+    around: around('Configuration', counting(metrics, 'configuration')),
+    inbound: policed(resiliency, 'Configuration', 'inbound'),
   })
   return {
     state: createStateBlock({
@@ -149,7 +183,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
-      around: around(resiliency, 'Statestore', 'outbound'),
+      around: around('Statestore', counting(metrics, 'state')),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -161,8 +195,13 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       resolver,
       external,
       maxBodySize,
-      policies,
-      retry: resiliency.builtInServiceRetry,
+      get policies() {
+        return policies()
+      },
+      get retry() {
+        return resiliency.builtInServiceRetry
+      },
+      metrics: runtime,
     }),
     external,
     proxy: createGrpcProxy({
@@ -172,22 +211,32 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       grpc: peerGrpc,
       resolver,
       maxMessageSize: maxBodySize,
-      policies,
+      get policies() {
+        return policies()
+      },
       authorize: options.authorize,
+      inbound,
+      metrics: runtime,
     }),
-    bindings,
+    inbound: inbound && appUnderPolicy(inbound),
+    bindings: {
+      ...bindings,
+      // Counted whole, as in Dapr: a name or an operation that is not there is a failure too.
+      invoke: (name, request, signal) =>
+        counted(counting(metrics, 'output_binding'), name, request.operation, () => bindings.invoke(name, request, signal)),
+    },
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
       scopes: configuration.secretScopes,
-      around: around(resiliency, 'Secretstore', 'outbound'),
+      around: around('Secretstore', counting(metrics, 'secret')),
     }),
     configuration: configurationBlock,
-    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
+    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around('Lock') }),
     conversation: createConversationBlock({
       components: manager.set('conversation'),
-      around: around(resiliency, 'Conversation', 'outbound'),
+      around: around('Conversation', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
     }),
-    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around(resiliency, 'Crypto', 'outbound') }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto', counting(metrics, 'crypto')) }),
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -195,9 +244,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       // The app's own subscriptions stand first: what waited in the outbox goes to them.
       await outbox.start()
     },
-    async componentCame() {
-      await pubsub.refresh()
-      await outbox.refresh()
+    checkSubscription: (declared) => pubsub.checkResource(asManifest(declared)),
+    async componentChanged(block, name) {
+      if (block === 'pubsub') await pubsub.refresh()
+      if (block === 'pubsub' || block === 'state') await outbox.refresh()
+      if (block === 'configuration') await configurationBlock.stop(name)
+      if (block === 'bindings') await bindings.restartOne(name)
     },
     async stopIntake() {
       const ended = await Promise.allSettled([
@@ -217,12 +269,49 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   }
 }
 
-/** The policy that a component's name has at the moment of a call, around that call. */
-function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction): Around {
-  return (component, _operation, work, signal) => {
-    const runner = resiliency.component(component, kind, direction)
-    return runner ? runner(work, signal) : work(signal)
+/** The policies around calls; what no resource asks for is not even loaded. */
+async function trafficPolicies({ resiliency, traffic: { resources, observer } }: BlocksOptions): Promise<{
+  calls: CallPolicies | undefined
+  inbound: InboundPolicies | undefined
+}> {
+  if (resources.length === 0) return { calls: undefined, inbound: undefined }
+  const traffic = new (await import('../policy/traffic/traffic.ts')).Traffic(resources, observer)
+  const own = traffic.inbound()
+  return {
+    calls: traffic.coversApps ? (await import('../policy/traffic/outbound.ts')).outboundPolicies(resiliency, traffic) : undefined,
+    inbound: own && (await import('../policy/traffic/inbound.ts')).inboundPolicies(own),
   }
+}
+
+/** Hears of each call to a component, when it is over; milliseconds. */
+type Counting = (component: string, operation: string, success: boolean, elapsed: number) => void
+
+const counting =
+  (metrics: ComponentMetrics, kind: MeteredKind): Counting =>
+  (component, operation, success, elapsed) =>
+    metrics.operation(kind, component, operation, success, elapsed)
+
+/** The policy that a component's name has at the moment of a call, around that call; all its attempts count as one. */
+function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
+  return (component, operation, work, signal) => {
+    const runner = resiliency.component(component, kind, direction)
+    const run = () => (runner ? runner(work, signal) : work(signal))
+    return over ? counted(over, component, operation, run) : run()
+  }
+}
+
+function counted<T>(over: Counting, component: string, operation: string, run: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  return run().then(
+    (result) => {
+      over(component, operation, true, performance.now() - began)
+      return result
+    },
+    (error: unknown) => {
+      over(component, operation, false, performance.now() - began)
+      throw error
+    },
+  )
 }
 
 /** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */

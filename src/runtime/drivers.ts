@@ -23,6 +23,12 @@ const REGISTRIES: Readonly<Record<string, () => Promise<readonly DriverRow[]>>> 
   crypto: async () => (await import('../components/crypto/registry.ts')).cryptoDrivers,
 }
 
+/** Every driver there is, of all blocks, sorted by type. */
+export async function allDrivers(): Promise<DriverRow[]> {
+  const registries = await Promise.all(Object.values(REGISTRIES).map((load) => load()))
+  return registries.flat().sort((one, other) => (one.type < other.type ? -1 : 1))
+}
+
 /** Empty, `v0` and `v1` all mean a driver's first version. */
 const initial = (version: string) => (version === '' || version === 'v0' ? 'v1' : version.toLowerCase())
 

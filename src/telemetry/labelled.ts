@@ -1,67 +1,140 @@
-/** Most label combinations a counter keeps; what comes after is counted under the label value `other`. */
+import type { LabelRules } from './label-rules.ts'
+
+/** Most label combinations that a metric keeps; what comes after is counted under the label value `other`. */
 const MAX_SERIES = 2000
 
-/** One metric with labels, written in Prometheus' text format. */
-class Labelled {
+/** A metric with labels: one series for each combination of their values, written in Prometheus' text format. */
+abstract class Labelled<Series> {
   readonly name: string
   readonly help: string
-  readonly #type: string
   readonly #labels: readonly string[]
-  readonly #series = new Map<string, { values: readonly string[]; count: number }>()
+  readonly #rules: LabelRules | undefined
+  readonly #series = new Map<string, Series>()
+  readonly #texts = new Map<Series, string>()
+  #full: Series | undefined
 
-  constructor(type: string, name: string, help: string, labels: readonly string[]) {
-    this.#type = type
+  /** Labels in the order of the alphabet, as Dapr's page has them. */
+  constructor(name: string, help: string, labels: readonly string[], rules?: LabelRules) {
     this.name = name
     this.help = help
     this.#labels = labels
+    this.#rules = rules?.for(name, labels)
   }
 
-  /** The series of these label values, in the order of the labels. */
-  protected series(values: readonly string[]): { count: number } {
-    let key = values.join('\u0000')
-    let series = this.#series.get(key)
-    if (!series) {
-      const full = this.#series.size >= MAX_SERIES
-      const kept = full ? values.map(() => 'other') : values
-      key = full ? kept.join('\u0000') : key
-      series = this.#series.get(key) ?? { values: kept, count: 0 }
-      this.#series.set(key, series)
+  protected abstract create(): Series
+  protected abstract readonly type: string
+  protected abstract rows(labels: string, series: Series): string
+
+  /** The series of these label values, in the order of the labels; it may be kept and used again. */
+  series(...values: readonly string[]): Series {
+    const given = values.length === 1 ? (values[0] as string) : values.join('\u0000')
+    return this.#series.get(given) ?? this.#add(given, values)
+  }
+
+  #add(given: string, values: readonly string[]): Series {
+    if (this.#series.size >= MAX_SERIES) {
+      this.#full ??= this.#named(this.#labels.map((label, index) => (label === 'app_id' ? (values[index] as string) : 'other')))
+      return this.#full
     }
+    const ruled = this.#rules ? this.#rules.apply(this.#labels, values) : values
+    const key = ruled.join('\u0000')
+    const series = this.#series.get(key) ?? this.#named(ruled)
+    this.#series.set(key, series)
+    if (key !== given) this.#series.set(given, series)
     return series
   }
 
+  #named(values: readonly string[]): Series {
+    const series = this.create()
+    this.#texts.set(series, this.#labels.map((label, index) => `${label}="${escaped(values[index] ?? '')}"`).join(','))
+    return series
+  }
+
+  /** Its part of the page; empty while nothing is counted. */
   text(): string {
-    if (this.#series.size === 0) return ''
-    const rows = [...this.#series.values()].map(
-      ({ values, count }) =>
-        `${this.name}{${this.#labels.map((label, i) => `${label}="${labelText(values[i] ?? '')}"`).join(',')}} ${count}`,
-    )
-    return `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} ${this.#type}\n${rows.join('\n')}\n`
+    if (this.#texts.size === 0) return ''
+    const head = `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} ${this.type}\n`
+    let rows = ''
+    for (const [series, labels] of this.#texts) rows += this.rows(labels, series)
+    return head + rows
   }
 }
 
+/** A number that its owner changes in place. */
+export interface NumberSeries {
+  value: number
+}
+
 /** A monotonic counter. */
-export class Counter extends Labelled {
-  constructor(name: string, help: string, labels: readonly string[]) {
-    super('counter', name, help, labels)
-  }
+export class Counter extends Labelled<NumberSeries> {
+  protected override readonly type: string = 'counter'
+  protected override create = (): NumberSeries => ({ value: 0 })
+  protected override rows = (labels: string, { value }: NumberSeries) => `${this.name}{${labels}} ${value}\n`
 
   /** Adds one; `values` in the order of the labels. */
   add(...values: string[]): void {
-    this.series(values).count++
+    this.series(...values).value++
   }
 }
 
 /** A value that goes up and down. */
-export class Gauge extends Labelled {
-  constructor(name: string, help: string, labels: readonly string[]) {
-    super('gauge', name, help, labels)
-  }
+export class Gauge extends Counter {
+  protected override readonly type = 'gauge'
 
   /** `values` in the order of the labels. */
   set(value: number, ...values: string[]): void {
-    this.series(values).count = value
+    this.series(...values).value = value
   }
 }
 
-const labelText = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+/** Counts of values by size. */
+export class HistogramSeries {
+  readonly bounds: readonly number[]
+  /** One for each bound, and one for what is above them all. */
+  readonly counts: Float64Array
+  sum = 0
+
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds
+    this.counts = new Float64Array(bounds.length + 1)
+  }
+
+  record(value: number): void {
+    const { bounds } = this
+    let low = 0
+    let high = bounds.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (value > (bounds[middle] as number)) low = middle + 1
+      else high = middle
+    }
+    this.counts[low] = (this.counts[low] as number) + 1
+    this.sum += value
+  }
+}
+
+/** Values in buckets; each bucket's count holds those below it, as Prometheus wants them. */
+export class Histogram extends Labelled<HistogramSeries> {
+  protected override readonly type = 'histogram'
+  readonly #bounds: readonly number[]
+
+  constructor(name: string, help: string, labels: readonly string[], bounds: readonly number[], rules?: LabelRules) {
+    super(name, help, labels, rules)
+    this.#bounds = bounds
+  }
+
+  protected override create = () => new HistogramSeries(this.#bounds)
+
+  protected override rows = (labels: string, { counts, sum }: HistogramSeries) => {
+    let text = ''
+    let total = 0
+    for (const [index, bound] of this.#bounds.entries()) {
+      total += counts[index] as number
+      text += `${this.name}_bucket{${labels},le="${bound}"} ${total}\n`
+    }
+    total += counts[this.#bounds.length] as number
+    return `${text}${this.name}_bucket{${labels},le="+Inf"} ${total}\n${this.name}_sum{${labels}} ${sum}\n${this.name}_count{${labels}} ${total}\n`
+  }
+}
+
+const escaped = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')

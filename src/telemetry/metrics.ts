@@ -1,24 +1,71 @@
+import { LATENCY_BUCKETS } from './buckets.ts'
+import { ComponentMetrics } from './component-metrics.ts'
+import { GrpcSideMetrics } from './grpc-metrics.ts'
+import { HttpMetrics } from './http-metrics.ts'
+import { LabelRules } from './label-rules.ts'
 import { Counter } from './labelled.ts'
 import { ResiliencyMetrics } from './resiliency-metrics.ts'
+import { RuntimeMetrics } from './runtime-metrics.ts'
+import { TrafficMetrics } from './traffic-metrics.ts'
+
+export interface MetricsOptions {
+  appId: string
+  /** NAMESPACE as it is. */
+  namespace: string
+  http: { increasedCardinality: boolean; pathMatching: readonly string[]; excludeVerbs: boolean }
+  /** Upper bounds in milliseconds; default: Dapr's. */
+  latencyDistributionBuckets?: readonly number[] | undefined
+  rules: Parameters<typeof LabelRules.from>[0]
+}
 
 /** What one sidecar counts. */
 export class Metrics {
-  readonly errorCodes = new Counter('dapr_error_code_total', 'The total number of error codes returned to callers, by code and category.', [
-    'app_id',
-    'category',
-    'error_code',
-  ])
-
+  readonly errorCodes: Counter
   readonly resiliency = new ResiliencyMetrics()
+  readonly traffic = new TrafficMetrics()
+  readonly http: HttpMetrics
+  /** The gRPC API. */
+  readonly grpcServer: GrpcSideMetrics
+  /** Calls to a gRPC app and, at the called side, proxied ones. */
+  readonly grpcClient: GrpcSideMetrics
+  readonly components: ComponentMetrics
+  readonly runtime: RuntimeMetrics
+  /** Further families, written at each scrape by whoever keeps them. */
+  readonly more: (() => string)[] = []
+
+  /** Throws when a rule's expression is not valid. */
+  constructor(options: MetricsOptions) {
+    const { appId, namespace } = options
+    const rules = LabelRules.from(options.rules)
+    const latencies = options.latencyDistributionBuckets ?? LATENCY_BUCKETS
+    this.errorCodes = new Counter(
+      'dapr_error_code_total',
+      'The total number of error codes returned to callers, by code and category.',
+      ['app_id', 'category', 'error_code'],
+      rules,
+    )
+    this.http = new HttpMetrics({ appId, ...options.http, latencies, rules })
+    this.grpcServer = new GrpcSideMetrics('server', appId, latencies, rules)
+    this.grpcClient = new GrpcSideMetrics('client', appId, latencies, rules)
+    this.components = new ComponentMetrics({ appId, namespace, latencies, rules })
+    this.runtime = new RuntimeMetrics(appId, latencies, rules)
+  }
 
   /** The whole page of the metrics port. */
   text(): string {
-    const memory = process.memoryUsage()
+    const memory = process.memoryUsage.rss()
     const cpu = process.cpuUsage()
     return [
+      this.components.text(),
       this.errorCodes.text(),
+      this.grpcClient.text(),
+      this.grpcServer.text(),
+      this.http.text(),
       this.resiliency.text(),
-      `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory.rss}\n`,
+      this.runtime.text(),
+      this.traffic.text(),
+      ...this.more.map((text) => text()),
+      `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
     ].join('')
   }

@@ -5,12 +5,15 @@ import type { App } from '../../app/app.ts'
 import { createGrpcChannel } from '../../app/grpc-channel.ts'
 import { createHttpChannel } from '../../app/http-channel.ts'
 import { createInvokeBlock } from '../../blocks/invoke/block.ts'
+import { appUnderPolicy } from '../../blocks/invoke/inbound.ts'
 import { createGrpcProxy } from '../../blocks/invoke/proxy.ts'
 import { createPeerClient } from '../../peers/client.ts'
 import type { Address } from '../../peers/resolver.ts'
+import type { Balancer } from '../../peers/resolver-balancer.ts'
 import { createPeerServer, type PeerServer } from '../../peers/server.ts'
-import type { Resiliency } from '../../policy/resiliency.ts'
+import type { CallPolicies, Resiliency } from '../../policy/resiliency.ts'
 import { parseRetry } from '../../policy/retry.ts'
+import type { InboundPolicies } from '../../policy/traffic/inbound.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
 import { createGrpcServer, type GrpcMethod, type GrpcServer } from '../../transport/grpc/server.ts'
 import { invokeHandler } from '../http/routes/invoke.ts'
@@ -39,6 +42,9 @@ export interface HarnessOptions {
   limit?: number
   apiToken?: string
   policies?: Resiliency
+  /** Our own policies: of calls to others, in place of `policies`, and of calls of others. */
+  traffic?: { calls?: CallPolicies; inbound?: InboundPolicies | undefined }
+  balancer?: Balancer
 }
 
 /** For tests: a sidecar that invokes and is invoked, finding others in `addresses`. */
@@ -47,9 +53,10 @@ export async function startSidecar(options: HarnessOptions): Promise<HarnessSide
   const limit = options.limit ?? 4 * 1024 * 1024
   const namespace = 'default'
   const grpc = createGrpcClient({ maxMessageSize: limit })
-  const resolver = { resolve: (id: string) => addresses.get(id) ?? [], invalidate() {} }
+  const resolver = { resolve: (id: string) => addresses.get(id) ?? [], invalidate() {}, balancer: options.balancer }
+  const inbound = options.traffic?.inbound
   const peers = createPeerClient({ appId, namespace, hostAddress: '127.0.0.1', grpc })
-  const policies = options.policies?.coversApps ? options.policies : undefined
+  const policies = options.traffic?.calls ?? (options.policies?.coversApps ? options.policies : undefined)
   const block = createInvokeBlock({
     policies,
     appId,
@@ -60,7 +67,7 @@ export async function startSidecar(options: HarnessOptions): Promise<HarnessSide
     retry: parseRetry('test', { duration: '10ms', maxRetries: 3 }),
     maxBodySize: limit,
   })
-  const proxy = createGrpcProxy({ appId, namespace, app, grpc, resolver, maxMessageSize: limit, policies })
+  const proxy = createGrpcProxy({ appId, namespace, app, grpc, resolver, maxMessageSize: limit, policies, inbound })
   const api: GrpcApi = createGrpcApi({
     methods: invokeMethods(block, { maxMessageSize: limit }),
     proxy: () => proxy.fromApp,
@@ -96,6 +103,7 @@ export async function startSidecar(options: HarnessOptions): Promise<HarnessSide
         namespace,
         maxMessageSize: limit,
         unknown: () => proxy.fromPeer,
+        inbound: inbound && appUnderPolicy(inbound),
       })
       internal.port = server.port
     },

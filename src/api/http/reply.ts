@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { OutriderError } from '../../errors.ts'
 import { encodeHint, HINT } from '../hint.ts'
+import { countSent } from './exchange.ts'
 import type { Reply } from './route.ts'
 
 /** Bodies up to this size leave as text with the head: one buffer and one plain write instead of two and a gathered one. */
@@ -21,6 +22,7 @@ export function writeReply(response: ServerResponse, reply: Reply, traceparent?:
   headers['content-type'] ??= 'application/json'
   const length = Buffer.byteLength(body)
   headers['content-length'] = length
+  countSent(response, length)
   response.writeHead(status, headers)
   if (typeof body === 'string') response.end(body, length === body.length ? 'latin1' : 'utf8')
   else if (asText(response, body)) response.end(body.toString('latin1'), 'latin1')
@@ -29,6 +31,7 @@ export function writeReply(response: ServerResponse, reply: Reply, traceparent?:
 
 /** Writes a piece of a body; false: wait for `drain`. */
 export function writeChunk(response: ServerResponse, chunk: Buffer): boolean {
+  countSent(response, chunk.length)
   return asText(response, chunk) ? response.write(chunk.toString('latin1'), 'latin1') : response.write(chunk)
 }
 

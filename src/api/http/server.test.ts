@@ -131,17 +131,20 @@ test('a path with a broken escape is refused before any route sees it', async ()
 
 test('closing lets the request under way finish and refuses new connections', async () => {
   let release = () => {}
+  let began = () => {}
+  const begun = new Promise<void>((resolve) => (began = resolve))
   const slow: Route = {
     methods: ['GET'],
     path: '/slow',
     group: 'g',
     version: 'v1',
     name: 'Slow',
-    handler: () => new Promise((resolve) => (release = () => resolve({ status: 200, body: '"done"' }))),
+    handler: () => {
+      began()
+      return new Promise((resolve) => (release = () => resolve({ status: 200, body: '"done"' })))
+    },
   }
-  const api = new HttpApi({ routes: [slow], maxBodySize: 0, readBufferSize: 4096, h2c: true, onRequest: () => began() })
-  let began = () => {}
-  const begun = new Promise<void>((resolve) => (began = resolve))
+  const api = new HttpApi({ routes: [slow], maxBodySize: 0, readBufferSize: 4096, h2c: true })
   const port = await api.listen({ host: '127.0.0.1', port: 0 })
   const reply = fetch(`http://127.0.0.1:${port}/slow`)
   await begun

@@ -1,16 +1,23 @@
-import { timingSafeEqual } from 'node:crypto'
-import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
-import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
+import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import { createServer as createHttp1 } from '../../transport/node-http.ts'
+import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
+import { type ApiTokens, tokenMatcher } from '../api-token.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
+import { Exchange, exchangeOf, setExchange } from './exchange.ts'
 import { pass } from './middleware/incoming.ts'
 import { errorReply, writeReply } from './reply.ts'
 import type { Handler, Reply, Route } from './route.ts'
 import { cleanPath, type Found, ParameterError, Router } from './router.ts'
+import { endSpan, startSpan } from './trace.ts'
 import { upgradeToHttp2, wantsHttp2 } from './upgrade.ts'
 
 export interface HttpApiOptions {
@@ -18,7 +25,7 @@ export interface HttpApiOptions {
   /** Serves every path and method that no route takes; without one they are 404. */
   fallback?: Handler
   /** Required in `dapr-api-token` when not empty. */
-  apiToken?: string | undefined
+  apiToken?: ApiTokens | undefined
   /** Bytes; 0: no limit. */
   maxBodySize: number
   /** Bytes of request line and headers. */
@@ -31,7 +38,12 @@ export interface HttpApiOptions {
   /** Paths that need no token and carry no trace. */
   open?: ReadonlySet<string>
   onError?: (error: OutriderError, route: Route | undefined, path: string) => void
-  onRequest?: (method: string, path: string, route: Route | undefined, request: IncomingMessage) => void
+  /** Makes a span of each request that is not open; absent: nobody traces. */
+  tracer?: Tracer | undefined
+  /** Whether `baggage` is looked at: checked, and given back. Default false. */
+  baggage?: boolean
+  /** Hears of each request when its response is over, or its client has gone. */
+  onServed?: (served: Exchange) => void
 }
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0')
@@ -41,18 +53,24 @@ const plain = { 'content-type': 'text/plain; charset=utf-8' }
 export class HttpApi {
   readonly #options: HttpApiOptions
   readonly #router = new Router()
-  readonly #token: Buffer | undefined
+  readonly #token: ReturnType<typeof tokenMatcher>
   readonly #open: ReadonlySet<string>
-  readonly #servers: Server[] = []
+  readonly #listening: Listening[] = []
+  /** Connections on which nothing has come yet, with what lets go of them. */
+  readonly #fresh = new Map<Socket, () => void>()
+  /** Told when the last socket is gone. */
+  #gone: (() => void) | undefined
   readonly #sockets = new Set<Socket>()
   readonly #http1
   readonly #http2: Http2Server | undefined
   #draining = false
+  /** Connections end with the answer under way, whatever their clients were told. */
+  #closing = false
   #requests = 0
 
   constructor(options: HttpApiOptions) {
     this.#options = options
-    this.#token = options.apiToken ? Buffer.from(options.apiToken) : undefined
+    this.#token = tokenMatcher(options.apiToken)
     this.#open = options.open ?? new Set()
     for (const route of options.routes) this.#router.add(route)
     // Go allows 4 KiB of slack over the header limit; clients tuned to daprd rely on it.
@@ -85,45 +103,70 @@ export class HttpApi {
   }
 
   /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
-  listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number> {
-    const server = createTcp({ noDelay: true }, this.#accept)
-    return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(at, () => {
-        server.removeListener('error', reject)
-        this.#servers.push(server)
-        const address = server.address()
-        resolve(address !== null && typeof address === 'object' ? address.port : 0)
-      })
-    })
+  async listen(at: ListenAt, ports = new Ports()): Promise<number> {
+    const listening = await ports.listen(at, this.#accept)
+    this.#listening.push(listening)
+    return listening.port
+  }
+
+  /** From here on each connection ends with the answer to its request. */
+  drain(): void {
+    this.#draining = true
   }
 
   /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
   async close(grace: number): Promise<void> {
     this.#draining = true
-    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-    this.#http1.closeIdleConnections()
-    for (const socket of this.#sockets) if (idle.has(socket)) socket.destroy()
+    const listening = this.#listening.splice(0)
+    for (const one of listening) one.close()
+    if (this.#sockets.size === 0) return
+    const closed = new Promise<void>((resolve) => {
+      this.#gone = resolve
+    })
+    // A request may be on its way over a connection that looks idle.
+    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
+    this.#closing = true
+    for (const socket of this.#sockets) {
+      const release = this.#fresh.get(socket)
+      if (release && listening.some((one) => one.held)) {
+        release()
+        listening.find((one) => one.held)?.giveBack(socket)
+      } else if (idle.has(socket)) socket.destroy()
+    }
+    if (this.#sockets.size === 0) return
     const deadline = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy()
     }, grace)
-    await Promise.all(closed)
+    await closed
     clearTimeout(deadline)
   }
 
   readonly #accept = (socket: Socket) => {
     this.#sockets.add(socket)
     idle.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      if (this.#sockets.size === 0) this.#gone?.()
+    })
     socket.on('error', () => {})
     if (!this.#http2) {
       this.#http1.emit('connection', socket)
       return
     }
     const late = setTimeout(() => socket.destroy(), 10_000)
-    socket.once('close', () => clearTimeout(late))
+    socket.once('close', () => {
+      clearTimeout(late)
+      this.#fresh.delete(socket)
+    })
+    this.#fresh.set(socket, () => {
+      clearTimeout(late)
+      socket.off('data', sniff).pause()
+      this.#fresh.delete(socket)
+      this.#sockets.delete(socket)
+    })
     const sniff = (chunk: Buffer) => {
       clearTimeout(late)
+      this.#fresh.delete(socket)
       socket.pause()
       const http2 =
         chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
@@ -141,29 +184,36 @@ export class HttpApi {
 
   readonly #serve: RequestListener = (request, response) => {
     this.#requests++
-    const socket = request.httpVersionMajor === 1 ? request.socket : undefined
-    if (socket) {
-      idle.delete(socket)
-      ;(response as Served)[SOCKET] = socket
-      response.on('close', this.#closed)
+    const exchange = new Exchange(request, request.httpVersionMajor === 1 ? request.socket : undefined)
+    setExchange(response, exchange)
+    response.on('close', this.#closed)
+    if (exchange.socket) {
+      idle.delete(exchange.socket)
       if (this.#draining) response.setHeader('connection', 'close')
     }
-    void this.#dispatch(request, response)
+    void this.#dispatch(request, response, exchange)
   }
 
-  /** One listener for all responses, which finds its socket in the response it is called on: node:http has let go of it by then. */
+  /** One listener for all responses, which finds what it needs in the response it is called on: node:http has let go of it by then. */
   readonly #closed = ((api: HttpApi) =>
     function (this: ServerResponse): void {
-      const socket = (this as Served)[SOCKET]
-      idle.add(socket)
-      if (api.#draining) socket.destroySoon()
+      const exchange = exchangeOf(this)
+      const { socket } = exchange
+      if (socket) {
+        idle.add(socket)
+        // A client that was not told of the end may be sending its next request already: that one is answered, and told.
+        if (api.#closing || (api.#draining && this.getHeader('connection') === 'close')) socket.destroySoon()
+      }
+      exchange.status = this.statusCode
+      if (exchange.span) endSpan(exchange.span, exchange)
+      api.#options.onServed?.(exchange)
     })(this)
 
   /** Never rejects: what is thrown becomes the answer. */
-  async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #dispatch(request: IncomingMessage, response: ServerResponse, exchange: Exchange): Promise<void> {
     let call: HttpCall | undefined
     try {
-      let admitted = this.#admit(request, response)
+      let admitted = this.#admit(request, response, exchange)
       if (admitted && this.#options.pipeline) admitted = await this.#passPipeline(this.#options.pipeline, admitted, response)
       call = admitted && this.#find(admitted, response)
       if (!call) return
@@ -176,7 +226,7 @@ export class HttpApi {
   }
 
   /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
-  #admit(request: IncomingMessage, response: ServerResponse): Admitted | undefined {
+  #admit(request: IncomingMessage, response: ServerResponse, exchange: Exchange): Admitted | undefined {
     const target = request.url ?? '/'
     const mark = target.indexOf('?')
     const escaped = mark < 0 ? target : target.slice(0, mark)
@@ -185,9 +235,15 @@ export class HttpApi {
     if (escaped.includes('%') && /%(?![0-9a-fA-F]{2})/.test(escaped))
       return refuse({ status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
     const path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
-    const open = this.#open.has(path)
+    exchange.path = path
+    // What `?verbose` tells is for those who may call.
+    const open = this.#open.has(path) && (mark < 0 || !target.includes('verbose', mark))
     const { headers } = request
-    if (!open) traceparent = passTraceparent(headers.traceparent as string | undefined)
+    if (!open) {
+      const { tracer } = this.#options
+      if (tracer) exchange.span = startSpan(tracer, request, path)
+      traceparent = exchange.span?.traceparent ?? passTraceparent(headers.traceparent as string | undefined)
+    }
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
       if (done) return refuse(done)
@@ -195,6 +251,17 @@ export class HttpApi {
     if (this.#token && !open && !this.#authorised(request))
       return refuse({ status: 401, headers: { ...plain, 'x-content-type-options': 'nosniff' }, body: 'invalid api token\n' })
     if (headers['dapr-api-token'] !== undefined) delete headers['dapr-api-token']
+    if (headers.baggage !== undefined && this.#options.baggage && !open) {
+      const baggage = String(headers.baggage)
+      const problem = baggageProblem(baggage)
+      if (problem)
+        return refuse({
+          status: 400,
+          headers: { ...plain, 'x-content-type-options': 'nosniff' },
+          body: `invalid baggage header: ${problem}\n`,
+        })
+      response.setHeader('baggage', baggage)
+    }
     return { request, path, query: mark < 0 ? '' : target.slice(mark + 1), traceparent }
   }
 
@@ -228,16 +295,16 @@ export class HttpApi {
       throw error
     }
     const handler = found?.route.handler ?? this.#options.fallback
-    this.#options.onRequest?.(method, path, found?.route, request)
+    const exchange = exchangeOf(response)
+    exchange.path = path
+    exchange.route = found?.route
+    if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
     return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
   }
 
   #authorised(request: IncomingMessage): boolean {
-    const given = request.headers['dapr-api-token']
-    const token = this.#token as Buffer
-    const candidate = Buffer.from(typeof given === 'string' ? given : '')
-    return candidate.length === token.length && timingSafeEqual(candidate, token)
+    return this.#token?.(request.headers['dapr-api-token']) !== false
   }
 
   #fail(response: ServerResponse, thrown: unknown, route: Route | undefined, path: string, traceparent: string | undefined): void {
@@ -256,8 +323,8 @@ interface Admitted {
   traceparent: string | undefined
 }
 
-const SOCKET = Symbol('socket')
-type Served = ServerResponse & { [SOCKET]: Socket }
+/** Milliseconds in which a request that a client has sent arrives. */
+const UNDER_WAY = 30
 
 /** HTTP/1.1 sockets that serve no request right now. */
 const idle = new WeakSet<Socket>()

@@ -151,9 +151,36 @@ test('ratelimit counts by client and path', async () => {
 })
 
 test('what cannot be served says so, with the name of its component', async () => {
-  for (const kind of ['opa', 'wasm', 'sentinel'])
-    await assert.rejects(
-      made('mine', kind, {}),
-      new RegExp(`^MetadataError: not supported: component mine is of type middleware.http.${kind}`),
-    )
+  await assert.rejects(made('mine', 'wasm', {}), /^MetadataError: not supported: component mine is of type middleware.http.wasm/)
+})
+
+test('sentinel counts what is under way until the reply is over, in both pipelines', async () => {
+  const isolationRules = '[{"resource": "POST:/hold", "threshold": 1}]'
+  const held: (() => void)[] = []
+  const asked = Promise.withResolvers<void>()
+  const app = createServer((request, response) => {
+    request.resume()
+    held.push(() => response.end('well'))
+    asked.resolve()
+  }).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const pipeline = createPipeline([step('s', 'sentinel')], new Map([await made('s', 'sentinel', { isolationRules })]))
+  const channel = createHttpChannel({ port: (app.address() as AddressInfo).port, pipeline })
+  const first = channel.call(call('/hold'))
+  await asked.promise
+  assert.equal((await channel.call(call('/hold'))).status, 429)
+  const given = channel.call({ ...call('/hold'), path: '/other' })
+  while (held.length < 2) await once(app, 'request')
+  for (const end of held) end()
+  assert.deepEqual([(await first).status, (await given).status], [200, 200])
+  const again = channel.call(call('/hold'))
+  while (held.length < 3) await once(app, 'request')
+  held[2]?.()
+  assert.equal((await again).status, 200)
+  await channel[Symbol.asyncDispose]()
+  app.closeAllConnections()
+  app.close()
+
+  await using ends = await both(createPipeline([step('s', 'sentinel')], new Map([await made('s', 'sentinel', { isolationRules })])))
+  for (let i = 0; i < 3; i++) assert.equal((await ends.ask('/hold')).status, 200)
 })

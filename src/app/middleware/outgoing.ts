@@ -15,6 +15,7 @@ class OutgoingRequest implements MiddlewareRequest {
   readonly #headers: string[]
   #bodyMap: TextMap | undefined
   #replyMap: TextMap | undefined
+  #onEnd: ((status: number) => void)[] = []
 
   constructor(request: SinkRequest) {
     const mark = request.path.indexOf('?')
@@ -42,6 +43,17 @@ class OutgoingRequest implements MiddlewareRequest {
     this.#bodyMap = chained(this.#bodyMap, map)
   }
 
+  onEnd(done: (status: number) => void): void {
+    this.#onEnd.push(done)
+  }
+
+  /** The request is over. */
+  end(status: number): void {
+    const waiting = this.#onEnd
+    this.#onEnd = []
+    for (const done of waiting) done(status)
+  }
+
   mapReply(map: TextMap): void {
     // Replies pass the steps in the opposite order.
     const inner = this.#replyMap
@@ -59,7 +71,8 @@ class OutgoingRequest implements MiddlewareRequest {
   }
 
   sink(sink: ResponseSink): ResponseSink {
-    return this.#replyMap ? new MappedSink(sink, this.#replyMap) : sink
+    const mapped = this.#replyMap ? new MappedSink(sink, this.#replyMap) : sink
+    return this.#onEnd.length > 0 ? watched(mapped, (status) => this.end(status)) : mapped
   }
 }
 
@@ -107,6 +120,26 @@ class MappedSink implements ResponseSink {
   }
 }
 
+/** Tells the end of a reply. */
+function watched(sink: ResponseSink, done: (status: number) => void): ResponseSink {
+  let status = 0
+  return {
+    head(code, headers, source, answer) {
+      status = code
+      sink.head(code, headers, source, answer)
+    },
+    data: (chunk) => sink.data(chunk),
+    end() {
+      done(status)
+      sink.end()
+    },
+    failed(error) {
+      done(0)
+      sink.failed(error)
+    },
+  }
+}
+
 /** What can be given up. */
 interface Given {
   readonly over: boolean
@@ -132,6 +165,7 @@ export function throughPipeline(
       return
     }
     over = true
+    outgoing.end(reply.status)
     const body = reply.body === undefined ? undefined : Buffer.from(reply.body)
     const headers = { 'content-type': PLAIN, ...reply.headers, ...(body && { 'content-length': String(body.length) }) }
     sink.head(reply.status, headers, NOWHERE)
@@ -141,6 +175,7 @@ export function throughPipeline(
   const fail = (error: unknown) => {
     if (over) return
     over = true
+    outgoing.end(0)
     sink.failed(error instanceof Error ? error : new Error(String(error)))
   }
   try {
@@ -159,6 +194,7 @@ export function throughPipeline(
     abort(reason) {
       over = true
       sent?.abort(reason)
+      outgoing.end(0)
     },
   }
 }

@@ -87,7 +87,7 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
           wrapAlgorithm,
           cipher,
           wrap: (fileKey) =>
-            around(provider, 'wrap_key', (inner) => component.wrapKey(fileKey, wrapAlgorithm, request.keyName, inner), signal),
+            around(provider, 'crypto_op', (inner) => component.wrapKey(fileKey, wrapAlgorithm, request.keyName, inner), signal),
         }),
       )
     },
@@ -102,7 +102,7 @@ export function createCryptoBlock(options: CryptoOptions): CryptoBlock {
             return keyName
           },
           ({ wrappedKey, wrapAlgorithm }, keyName) =>
-            around(provider, 'unwrap_key', (inner) => component.unwrapKey(wrappedKey, wrapAlgorithm, keyName, inner), signal),
+            around(provider, 'crypto_op', (inner) => component.unwrapKey(wrappedKey, wrapAlgorithm, keyName, inner), signal),
         ),
       )
     },

@@ -6,8 +6,10 @@ import type { PeerClient } from '../../peers/client.ts'
 import type { Invocation } from '../../peers/invocation.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
 import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
-import type { Resiliency } from '../../policy/resiliency.ts'
+import type { CallPolicies } from '../../policy/resiliency.ts'
 import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
+import { isServerFault } from '../../policy/server-fault.ts'
+import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
 import { callUnderPolicy } from './under-policy.ts'
@@ -23,13 +25,15 @@ export interface InvokeBlockOptions {
   external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
-  /** Policies on calls to apps; absent when none are configured, which costs nothing then. */
-  policies?: Pick<Resiliency, 'app' | 'hasApp'> | undefined
+  /** Policies on calls to apps, asked at each call; absent when none are configured, which costs nothing then. */
+  policies?: CallPolicies | undefined
   /**
    * Calls again after a lost connection, for apps without an entry of their own among the policies. At another address at
    * once, at the same one after the pause. Default constant, 1 s, 3 times, as Dapr.
    */
   retry?: RetryPolicy
+  /** Counts calls to other apps. */
+  metrics?: RuntimeMetrics | undefined
 }
 
 export interface InvokeBlock {
@@ -60,12 +64,11 @@ const BUILT_IN = parseRetry('DaprBuiltInServiceRetries', { duration: '1s', maxRe
 
 /** Service invocation: our own app directly, other apps through the sidecars beside them; all of it under the app's policies. */
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
-  const { policies } = options
   const once = attempt(options)
-  if (!policies) return once
   return {
     invoke(target, invocation, sink) {
-      const policy = policies.app(target, breakerKey(options, target, invocation.method))
+      const { policies } = options
+      const policy = policies?.app(target, breakerKey(options, target, invocation.method))
       if (!policy) return once.invoke(target, invocation, sink)
       return callUnderPolicy({
         policy,
@@ -156,7 +159,9 @@ class RemoteCall implements ResponseSink {
   #tries = 0
   #lostAt = 0
   #pause = 0
+  #began = 0
   #answered = false
+  #bad = false
   #over = false
 
   constructor(options: InvokeBlockOptions, target: string, appId: string, namespace: string, invocation: Invocation, sink: ResponseSink) {
@@ -190,11 +195,14 @@ class RemoteCall implements ResponseSink {
         `no running sidecar has the app id ${this.#appId} in namespace ${this.#namespace}: start it, or check the spelling`,
       )
     const before = this.#address
-    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before)
+    this.#turn = takeTurn(this.#options.resolver.balancer, addresses, before, this.#options.policies?.outliers?.(this.#target))
     const { address } = this.#turn
     this.#address = address
     const go = () => {
-      if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
+      if (this.#over) return
+      this.#options.metrics?.requestSent(this.#appId, 'unary')
+      this.#began = performance.now()
+      this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
     }
     // Another address is tried at once; the same one gets time to come back.
     if (before === address) this.#timer = setTimeout(go, this.#pause)
@@ -203,6 +211,8 @@ class RemoteCall implements ResponseSink {
 
   head(...given: Parameters<ResponseSink['head']>): void {
     this.#answered = true
+    this.#options.metrics?.responseReceived(this.#appId, given[0], 'unary', performance.now() - this.#began)
+    this.#bad = isServerFault(given[0])
     this.#sink.head(...given)
   }
 
@@ -212,7 +222,7 @@ class RemoteCall implements ResponseSink {
 
   end(): void {
     this.#over = true
-    this.#turn?.end(false)
+    this.#turn?.end(false, this.#bad)
     this.#sink.end()
   }
 
@@ -220,7 +230,7 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     const status = GrpcStatus.from(error)
     const lost = status.code === Code.Unavailable || status.code === Code.Unauthenticated
-    this.#turn?.end(lost)
+    this.#turn?.end(lost, true)
     if (lost) {
       this.#options.resolver.invalidate(this.#appId, this.#namespace)
       if (this.#address) this.#options.peers.forget(this.#address)
@@ -246,7 +256,8 @@ class RemoteCall implements ResponseSink {
     const { policies, retry = BUILT_IN } = this.#options
     if (policies?.hasApp(this.#appId)) return undefined
     this.#lostAt ||= performance.now()
-    return waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
+    const wait = waitBefore(retry, this.#tries + 1, performance.now() - this.#lostAt)
+    return wait === undefined || policies?.mayRetry?.(this.#target) === false ? undefined : wait
   }
 
   #fail(error: unknown, hint?: string): void {
@@ -259,7 +270,8 @@ class RemoteCall implements ResponseSink {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#timer)
-    this.#turn?.end(false)
+    // Only a passed deadline is the other side's doing.
+    this.#turn?.end(false, reason?.message === 'context deadline exceeded' ? true : undefined)
     this.#cancel?.(reason)
   }
 }

@@ -1,13 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import type { App } from '../../app/app.ts'
 import { isTruthy } from '../../components/metadata.ts'
-import { Code } from '../../errors.ts'
+import { Code, OutriderError } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay, type RelayPolicy } from '../../peers/relay.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
 import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { Authorize } from '../../policy/access-control.ts'
-import type { Resiliency } from '../../policy/resiliency.ts'
+import type { CallPolicies } from '../../policy/resiliency.ts'
+import type { Runner } from '../../policy/runner.ts'
+import { isServerFault } from '../../policy/server-fault.ts'
+import type { InboundPolicies } from '../../policy/traffic/inbound.ts'
+import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
@@ -25,9 +29,13 @@ export interface GrpcProxyOptions {
   /** Bytes of one message. */
   maxMessageSize: number
   /** Policies on calls to other apps; absent when none are configured. */
-  policies?: Pick<Resiliency, 'app'> | undefined
+  policies?: Pick<CallPolicies, 'app' | 'outliers'> | undefined
   /** Access control on calls of other sidecars: throws to refuse. */
   authorize?: Authorize | undefined
+  /** Policies on calls of other sidecars; absent when none are configured. */
+  inbound?: InboundPolicies | undefined
+  /** Counts calls to other apps. */
+  metrics?: RuntimeMetrics | undefined
 }
 
 /** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
@@ -48,13 +56,12 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
       const target = targetOf(headers)
       const parts = target.split('.')
       const appId = parts[0] as string
-      if (appId === '' || parts.length > 2)
-        throw new GrpcStatus(Code.Unknown, target === '' ? 'app id is empty' : `invalid app id ${target}`)
+      if (appId === '' || parts.length > 2) throw unroutable(target === '' ? 'app id is empty' : `invalid app id ${target}`)
       if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer, peer)
       // Where a sidecar was and another app's is now: the caller asks the resolver again.
       if (!outer)
         throw new GrpcStatus(Code.Unavailable, `failed to proxy request: this is the sidecar of ${options.appId}, not of ${appId}`)
-      toPeer(options, stream, headers, rawHeaders, appId, parts[1] ?? options.namespace)
+      toPeer(options, stream, headers, rawHeaders, target, appId, parts[1] ?? options.namespace)
     },
   })
   return { fromApp: handler(true), fromPeer: handler(false) }
@@ -63,10 +70,21 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
 function targetOf(headers: IncomingHttpHeaders): string {
   const target = headers['dapr-callee-app-id'] ?? headers['dapr-app-id']
   if (typeof target !== 'string')
-    throw new GrpcStatus(Code.Unknown, 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found')
+    throw unroutable(
+      /^\/(dapr\.proto\.(internals|runtime)\.|TaskHubSidecarService)/.test(headers[':path'] as string)
+        ? 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found'
+        : 'cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata',
+    )
   // Several values came joined; the first counts.
   const comma = target.indexOf(',')
   return comma < 0 ? target : target.slice(0, comma)
+}
+
+/** Unknown, as daprd has it, for methods that Dapr does not have too; Dapr's SDK for .NET looks for that in the text. */
+function unroutable(message: string): OutriderError {
+  const hint =
+    'a method that Dapr does not have is passed on to the app of the metadata dapr-app-id: name one, or check the name of the method'
+  return new OutriderError({ code: 'ERROR', http: 500, grpc: Code.Unknown, message, hint })
 }
 
 function toOwnApp(
@@ -104,6 +122,7 @@ function toOwnApp(
     limit: options.maxMessageSize,
     open: () => channel.raw(outgoing),
     again: () => tries++ === 0,
+    policy: outer ? undefined : policyOfCaller(options.inbound, headers, peer),
   }).start()
 }
 
@@ -112,6 +131,7 @@ function toPeer(
   stream: ServerStream,
   headers: IncomingHttpHeaders,
   rawHeaders: readonly string[],
+  target: string,
   appId: string,
   namespace: string,
 ): void {
@@ -122,11 +142,17 @@ function toPeer(
   let address: string | undefined
   let turn: Turn | undefined
   let same = 0
-  stream.whenClosed(() => turn?.end(false))
+  const began = performance.now()
+  const type = isTruthy(text(headers['dapr-stream'])) ? 'streaming' : 'unary'
+  options.metrics?.requestSent(appId, type)
+  stream.whenClosed(() => {
+    turn?.end(false)
+    options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
+  })
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
     turn?.end(false)
-    turn = takeTurn(resolver.balancer, addresses, address)
+    turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(target))
     if (stream.closed) turn.end(false)
     const chosen = turn.address
     if (chosen === address) same++
@@ -135,7 +161,7 @@ function toPeer(
   }
   new Relay(stream, headers, {
     limit: options.maxMessageSize,
-    policy: policyOf(options.policies, headers),
+    policy: policyOf(options.policies, headers, (failed) => turn?.end(false, failed)),
     open() {
       const found = resolver.resolve(appId, namespace)
       return Array.isArray(found) ? go(found) : found.then(go)
@@ -149,15 +175,57 @@ function toPeer(
   }).start()
 }
 
+/** The code that a reply ended with; Canceled when it had no end. */
+function statusOf({ last }: ServerStream): number {
+  if (!last || Buffer.isBuffer(last)) return Code.Canceled
+  const at = last.indexOf('grpc-status')
+  return at < 0 ? Code.Canceled : Number(last[at + 1])
+}
+
 /** As daprd: looked up by `dapr-app-id` only, whatever `dapr-callee-app-id` says. */
-function policyOf(policies: GrpcProxyOptions['policies'], headers: IncomingHttpHeaders): RelayPolicy | undefined {
+function policyOf(
+  policies: GrpcProxyOptions['policies'],
+  headers: IncomingHttpHeaders,
+  onTry: (failed: boolean | undefined) => void,
+): RelayPolicy | undefined {
   const target = policies && text(headers['dapr-app-id'])
   if (!target) return undefined
   const appId = target.split(',', 1)[0] as string
   const policy = policies.app(appId, `${appId}:${headers[':path']}`)
   if (!policy) return undefined
   const lasting = isTruthy(text(headers['dapr-stream']))
-  return { runner: policy.runner, lasting, replay: policy.retries && !lasting ? REPLAYED : 65_536 }
+  const { fault, runner: outer } = policy
+  const told: Runner = async (operation, signal) => {
+    try {
+      const result = await operation(signal)
+      // A call that lasts has only begun.
+      if (!lasting) onTry(false)
+      return result
+    } catch (error) {
+      onTry(faulty(error))
+      throw error
+    }
+  }
+  const runner: Runner = (operation, signal) =>
+    outer((inside) => told((innermost) => (fault ? fault(operation, innermost) : operation(innermost)), inside), signal)
+  return { runner: policies.outliers || fault ? runner : outer, lasting, replay: policy.retries && !lasting ? REPLAYED : 65_536 }
+}
+
+/** Whether a failure is the doing of the app or its sidecar; undefined: it says nothing about them. */
+function faulty(error: unknown): boolean | undefined {
+  if ((error as Error).message === 'context deadline exceeded') return true
+  const { code } = error as { code?: unknown }
+  return typeof code === 'number' ? isServerFault(code) || undefined : undefined
+}
+
+function policyOfCaller(
+  inbound: InboundPolicies | undefined,
+  headers: IncomingHttpHeaders,
+  peer: SpiffeId | undefined,
+): RelayPolicy | undefined {
+  if (!inbound) return undefined
+  const caller = peer?.uri ?? text(headers['dapr-caller-app-id']) ?? ''
+  return { runner: inbound(caller), lasting: isTruthy(text(headers['dapr-stream'])), replay: 65_536 }
 }
 
 /** What travels on: all but the names that end here. Those only a sidecar may set are kept when one has set them. */

@@ -5,6 +5,7 @@ import { OutriderError } from '../../errors.ts'
 import type { Invocation } from '../../peers/invocation.ts'
 import { policyStatus } from '../../peers/relay-failure.ts'
 import type { TargetPolicy } from '../../policy/resiliency.ts'
+import { race } from '../../policy/traffic/hedging.ts'
 
 export interface PolicedCallOptions {
   policy: TargetPolicy
@@ -13,7 +14,9 @@ export interface PolicedCallOptions {
   /** One attempt. Returns what gives it up. */
   start(invocation: Invocation, sink: ResponseSink): (reason?: Error) => void
   /** An error of our own making as the caller is to see it. */
-  wrap(error: unknown): OutriderError
+  wrap(error: unknown): Error
+  /** Every reply passes as it comes, for nothing is tried again. */
+  through?: boolean
 }
 
 /** Bytes of a failing reply that are held back while it may be tried again; a longer one is the last. */
@@ -70,7 +73,7 @@ class PolicedCall {
     try {
       await this.#keepBody()
       if (this.#whole.signal.aborted) return
-      await policy.runner((signal) => this.#attempt(signal), this.#whole.signal)
+      await policy.runner((signal) => this.#try(signal), this.#whole.signal)
     } catch (error) {
       if (this.settled) return
       this.settled = true
@@ -82,15 +85,30 @@ class PolicedCall {
 
   async #keepBody(): Promise<void> {
     const { body, length } = this.#invocation
-    if (!this.options.policy.retries || body === undefined || Buffer.isBuffer(body)) return
+    const { retries, hedge } = this.options.policy
+    if (!(retries || hedge?.covers(this.#invocation.verb)) || body === undefined || Buffer.isBuffer(body)) return
     if (length === undefined || length > REPLAYED) return
     this.#invocation = { ...this.#invocation, body: await readWhole(body, length) }
   }
 
-  #attempt(signal: AbortSignal | undefined): Promise<void> {
+  /** One try: a request, or a race of several. */
+  #try(signal: AbortSignal | undefined): Promise<void> {
+    const { hedge } = this.options.policy
+    const { verb, body } = this.#invocation
+    const repeatable = body === undefined || Buffer.isBuffer(body)
+    if (!hedge || !repeatable || !hedge.covers(verb)) return this.#request(signal)
+    return race(hedge, (leg, onAnswer) => this.#request(leg, onAnswer), signal)
+  }
+
+  #request(signal: AbortSignal | undefined, onAnswer?: () => void): Promise<void> {
+    const { fault } = this.options.policy
+    return fault ? fault((inside) => this.#attempt(inside, onAnswer), signal) : this.#attempt(signal, onAnswer)
+  }
+
+  #attempt(signal: AbortSignal | undefined, onAnswer?: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason)
-      const attempt = new Attempt(this, resolve, reject)
+      const attempt = new Attempt(this, resolve, reject, onAnswer)
       const onAbort = () => attempt.abandon(signal?.reason)
       signal?.addEventListener('abort', onAbort, { once: true })
       attempt.onOver = () => signal?.removeEventListener('abort', onAbort)
@@ -124,12 +142,14 @@ class Attempt implements ResponseSink {
   #failure: number | undefined
   #passing = false
   #over = false
+  readonly #onAnswer: (() => void) | undefined
   onOver: (() => void) | undefined
 
-  constructor(call: PolicedCall, resolve: () => void, reject: (error: unknown) => void) {
+  constructor(call: PolicedCall, resolve: () => void, reject: (error: unknown) => void, onAnswer: (() => void) | undefined) {
     this.#call = call
     this.#resolve = resolve
     this.#reject = reject
+    this.#onAnswer = onAnswer
   }
 
   begin(cancel: (reason?: Error) => void): void {
@@ -139,6 +159,11 @@ class Attempt implements ResponseSink {
 
   head(status: number, headers: IncomingHttpHeaders, source: ResponseSource, answer?: GrpcAnswer): void {
     if (this.#over) return
+    if (this.#call.options.through) {
+      this.#head = [status, headers, source, answer]
+      if (answer ? status !== 0 : status >= 500) this.#failure = status
+      return this.#pass()
+    }
     const grpc = this.#call.options.invocation.internal === true
     // Over HTTP a gRPC app's failure is a reply like any other; over gRPC every failure is one, also that of an HTTP app.
     const failed = answer ? grpc && status !== 0 : grpc ? status < 200 || status > 299 : status < 200 || status > 399
@@ -150,6 +175,8 @@ class Attempt implements ResponseSink {
   }
 
   #pass(): void {
+    // Others that race with this one are given up before anything of it is heard.
+    this.#onAnswer?.()
     this.#passing = true
     this.#call.settled = true
     this.release()
@@ -178,10 +205,12 @@ class Attempt implements ResponseSink {
     const passed = this.#passing
     if (passed) this.#call.options.sink.end()
     if (this.#failure !== undefined) {
-      const code = this.#call.options.invocation.internal ? undefined : this.#failure
+      const { invocation, through } = this.#call.options
+      const code = invocation.internal && !through ? undefined : this.#failure
       return this.#reject(new FailedReply(`the app answered ${this.#failure}`, code, passed, this))
     }
     if (!passed) {
+      this.#onAnswer?.()
       this.#call.settled = true
       this.release()
     }

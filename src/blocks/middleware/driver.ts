@@ -17,6 +17,8 @@ export interface MiddlewareRequest {
   mapBody(map: TextMap): void
   /** The same for the reply's body. */
   mapReply(map: TextMap): void
+  /** Hears of the end of a request that passed, once, with the status of its reply; 0: there was none. */
+  onEnd(done: (status: number) => void): void
 }
 
 export type TextMap = (text: string) => string

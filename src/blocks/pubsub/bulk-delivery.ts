@@ -106,6 +106,7 @@ async function deliverGroup(
       const entries = [...left.values()].map(({ entry }) => entry as BulkDeliveryEntry)
       const traceparent = [...left.values()].find((waiting) => waiting.traceparent !== undefined)?.traceparent
       const delivery = { id: randomUUID(), pubsubName, topic, path, metadata: { pubsubName }, traceparent, entries }
+      const began = performance.now()
       const verdicts = await app.deliverBulk(delivery, attempt)
       const failed = new Map<string, Waiting>()
       let first: Error | undefined
@@ -116,6 +117,11 @@ async function deliverGroup(
         failed.set(entryId, waiting)
         first ??= verdict
       }
+      countBatch(
+        context,
+        [...left.keys()].map((entryId) => verdicts.get(entryId)),
+        performance.now() - began,
+      )
       left = failed
       if (first) throw first
     })
@@ -124,6 +130,13 @@ async function deliverGroup(
     for (const waiting of left.values()) outcomes.set(waiting, outcomes.get(waiting) ?? problem)
   }
   return outcomes
+}
+
+function countBatch({ metrics, subscription }: DeliveryContext, verdicts: readonly (BulkVerdict | undefined)[], elapsed: number): void {
+  if (!metrics) return
+  const ends = { success: 0, retry: 0, drop: 0 }
+  for (const verdict of verdicts) ends[verdict === 'SUCCESS' ? 'success' : verdict === 'DROP' || verdict === 'GONE' ? 'drop' : 'retry']++
+  metrics.bulkDelivered(subscription.pubsubName, subscription.topic, ends, elapsed)
 }
 
 /** To the dead letters, if there are any, and then forgotten by the broker. */

@@ -1,5 +1,8 @@
 import { messageOf } from '../../errors.ts'
+import type { ComponentMetrics, ProcessStatus } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import type { DeadLetters } from './dead-letter.ts'
 import { type DeliveredMessage, GivenUpError, type MessageHandler } from './driver.ts'
 import { type Delivery, DeliveryError, type Verdict } from './event-app.ts'
@@ -19,6 +22,10 @@ export interface DeliveryContext {
   /** Aborted as soon as the subscription is to end: calls under way finish, no other begins, nothing is dead-lettered. */
   ending: AbortSignal
   log: Logger
+  /** Counts what becomes of messages. */
+  metrics?: ComponentMetrics | undefined
+  /** Makes a span of each delivery; absent: nobody traces. */
+  tracer?: Tracer | undefined
 }
 
 /**
@@ -34,8 +41,14 @@ export function singleHandler(
   return async (message, signal) => {
     if (ending.aborted || signal.aborted) throw endedError(subscription)
     const prepared = prepare(context, message)
-    if (prepared instanceof Error) return settleFailure(context, message, prepared, signal)
-    if (prepared === 'DROP') return deadLetters?.send(message)
+    if (prepared instanceof Error) {
+      count(context, isDead(context, prepared, signal) ? 'drop' : 'retry')
+      return settleFailure(context, message, prepared, signal)
+    }
+    if (prepared === 'DROP') {
+      count(context, 'drop')
+      return deadLetters?.send(message)
+    }
     const delivery = {
       pubsubName: subscription.pubsubName,
       topic: subscription.topic,
@@ -47,12 +60,65 @@ export function singleHandler(
     }
     let verdict: Verdict
     try {
-      verdict = await underPolicy(context, signal, (attempt) => deliver(delivery, attempt))
+      verdict = await underPolicy(context, signal, (attempt) =>
+        counted(
+          context,
+          traced(context, delivery, (step) => deliver(step, attempt)),
+        ),
+      )
     } catch (error) {
       return settleFailure(context, message, error, signal)
     }
     if (verdict === 'DROP') await deadLetters?.send(message)
   }
+}
+
+function count({ subscription, metrics }: DeliveryContext, processed: ProcessStatus, elapsed?: number): void {
+  metrics?.delivered(
+    subscription.pubsubName,
+    subscription.topic,
+    processed,
+    processed === 'drop' && elapsed !== undefined ? 'success' : processed,
+    elapsed,
+  )
+}
+
+/** Below the event's own trace, if it has one. */
+function traced(
+  { tracer, subscription }: DeliveryContext,
+  delivery: Delivery,
+  deliver: (delivery: Delivery) => Promise<Verdict>,
+): Promise<Verdict> {
+  if (!tracer || delivery.traceparent === undefined) return deliver(delivery)
+  const span = tracer.start(`pubsub/${subscription.topic}`, 'client', parseTraceparent(delivery.traceparent))
+  span.attributes['messaging.system'] = 'pubsub'
+  span.attributes['messaging.destination.name'] = subscription.topic
+  return deliver({ ...delivery, traceparent: span.traceparent }).then(
+    (verdict) => {
+      span.end()
+      return verdict
+    },
+    (error: unknown) => {
+      span.end(messageOf(error))
+      throw error
+    },
+  )
+}
+
+/** Each attempt counts, as in Dapr; an event that the app drops by its answer was processed with success. */
+function counted(context: DeliveryContext, attempt: Promise<Verdict>): Promise<Verdict> {
+  if (!context.metrics) return attempt
+  const began = performance.now()
+  return attempt.then(
+    (verdict) => {
+      count(context, verdict === 'DROP' ? 'drop' : 'success', performance.now() - began)
+      return verdict
+    },
+    (error: unknown) => {
+      count(context, 'retry', performance.now() - began)
+      throw error
+    },
+  )
 }
 
 export interface Prepared extends Incoming {

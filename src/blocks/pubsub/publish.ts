@@ -1,5 +1,6 @@
 import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf, OutriderError } from '../../errors.ts'
+import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
 import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PubSub } from './driver.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
@@ -17,6 +18,7 @@ export interface PublishOptions {
   policies?: PubSubPolicies | undefined
   /** Whether the topics of this component carry the namespace before their name. */
   namespaceScoped?: ((pubsubName: string) => boolean) | undefined
+  metrics?: ComponentMetrics | undefined
 }
 
 interface Target {
@@ -64,7 +66,7 @@ export interface Publisher {
 
 /** Publishing: wraps into CloudEvents, checks topic scopes, hands over to the broker. Throws OutriderError with Dapr's codes. */
 export function createPublisher(options: PublishOptions): Publisher {
-  const { components, appId } = options
+  const { components, appId, metrics } = options
   const scopes = new WeakMap<Named<PubSub>, TopicScopes>()
 
   const find = (target: Target): Named<PubSub> => {
@@ -137,9 +139,12 @@ export function createPublisher(options: PublishOptions): Publisher {
           ? { ...event.metadata, traceid: event.trace?.traceparent ?? '', tracestate: event.trace?.tracestate ?? '' }
           : event.metadata
       const request = { topic: brokerTopic(event), data, contentType: raw ? undefined : 'application/cloudevents+json', metadata }
+      const began = performance.now()
       try {
         await runnerOf(event)((attempt) => named.component.publish(request, attempt), signal)
+        metrics?.published(event.pubsubName, event.topic, true, performance.now() - began)
       } catch (error) {
+        metrics?.published(event.pubsubName, event.topic, false, performance.now() - began)
         if (error instanceof OutriderError && error.code.startsWith('ERR_PUBSUB')) throw error
         throw publishFailed(event.pubsubName, event.topic, messageOf(error), error)
       }
@@ -166,7 +171,10 @@ export function createPublisher(options: PublishOptions): Publisher {
       })
       allow(named, request)
       if (entries.length === 0) return { failedEntries: [] }
-      return publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request), signal)
+      const began = performance.now()
+      const result = await publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request), signal)
+      metrics?.bulkPublished(request.pubsubName, request.topic, result.error === undefined, performance.now() - began)
+      return result
     },
   }
 }

@@ -195,7 +195,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       await writeAll(
         {
           store: name,
-          operation: 'save',
+          operation: 'set',
           items: sets,
           bulk: component.bulkSet?.bind(component),
           single: component.set.bind(component),
@@ -224,7 +224,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       await writeAll(
         {
           store: name,
-          operation: 'bulkDelete',
+          operation: 'bulk_delete',
           items: deletes,
           bulk: component.bulkDelete?.bind(component),
           single: component.delete.bind(component),
@@ -243,7 +243,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       try {
         found = await around(
           name,
-          'bulkGet',
+          'bulk_get',
           (limit) =>
             store.component.bulkGet ? store.component.bulkGet(gets, limit) : eachGet(store.component, gets, request.parallelism, limit),
           signal,
@@ -285,7 +285,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       const sealed = operations.map((operation) => encrypt(store, operation))
       try {
         for (const operation of sealed) checkOptions(operation)
-        await around(name, 'transact', (limit) => transact.call(store.component, sealed, metadata, limit), signal)
+        await around(name, 'transaction', (limit) => transact.call(store.component, sealed, metadata, limit), signal)
       } catch (error) {
         throw errors.transactionFailed(error)
       }

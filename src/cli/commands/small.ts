@@ -52,7 +52,7 @@ export const schema: Command = {
     '# The kinds there are',
     'outrider schema',
   ],
-  flags: [{ name: 'api-version', type: 'string', default: 'dapr.io/v1alpha1', help: 'Version of the kind' }],
+  flags: [{ name: 'api-version', type: 'string', help: "Version of the kind (default: its first; of Dapr's kinds dapr.io/v1alpha1)" }],
   run: async ({ parsed, reporter }) => {
     const { KINDS, schemaOf } = await import('../../resources/schema.ts')
     const [word] = parsed.words
@@ -62,8 +62,9 @@ export const schema: Command = {
     }
     const kind = KINDS.find((name) => name.toLowerCase() === word.toLowerCase())
     if (!kind) throw new UsageError(`unknown kind "${word}"; there are ${KINDS.join(', ')}`)
-    const found = schemaOf(kind, parsed.text('api-version'))
-    if (!found) throw new CommandError(`kind ${kind} has no version ${parsed.text('api-version')}`, 'try --api-version dapr.io/v1alpha1')
+    const version = parsed.text('api-version') || undefined
+    const found = schemaOf(kind, version)
+    if (!found) throw new CommandError(`kind ${kind} has no version ${version}`, 'leave --api-version away for its first one')
     reporter.plain(JSON.stringify(found, null, 2))
     return 0
   },

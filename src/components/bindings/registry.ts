@@ -13,6 +13,7 @@ const mqtt = async () => (await import('./mqtt/driver.ts')).driver
 
 export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.http', versions: ['v1'], load: async () => (await import('./http/driver.ts')).driver },
+  { type: 'bindings.smtp', versions: ['v1'], load: async () => (await import('./smtp/driver.ts')).driver },
   { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },

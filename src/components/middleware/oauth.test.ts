@@ -55,6 +55,7 @@ async function pass(middleware: Middleware, target = '/a', given: Record<string,
       headers[name.toLowerCase()] = value
     },
     mapBody() {},
+    onEnd() {},
     mapReply() {},
   })
   return { reply, headers }

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { encodeHeaders } from '../http2/hpack.ts'
 import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -38,6 +39,9 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   readonly #stream: ServerStream
   readonly #context: CallContext
   readonly #session: ServerSession
+  readonly began = performance.now()
+  received: number | undefined
+  span: Span | undefined
   readonly deadline: number | undefined
   #timer: NodeJS.Timeout | undefined
   #method: GrpcMethod | undefined
@@ -71,7 +75,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     try {
       if (this.deadline !== undefined) this.#startDeadline(this.deadline - Date.now())
       const { options } = this.#context
-      options.admit?.(this.path, this.headers)
+      options.admit?.(this)
       const method = options.methods.get(this.path) ?? options.unknown?.(this.path, this.headers)
       if (!method) throw unknownMethod(this.path, options.methods)
       if (method.kind === 'raw') return this.#handOver(method)
@@ -86,7 +90,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   /** From here on the stream is the handler's alone, its deadline too. */
   #handOver(method: GrpcMethod & { kind: 'raw' }): void {
     method.handle(this.#stream, this.headers, this.rawHeaders, this.#session.peer)
-    this.#session.answered = true
     clearTimeout(this.#timer)
     this.#over = true
   }
@@ -119,6 +122,10 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       if (this.#over) this.#abort.abort(new GrpcStatus(Code.Canceled, 'context canceled'))
     }
     return this.#abort.signal
+  }
+
+  get kind(): GrpcMethod['kind'] | undefined {
+    return this.#method?.kind
   }
 
   get peer(): SpiffeId | undefined {
@@ -158,6 +165,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     const method = this.#method as GrpcMethod & { kind: 'unary' }
     if (this.#started) return
     this.#started = true
+    this.received = message.length
     const response = method.handle(message, this)
     if (response instanceof Promise)
       response.then(
@@ -247,7 +255,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       return true
     }
     this.#respond()
-    this.#session.answered = true
     return this.#stream.write(this.#gzip ? compress(framed) : framed)
   }
 
@@ -271,9 +278,8 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     // From here on nothing that the stream tells is news: it may be over before the last of this is written.
     this.#over = true
     const stream = this.#stream
-    this.#session.answered = true
     this.#status = status
-    this.#context.options.ended?.(this, status)
+    this.#context.options.ended?.(this, status, framed && this.received !== undefined ? framed.length - 5 : 0)
     if (!stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
@@ -305,7 +311,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     if (this.#over) return
     const left = new GrpcStatus(Code.Canceled, 'context canceled')
     this.#over = true
-    this.#context.options.ended?.(this, left)
+    this.#context.options.ended?.(this, left, 0)
     this.#leave(left)
   }
 

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http2'
 import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { Http2Connection } from '../http2/connection.ts'
 import type { ServerStream } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -20,12 +21,20 @@ export interface GrpcCall {
   readonly rawHeaders: readonly string[]
   /** Who calls, by the certificate of the connection; undefined: a connection without any. */
   readonly peer: SpiffeId | undefined
+  /** `performance.now()` of its beginning. */
+  readonly began: number
+  /** What its method is; undefined: it was refused, or no method has that name. */
+  readonly kind: GrpcMethod['kind'] | undefined
+  /** Bytes of the message of a unary call; undefined: a stream, or none came. */
+  readonly received: number | undefined
   /** Epoch milliseconds; undefined: none. */
   readonly deadline: number | undefined
   /** Aborted when the client cancels, the deadline passes or the connection breaks. Made on first use. */
   readonly signal: AbortSignal
   /** Aborted when the server begins to close: a call that would go on forever ends itself then. */
   readonly draining: AbortSignal
+  /** Its step in a trace; undefined: nobody traces it. */
+  span: Span | undefined
   /** Sets response metadata; before the first message only. */
   setHeader(name: string, value: string | string[]): void
   /** Adds one more value of a name. */
@@ -35,6 +44,8 @@ export interface GrpcCall {
 
 /** A call whose messages the handler reads and writes itself. Without `onMessage` the request is held back at the sender. */
 export interface GrpcStream extends GrpcCall {
+  /** Set by a handler that takes one message and answers with one. */
+  received: number | undefined
   onMessage: ((message: Buffer) => void) | undefined
   /** The client has sent everything. */
   onEnd: (() => void) | undefined
@@ -74,9 +85,9 @@ export interface GrpcServerOptions {
   /** Takes methods that are not in the map (proxying). Without it: UNIMPLEMENTED. */
   unknown?: (path: string, headers: IncomingHttpHeaders) => GrpcMethod | undefined
   /** Looks at a call before its method runs; throws to refuse it. */
-  admit?: (path: string, headers: IncomingHttpHeaders) => void
-  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. */
-  ended?: ((call: GrpcCall, status: GrpcStatus | undefined) => void) | undefined
+  admit?: (call: GrpcCall) => void
+  /** Each call's end, before its trailers go out, so that it may still add some; undefined: OK. `sent`: bytes of a unary reply. */
+  ended?: ((call: GrpcCall, status: GrpcStatus | undefined, sent: number) => void) | undefined
   /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
   /** Bytes of metadata. Default 64 KiB. */

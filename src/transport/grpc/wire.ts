@@ -61,6 +61,13 @@ export class ProtoWriter {
     this.#at = this.#buffer.writeDoubleLE(value, this.#at)
   }
 
+  fixed64(field: number, value: bigint): void {
+    if (value === 0n) return
+    this.#room(20)
+    this.#varint(field * 8 + 1)
+    this.#at = this.#buffer.writeBigUInt64LE(value, this.#at)
+  }
+
   /** The empty string is left out unless `always` (elements of repeated fields). */
   string(field: number, value: string, always = false): void {
     const { length } = value

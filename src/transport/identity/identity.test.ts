@@ -185,6 +185,28 @@ test('renewal at half of the life: later handshakes use the new certificate, cal
   await server.close(0)
 })
 
+test('an authority whose clock differs by minutes: its certificates serve, and are not renewed in a rush', async () => {
+  await using authority = await startAuthority()
+  for (const skew of [600_000, -600_000]) {
+    authority.skew = skew
+    using callee = await identityOf(authority, 'callee')
+    using caller = await identityOf(authority, 'caller')
+    await using server = await serve(callee)
+    await using client = createGrpcClient({ tls: caller.dial })
+    const name = await client.unary(`127.0.0.1:${server.port}/ns/default/callee`, '/s.T/whoami', NOTHING)
+    assert.equal(String(name), 'spiffe://public/ns/default/caller', `clock ahead by ${skew}`)
+    assert.deepEqual([callee.renewals, caller.renewals], [0, 0])
+  }
+  // Further ahead than it dates back: no peer takes the certificate yet, and the caller hears why.
+  authority.skew = 1_800_000
+  using early = await identityOf(authority, 'callee')
+  authority.skew = 0
+  using caller = await identityOf(authority, 'caller')
+  await using server = await serve(early)
+  await using client = createGrpcClient({ tls: caller.dial })
+  await assert.rejects(client.unary(`127.0.0.1:${server.port}/ns/default/callee`, '/s.T/whoami', NOTHING), /not yet valid/)
+})
+
 test('a file of trust anchors is followed: a root added is trusted at once, one taken away no more', async () => {
   await using old = await startAuthority()
   await using next = await startAuthority()

@@ -19,7 +19,7 @@ export async function pass(
   path: string,
   query: string,
 ): Promise<Passed | undefined> {
-  const incoming = new IncomingRequest(request, path, query)
+  const incoming = new IncomingRequest(request, response, path, query)
   const reply = await pipeline.run(incoming)
   if (reply) {
     writeReply(response, { ...reply, headers: { 'content-type': PLAIN, ...reply.headers } })
@@ -32,13 +32,15 @@ export async function pass(
 
 class IncomingRequest implements MiddlewareRequest {
   readonly #request: IncomingMessage
+  readonly #response: ServerResponse
   path: string
   query: string
   bodyMap: TextMap | undefined
   replyMap: TextMap | undefined
 
-  constructor(request: IncomingMessage, path: string, query: string) {
+  constructor(request: IncomingMessage, response: ServerResponse, path: string, query: string) {
     this.#request = request
+    this.#response = response
     this.path = path
     this.query = query
   }
@@ -67,6 +69,11 @@ class IncomingRequest implements MiddlewareRequest {
 
   mapBody(map: TextMap): void {
     this.bodyMap = chained(this.bodyMap, map)
+  }
+
+  onEnd(done: (status: number) => void): void {
+    const response = this.#response
+    response.once('close', () => done(response.writableEnded ? response.statusCode : 0))
   }
 
   mapReply(map: TextMap): void {

@@ -2,6 +2,7 @@ import { type BindingsBlock, responseOf } from '../../../blocks/bindings/block.t
 import type { BindingResponse } from '../../../blocks/bindings/driver.ts'
 import { parseJson } from '../../../blocks/state/go-json.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
+import { baggageProblem } from '../../../telemetry/tracing/baggage.ts'
 import { errorReply } from '../reply.ts'
 import { type Call, noContent, type Reply, type Route } from '../route.ts'
 
@@ -91,10 +92,8 @@ function traceMetadata(call: Call): Record<string, string> {
   const given = call.headers.baggage
   const baggage = Array.isArray(given) ? given.join(',') : given
   if (baggage) {
-    const bad = baggage
-      .split(',')
-      .find((member) => !/^\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+\s*=\s*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*(;.*)?$/.test(member))
-    if (bad !== undefined) throw malformed(`invalid baggage header: invalid member ${JSON.stringify(bad)}`)
+    const problem = baggageProblem(baggage)
+    if (problem) throw malformed(`invalid baggage header: ${problem}`)
     metadata.baggage = baggage
   }
   return metadata

@@ -1,9 +1,9 @@
 import type { Middleware, MiddlewareRequest } from '../../../blocks/middleware/driver.ts'
+import { Buckets } from '../../../policy/token-buckets.ts'
 import type { DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { plainPath } from '../pattern.ts'
 import { step } from '../step.ts'
-import { Buckets } from './buckets.ts'
 
 const metadata: readonly MetadataField[] = [
   {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Buckets } from './buckets.ts'
+import { Buckets } from '../../../policy/token-buckets.ts'
 import { clientOf } from './driver.ts'
 
 test('a bucket lets through as many as it holds, and fills with time', () => {

@@ -13,12 +13,4 @@ function unsupported(what: string, instead: string): DriverModule<Middleware> {
   }
 }
 
-export const opa = unsupported(
-  'which runs Rego policies',
-  'Ask an OPA server from the app, or use middleware.http.bearer and accessControl policies.',
-)
-export const sentinel = unsupported(
-  'which runs Sentinel rules',
-  'Use middleware.http.ratelimit, and Resiliency policies for circuit breaking.',
-)
 export const wasm = unsupported('which runs http-wasm guests', 'Run the guest in a proxy that hosts them.')

@@ -15,6 +15,8 @@ export interface TestAuthority extends AsyncDisposable {
   readonly requests: { id: string; namespace: string; token: string; tokenValidator: number }[]
   /** Life of the next leaves in milliseconds. */
   life: number
+  /** How far the clock that it writes leaves by is ahead of ours, in milliseconds. */
+  skew: number
   /** Set to refuse. */
   refusal: GrpcStatus | undefined
   issue(uri: string, publicKey: KeyObject, life?: number): string
@@ -35,8 +37,8 @@ export async function startAuthority(options: { id?: string; trustDomain?: strin
       publicKey,
       subject: '',
       issuer: { name: 'issuer', ...middle },
-      notBefore: new Date(Date.now() - (life === DAY ? 900_000 : 0)),
-      notAfter: new Date(Date.now() + life),
+      notBefore: new Date(Date.now() + authority.skew - (life === DAY ? 900_000 : 0)),
+      notAfter: new Date(Date.now() + authority.skew + life),
       uri,
     }) + middlePem
   const own = generateKeyPairSync('ed25519')
@@ -65,6 +67,7 @@ export async function startAuthority(options: { id?: string; trustDomain?: strin
     root: rootPem,
     requests: [],
     life: DAY,
+    skew: 0,
     refusal: undefined,
     issue,
     close: () => server.close(0),

@@ -1,4 +1,4 @@
-/** Clients and paths that are kept; the one unused longest goes, and begins anew when it comes back. */
+/** Keys that are kept; the one unused longest goes, and begins anew when it comes back. */
 const KEPT = 10_000
 
 /** Token buckets by key: each holds `burst` tokens and gets `rate` of them a second. */
@@ -23,5 +23,10 @@ export class Buckets {
     if (bucket.tokens < 1) return false
     bucket.tokens--
     return true
+  }
+
+  /** Milliseconds until a key that has just been refused has a token again. */
+  wait(key: string): number {
+    return Math.ceil(((1 - (this.#buckets.get(key)?.tokens ?? 1)) / this.#rate) * 1000)
   }
 }

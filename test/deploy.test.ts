@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { parse } from 'yaml'
+import { Metrics } from '../src/telemetry/metrics.ts'
+
+/** Every series a sidecar may show: each name with its labels. */
+function families(): Map<string, Set<string>> {
+  const metrics = new Metrics({
+    appId: 'a',
+    namespace: 'n',
+    http: { increasedCardinality: true, pathMatching: [], excludeVerbs: false },
+    rules: [],
+  })
+  const { components, http, grpcClient, grpcServer, runtime } = metrics
+  http.served('GET', '/x', 200, 1, 1, 1)
+  http.called('GET', '/x', 200, 1, 1, 1)
+  http.probed(200, 1)
+  grpcServer.unary('/m', 'OK', 1, 1, 1)
+  grpcClient.unary('/m', 'OK', 1, 1, 1)
+  for (const kind of ['state', 'secret', 'configuration', 'crypto', 'output_binding'] as const)
+    components.operation(kind, 'c', 'get', true, 1)
+  components.conversed('c', true, 1)
+  components.bindingEvent('c', true, 1)
+  components.published('c', 't', true, 1)
+  components.bulkPublished('c', 't', true, 1)
+  components.delivered('c', 't', 'success', 'success', 1)
+  components.bulkDelivered('c', 't', { success: 1, retry: 0, drop: 0 }, 1)
+  runtime.componentFailed('state.x', 'c', 'init')
+  runtime.rotationFailed('sign')
+  runtime.requestSent('b', 'unary')
+  runtime.requestReceived('b')
+  runtime.responseReceived('b', 200, 'unary', 1)
+  const event = { name: 'p', namespace: 'n', target: 't', direction: 'outbound', kind: 'circuitbreaker', status: 'open' }
+  metrics.resiliency.of('a').executed(event)
+  metrics.resiliency.of('a').activated(event)
+  const found = new Map<string, Set<string>>()
+  for (const [, name = '', labels = ''] of metrics.text().matchAll(/^([a-z_]+)(?:\{([^}]*)\})? /gm)) {
+    found.set(name, new Set([...labels.matchAll(/(\w+)="/g)].map(([, label]) => label as string)))
+  }
+  return found
+}
+
+/** Labels that Prometheus adds when it scrapes. */
+const SCRAPED = ['job', 'instance']
+
+function check(expression: string, known: Map<string, Set<string>>): void {
+  const names = [...expression.matchAll(/\b(?:dapr|outrider|process_cpu|process_resident)_\w+/g)].map(([name]) => name)
+  assert.ok(names.length > 0, expression)
+  const labels = new Set(SCRAPED)
+  for (const name of names) {
+    assert.ok(known.has(name), `no metric ${name}: ${expression}`)
+    for (const label of known.get(name) ?? []) labels.add(label)
+  }
+  const used = [
+    ...[...expression.matchAll(/\b(\w+)\s*(?:=~|!~|!=|=)\s*"/g)].map(([, label]) => label as string),
+    ...[...expression.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list]) => (list as string).split(',').map((label) => label.trim())),
+  ]
+  for (const label of used) assert.ok(labels.has(label), `no label ${label}: ${expression}`)
+}
+
+test('every alert asks for metrics and labels that a sidecar has', () => {
+  const known = families()
+  const { groups } = parse(readFileSync('deploy/prometheus/alerts.yaml', 'utf8')) as {
+    groups: { rules: { alert: string; expr: string; annotations: { summary: string } }[] }[]
+  }
+  const rules = groups.flatMap((group) => group.rules)
+  assert.ok(rules.length > 5)
+  for (const { expr } of rules) check(expr, known)
+})
+
+test('every panel of the dashboard asks for metrics and labels that a sidecar has', () => {
+  const known = families()
+  const dashboard = JSON.parse(readFileSync('deploy/grafana/outrider-sidecars.json', 'utf8')) as {
+    panels: { title: string; targets: { expr: string; legendFormat: string }[] }[]
+  }
+  for (const { targets } of dashboard.panels) for (const { expr } of targets) check(expr, known)
+  assert.throws(() => check('rate(dapr_no_such_metric[5m])', known), /no metric/)
+  assert.throws(() => check('dapr_component_state_count{colour="red"}', known), /no label/)
+})
