@@ -26,6 +26,8 @@ export class Fetchers {
   readonly #hooks: FetchersHooks
   readonly #log: Logger
   readonly #byBroker = new Map<number, Fetcher>()
+  /** As of the last `route`: what the cluster knows is forgotten whenever a publish fails, and a fetcher must not stop for that. */
+  #leaders = new Map<Claim, number>()
   #relocating = false
 
   constructor(cluster: Cluster, options: FetchersOptions, hooks: FetchersHooks, log: Logger) {
@@ -38,11 +40,15 @@ export class Fetchers {
   /** After the claims have changed, or who leads them. */
   route(): void {
     const leaders = new Set<number>()
+    const before = this.#leaders
+    this.#leaders = new Map()
     let unknown = false
     for (const claim of this.#hooks.claims()) {
-      const leader = this.#leader(claim)
-      if (leader < 0) unknown = true
-      else leaders.add(leader)
+      const known = this.#leader(claim)
+      if (known < 0) unknown = true
+      const leader = known < 0 ? (before.get(claim) ?? -1) : known
+      this.#leaders.set(claim, leader)
+      if (leader >= 0) leaders.add(leader)
     }
     for (const [id, fetcher] of this.#byBroker) {
       if (leaders.has(id)) continue
@@ -64,6 +70,7 @@ export class Fetchers {
   end(): void {
     for (const fetcher of this.#byBroker.values()) fetcher.end()
     this.#byBroker.clear()
+    this.#leaders.clear()
   }
 
   #leader({ topic, partition }: Claim): number {
@@ -73,7 +80,7 @@ export class Fetchers {
   #start(id: number): void {
     const { fetchMinBytes, fetchPartitionBytes } = this.#options
     const hooks = {
-      claims: () => this.#hooks.claims().filter((claim) => this.#leader(claim) === id),
+      claims: () => this.#hooks.claims().filter((claim) => this.#leaders.get(claim) === id),
       full: () => this.#hooks.claims().reduce((sum, claim) => sum + claim.bytes, 0) > MOST_BYTES,
       moved: () => void this.#relocate(),
       outOfRange: this.#hooks.outOfRange,

@@ -76,7 +76,6 @@ describe('pubsub.kafka without its broker', { skip: kafka.available() ? false : 
       brokers: server.address,
       authType: 'none',
       writeTimeout: '1s',
-      readTimeout: '2s',
       dialTimeout: '1s',
     })
     const box = counter()
