@@ -29,7 +29,7 @@ interface Health {
 
 /** Starts both services on a folder of YAML, or on the embedded components. */
 export async function startDemo(dataDir: string, resources?: string): Promise<Demo> {
-  const [task, notifications, taskSidecar, notificationsSidecar] = await freePorts(4)
+  const [task, notifications, taskSidecar, notificationsSidecar] = (await freePorts(4)) as [number, number, number, number]
   const ports = { task, notifications, 'task-sidecar': taskSidecar, 'notifications-sidecar': notificationsSidecar }
   const flags = Object.entries(ports).flatMap(([port, number]) => [`--${port}-port`, String(number)])
   if (resources) flags.push('--resources', resources)

@@ -166,7 +166,7 @@ test('the running services move Redis → PostgreSQL → MariaDB and Kafka → R
     for (const file of readdirSync(sets[set])) renameSync(join(sets[set], file), join(sets.kafka, file))
   }
   const stored = (id: string, title: string) => ({ id, title, status: 'notified' })
-  {
+  const moves = async () => {
     await using demo = await startDemo(join(home, 'running'), sets.kafka)
     const pids = demo.pids()
     await demo.until({ statestore: 'state.redis', pubsub: 'pubsub.kafka' })
@@ -186,6 +186,7 @@ test('the running services move Redis → PostgreSQL → MariaDB and Kafka → R
     assert.deepEqual(demo.pids(), pids, 'no process was started anew')
     await demo.end()
   }
+  await moves()
   // And as it always was: the same files, a new start.
   const { id } = await runDemo('restarted', sets.kafka)
   assert.deepEqual(await inMariadb(id), [stored(id, 'buy milk (restarted)')])
