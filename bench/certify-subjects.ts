@@ -1,4 +1,5 @@
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import pg from 'pg'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { etcd } from '../test/servers/etcd.ts'
@@ -54,7 +55,9 @@ export const SUBJECTS: readonly Subject[] = [
     durable(args) {
       const file = args.at(-1) as string
       if (!readFileSync(file, 'utf8').includes('persistence')) {
-        appendFileSync(file, 'persistence true\npersistence_location ./\nautosave_on_changes true\nautosave_interval 1\nuser root\n')
+        // It gives up being root, and starts again as who it became.
+        chmodSync(dirname(file), 0o777)
+        appendFileSync(file, 'persistence true\npersistence_location ./\nautosave_on_changes true\nautosave_interval 1\n')
       }
       return args
     },

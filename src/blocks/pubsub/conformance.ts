@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { describe, it } from 'node:test'
+import { describe } from 'node:test'
+import { type CaseContext, matrixCases } from '../../../test/matrix.ts'
 import type { DeliveredMessage, MessageHandler, PubSub } from './driver.ts'
 
 export interface ConformanceOptions {
   /** A new, initialised component; components of one test share a broker when the driver has one. The test disposes it. */
   open(settings: { appId: string; properties?: Record<string, string> }): Promise<PubSub>
+  /** Why there is no server to ask, if there is none: every case skips by name. */
+  missing?: string | false
   /** Messages that nobody handled are still there for the next instance. */
   durable: boolean
   /** Instances with the same app id share messages, others get their own. Otherwise every subscription gets all. */
@@ -62,6 +65,10 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
   const send = (pubsub: PubSub, topic: string, value: string, metadata: Record<string, string> = {}) =>
     pubsub.publish({ topic, data: text(value), contentType: 'text/plain', metadata })
   const fresh = () => ({ topic: `topic-${randomUUID()}`, appId: `app-${randomUUID()}` })
+
+  const check = matrixCases('pubsub', name)
+  const it = (title: string, settings: { timeout: number }, body: (context: CaseContext) => Promise<void>) =>
+    check(title, async (context) => (options.missing ? context.missing(options.missing) : body(context)), settings)
 
   describe(`pub/sub conformance: ${name}`, () => {
     it('delivers what is published, bytes and metadata unchanged', limit, async () => {
@@ -183,10 +190,10 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
       }
     })
 
-    it('publishes in bulk', limit, async () => {
+    it('publishes in bulk', limit, async (context) => {
       const { topic, appId } = fresh()
       await using pubsub = await open({ appId })
-      if (pubsub.bulkPublish === undefined) return
+      if (pubsub.bulkPublish === undefined) return context.unclaimed()
       const inbox = new Inbox()
       await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
       const sent = numbered(50)
@@ -262,70 +269,69 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
       assert.deepEqual(sorted(b.texts), sorted(sent))
     })
 
-    if (options.groups) {
-      it('shares the messages among the members of a group, each to one', limit, async () => {
-        const { topic, appId } = fresh()
-        await options.prepareShared?.(topic)
-        await using first = await open({ appId, properties: { concurrency: '1' } })
-        await using second = await open({ appId, properties: { concurrency: '1' } })
-        const all = new Inbox()
-        const bothBusy = Promise.withResolvers<void>()
-        const seen = [0, 0]
-        // Each member holds its first message until the other has one too: both must get work.
-        const member =
-          (index: number): MessageHandler =>
-          async (message) => {
-            seen[index] = (seen[index] as number) + 1
-            if (seen[0] !== 0 && seen[1] !== 0) bothBusy.resolve()
-            await bothBusy.promise
-            all.add(message)
-          }
-        await using _a = await first.subscribe(topic, {}, member(0))
-        await using _b = await second.subscribe(topic, {}, member(1))
-        const sent = numbered(100)
-        for (const value of sent) await send(first, topic, value)
-        await all.until((texts) => new Set(texts).size === sent.length)
-        assert.deepEqual(sorted(all.texts), sorted(sent))
-      })
-    }
-
-    if (options.durable) {
-      it('gives what was published while nobody listened to the group when it is back', limit, async () => {
-        const { topic, appId } = fresh()
-        const inbox = new Inbox()
-        {
-          await using pubsub = await open({ appId })
-          await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
-          await send(pubsub, topic, 'before')
-          await inbox.until((texts) => texts.length === 1)
+    it('shares the messages among the members of a group, each to one', limit, async (context) => {
+      if (!options.groups) return context.unclaimed()
+      const { topic, appId } = fresh()
+      await options.prepareShared?.(topic)
+      await using first = await open({ appId, properties: { concurrency: '1' } })
+      await using second = await open({ appId, properties: { concurrency: '1' } })
+      const all = new Inbox()
+      const bothBusy = Promise.withResolvers<void>()
+      const seen = [0, 0]
+      // Each member holds its first message until the other has one too: both must get work.
+      const member =
+        (index: number): MessageHandler =>
+        async (message) => {
+          seen[index] = (seen[index] as number) + 1
+          if (seen[0] !== 0 && seen[1] !== 0) bothBusy.resolve()
+          await bothBusy.promise
+          all.add(message)
         }
-        await using publisher = await open({ appId: `${appId}-publisher` })
-        for (const value of numbered(20)) await send(publisher, topic, value)
+      await using _a = await first.subscribe(topic, {}, member(0))
+      await using _b = await second.subscribe(topic, {}, member(1))
+      const sent = numbered(100)
+      for (const value of sent) await send(first, topic, value)
+      await all.until((texts) => new Set(texts).size === sent.length)
+      assert.deepEqual(sorted(all.texts), sorted(sent))
+    })
+
+    it('gives what was published while nobody listened to the group when it is back', limit, async (context) => {
+      if (!options.durable) return context.unclaimed()
+      const { topic, appId } = fresh()
+      const inbox = new Inbox()
+      {
         await using pubsub = await open({ appId })
         await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
-        await inbox.until((texts) => new Set(texts).size === 21)
-        assert.deepEqual(sorted(inbox.texts), sorted(['before', ...numbered(20)]))
-      })
+        await send(pubsub, topic, 'before')
+        await inbox.until((texts) => texts.length === 1)
+      }
+      await using publisher = await open({ appId: `${appId}-publisher` })
+      for (const value of numbered(20)) await send(publisher, topic, value)
+      await using pubsub = await open({ appId })
+      await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
+      await inbox.until((texts) => new Set(texts).size === 21)
+      assert.deepEqual(sorted(inbox.texts), sorted(['before', ...numbered(20)]))
+    })
 
-      it('hands back at once what a stopped consumer had not handled', limit, async () => {
-        const { topic, appId } = fresh()
-        const started = Promise.withResolvers<void>()
-        {
-          await using pubsub = await open({ appId, properties: { drainTimeout: '20ms', concurrency: '3' } })
-          let running = 0
-          await pubsub.subscribe(topic, {}, (_message, signal) => {
-            if (++running === 3) started.resolve()
-            return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
-          })
-          for (const value of numbered(10)) await send(pubsub, topic, value)
-          await started.promise
-        }
-        const inbox = new Inbox()
-        await using pubsub = await open({ appId })
-        await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
-        await inbox.until((texts) => new Set(texts).size === 10)
-        assert.deepEqual(sorted(inbox.texts), sorted(numbered(10)))
-      })
-    }
+    it('hands back at once what a stopped consumer had not handled', limit, async (context) => {
+      if (!options.durable) return context.unclaimed()
+      const { topic, appId } = fresh()
+      const started = Promise.withResolvers<void>()
+      {
+        await using pubsub = await open({ appId, properties: { drainTimeout: '20ms', concurrency: '3' } })
+        let running = 0
+        await pubsub.subscribe(topic, {}, (_message, signal) => {
+          if (++running === 3) started.resolve()
+          return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        })
+        for (const value of numbered(10)) await send(pubsub, topic, value)
+        await started.promise
+      }
+      const inbox = new Inbox()
+      await using pubsub = await open({ appId })
+      await using _subscription = await pubsub.subscribe(topic, {}, inbox.handler)
+      await inbox.until((texts) => new Set(texts).size === 10)
+      assert.deepEqual(sorted(inbox.texts), sorted(numbered(10)))
+    })
   })
 }
