@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -10,13 +10,15 @@ import { fileURLToPath } from 'node:url'
 import { startSidecar } from '../../test/sidecar.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
-// Where grpcio is installed, e.g. a virtual environment.
-const python = process.env.OUTRIDER_PYTHON ?? 'python3'
+// Where grpcio is installed; the tests of the SDKs bring it (node test/sdk/install.ts dotnet).
+const brought = join(here, '..', '..', 'test', 'sdk', 'dotnet', '.venv', 'bin', 'python')
+const python = process.env.OUTRIDER_PYTHON ?? (existsSync(brought) ? brought : 'python3')
 const found = spawnSync(python, ['-c', 'import grpc, grpc_tools, grpc_reflection'], { encoding: 'utf8' })
 const skip =
   found.status === 0
     ? false
-    : `${python} cannot import grpc, grpc_tools and grpc_reflection: pip install grpcio grpcio-tools grpcio-reflection, or name another with OUTRIDER_PYTHON`
+    : `${python} cannot import grpc, grpc_tools and grpc_reflection: node test/sdk/install.ts dotnet, or name another with OUTRIDER_PYTHON`
+if (skip && process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${skip}`)
 
 async function startStore(sockets: string): Promise<ChildProcess> {
   const child = spawn(python, [join(here, 'file_store.py')], {

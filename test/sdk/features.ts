@@ -18,8 +18,10 @@ const CHECKS = {
     ['missing', null],
     ['object', { a: [1, 'ö'] }],
   ],
+  'state: bulk delete': [null, null],
   'state: delete': [null],
   'state: transaction': ['one', 'two', null],
+  'state: a transaction with a stale etag changes nothing': ['refused', 'one', 'two'],
   'state: a stale etag is refused': ['refused', 'two'],
   'state: query': ['cem', 'ann'],
 
@@ -38,9 +40,20 @@ const CHECKS = {
   'pub/sub: streaming subscription with a handler': [{ id: 6 }],
   'pub/sub: an unknown component is an error': 'pubsub nosuch is not found',
 
-  'invocation: GET and POST': [{ method: 'GET' }, { method: 'POST', heard: { name: 'ann' } }],
+  'invocation: GET and POST': async (bench: Bench) => {
+    assert.deepEqual(await bench.ask('invocation: GET and POST'), answersOf(bench.appId))
+  },
   'invocation: from another program': invoked,
-  'invocation: gRPC proxying': ['hello ann'],
+  'invocation: messages in Any': greeted('invocation: messages in Any'),
+  'invocation: gRPC proxying': greeted('invocation: gRPC proxying'),
+  'invocation: through two sidecars': async (bench: Bench) => {
+    const answers = answersOf(await bench.peer())
+    assert.deepEqual(await bench.ask('invocation: through two sidecars'), answers)
+  },
+  'invocation: gRPC proxying through two sidecars': async (bench: Bench) => {
+    const answers = [`hello ann from ${await bench.peer()}`]
+    assert.deepEqual(await bench.ask('invocation: gRPC proxying through two sidecars'), answers)
+  },
   'invocation: an unknown app is an error': 'to invoke, id: nosuch',
 
   'secrets: one and all': [{ password: 'open sesame' }, { password: { password: 'open sesame' }, other: { other: 'another' } }],
@@ -59,6 +72,13 @@ const CHECKS = {
   'conversation: echo over Alpha1': ['hello'],
   'metadata: get': ['state.redis'],
   'metadata: get and set': { flavour: 'sweet', statestore: 'state.redis' },
+
+  "protocol: reflection agrees with Dapr's protos": [],
+  'protocol: compressed requests': true,
+  'protocol: a long answer on a new connection': [2_000_000, 'one', true],
+  'protocol: a deadline ends a call on both sides': ['cancelled'],
+  'protocol: many calls at once on one connection': [200, 1, true],
+
   shutdown: async (bench: Bench) => {
     await bench.ask('shutdown')
     assert.equal(await bench.exited, 0)
@@ -67,9 +87,52 @@ const CHECKS = {
 
 export type Feature = keyof typeof CHECKS
 
+/** What every SDK has, on both wires. */
+const EVERY: readonly Feature[] = [
+  'state: save and get',
+  'state: bulk save',
+  'state: bulk get',
+  'state: delete',
+  'state: transaction',
+  'state: a stale etag is refused',
+  'state: query',
+  'wait for the sidecar',
+  'pub/sub: an object and a text',
+  'pub/sub: raw',
+  'pub/sub: dead letter',
+  'pub/sub: retried until it succeeds',
+  'pub/sub: bulk publish',
+  'pub/sub: an unknown component is an error',
+  'invocation: GET and POST',
+  'invocation: from another program',
+  'invocation: through two sidecars',
+  'invocation: an unknown app is an error',
+  'secrets: one and all',
+  'lock: one owner at a time',
+  'bindings: out',
+  'bindings: in',
+  'shutdown',
+]
+
+/** What every SDK but the JavaScript one has too. */
+export const MOST: readonly Feature[] = [
+  'pub/sub: declared by a resource',
+  'pub/sub: streaming subscription',
+  'pub/sub: streaming subscription with a handler',
+  'configuration: get',
+  'configuration: subscribe',
+  'crypto: encrypt and decrypt',
+  'conversation: echo',
+]
+
+/** Where the SDK lets calls through, and the app speaks gRPC. */
+export const PROXYING: readonly Feature[] = ['invocation: gRPC proxying', 'invocation: gRPC proxying through two sidecars']
+
 /** What the real daprd does not do, and we do: with it under test the subtest is only a note. */
 const OURS: Partial<Record<Feature, string>> = {
   'pub/sub: retried until it succeeds': 'pubsub.redis of daprd takes RETRY for done unless an inbound Resiliency policy says otherwise',
+  'state: a transaction with a stale etag changes nothing': 'state.redis of daprd keeps what came before the stale one',
+  "protocol: reflection agrees with Dapr's protos": 'daprd answers no reflection; the SDK then takes every method for there',
 }
 
 export interface Options {
@@ -77,8 +140,12 @@ export interface Options {
   ours?: Partial<Record<Feature, string>>
 }
 
-/** A test with a subtest a feature, in order, on one sidecar and one program. */
-export function sdkTest(name: string, language: string, program: Program, features: readonly Feature[], options: Options = {}): void {
+/**
+ * A test with a subtest a feature, in the order of the checks, on one sidecar and one program, and on two where calls go through two.
+ * @param more what this SDK has beyond what every one has
+ */
+export function sdkTest(name: string, language: string, program: Program, more: readonly Feature[], options: Options = {}): void {
+  const features = (Object.keys(CHECKS) as Feature[]).filter((feature) => EVERY.includes(feature) || more.includes(feature))
   test(name, { timeout: 110_000 }, async (t: TestContext) => {
     const what = lacks(language)
     if (what && process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${what}`)
@@ -115,11 +182,23 @@ async function seesChange(bench: Bench): Promise<void> {
   }
 }
 
+/** What an app says to GET and to POST of `{"name":"ann"}`. */
+function answersOf(app: string) {
+  return [
+    { app, method: 'GET' },
+    { app, method: 'POST', heard: { name: 'ann' } },
+  ]
+}
+
+function greeted(feature: string) {
+  return async (bench: Bench) => assert.deepEqual(await bench.ask(feature), [`hello ann from ${bench.appId}`])
+}
+
 async function invoked(bench: Bench): Promise<void> {
   const response = await fetch(`${bench.http}/v1.0/invoke/${bench.appId}/method/hello`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'dapr-api-token': API_TOKEN },
     body: '{"name":"bob"}',
   })
-  assert.deepEqual([response.status, await response.json()], [200, { method: 'POST', heard: { name: 'bob' } }])
+  assert.deepEqual([response.status, await response.json()], [200, { app: bench.appId, method: 'POST', heard: { name: 'bob' } }])
 }

@@ -23,6 +23,16 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
       ['touch', '.venv/complete'],
     ],
   },
+  // No .NET: stubs from Dapr's own protos, which come with the Go module that the Go SDK stands on.
+  dotnet: {
+    installed: '.venv/complete',
+    steps: [
+      ['python3', '-m', 'venv', '--clear', '.venv'],
+      ['.venv/bin/pip', 'install', '--disable-pip-version-check', '--quiet', '--only-binary=:all:', '-r', 'requirements.txt'],
+      ['sh', 'generate.sh'],
+      ['touch', '.venv/complete'],
+    ],
+  },
   go: {
     installed: 'build/program',
     steps: [['go', 'build', '-o', 'build/program', '.']],

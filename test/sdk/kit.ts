@@ -36,6 +36,8 @@ export interface Bench extends AsyncDisposable {
   redis: Redis
   /** Has the program run one of its features; its answer, or an error with what the SDK threw. */
   ask(feature: string): Promise<unknown>
+  /** The app id of a second one of the program, beside a sidecar of its own; started when first asked for. */
+  peer(): Promise<string>
   /** The sidecar's exit code, once it is gone. */
   exited: Promise<number | null>
   /** The last lines of the sidecar and of the program. */
@@ -50,8 +52,8 @@ interface Reply {
 
 /**
  * Starts Redis, PostgreSQL, a sidecar on test/sdk/resources, and the program beside it; resolves when both are ready.
- * The program gets DAPR_HTTP_PORT, DAPR_GRPC_PORT, APP_ID, APP_PORT and APP_PROTOCOL. It reads the name of a feature a line,
- * runs it with its SDK, and prints `@@{"feature": …, "result": …}` or `@@{"feature": …, "error": …}`; `ready` is its first.
+ * The program gets DAPR_HTTP_PORT, DAPR_GRPC_PORT, APP_ID, APP_PORT, APP_PROTOCOL and PEER_ID. It reads the name of a feature a
+ * line, runs it with its SDK, and prints `@@{"feature": …, "result": …}` or `@@{"feature": …, "error": …}`; `ready` is its first.
  * Undefined when a server is missing on this machine.
  */
 export async function startBench(program: Program): Promise<Bench | undefined> {
@@ -63,14 +65,64 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
   }
   const folder = mkdtempSync(join(tmpdir(), 'outrider-sdk-'))
   const resources = layOut(folder, { ADDRESS: `${redis.host}:${redis.port}`, DATABASE: postgres.url, FOLDER: folder })
+  const client = new Redis({ host: redis.host, port: redis.port })
+  const pairs: Promise<Pair>[] = []
+  const start = (appId: string, more: readonly string[]) => {
+    const pair = startPair(program, appId, folder, [`--config=${join(folder, 'config.yaml')}`, ...more])
+    pairs.push(pair)
+    return pair
+  }
+  const dispose = async () => {
+    client.disconnect()
+    await Promise.all((await Promise.allSettled(pairs)).map((pair) => pair.status === 'fulfilled' && pair.value.kill()))
+    await Promise.all([redis.stop(), postgres.stop()])
+    rmSync(folder, { recursive: true, force: true })
+  }
+  try {
+    const { http, ask, exited, logs } = await start(program.name, [`--resources-path=${resources}`])
+    let peer: Promise<Pair> | undefined
+    return {
+      appId: program.name,
+      http,
+      redis: client,
+      ask,
+      async peer() {
+        peer ??= start(peerOf(program.name), [])
+        return (await peer).appId
+      },
+      exited,
+      logs,
+      [Symbol.asyncDispose]: dispose,
+    }
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+const peerOf = (appId: string) => `${appId}-peer`
+
+/** A program and its sidecar. */
+interface Pair extends Pick<Bench, 'appId' | 'http' | 'ask' | 'exited' | 'logs'> {
+  kill(): Promise<unknown>
+}
+
+/** Resolves when both are ready; when that fails nothing of them is left. */
+async function startPair(program: Program, appId: string, folder: string, args: readonly string[]): Promise<Pair> {
   const [appPort, http, grpc, internal, metrics] = await freePorts(5)
-  const env = { DAPR_HTTP_PORT: String(http), DAPR_GRPC_PORT: String(grpc), APP_ID: program.name, APP_PORT: String(appPort) }
+  const env = {
+    DAPR_HTTP_PORT: String(http),
+    DAPR_GRPC_PORT: String(grpc),
+    APP_ID: appId,
+    APP_PORT: String(appPort),
+    PEER_ID: peerOf(appId),
+  }
   const app = start(program.command, program.args, {
     cwd: program.cwd,
     env: { ...process.env, ...env, ...program.env, APP_PROTOCOL: program.protocol },
   })
   const flags = {
-    'app-id': program.name,
+    'app-id': appId,
     'app-port': appPort,
     'app-protocol': program.protocol,
     'dapr-http-port': http,
@@ -78,13 +130,11 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
     'dapr-internal-grpc-port': internal,
     'metrics-port': metrics,
     'dapr-listen-addresses': '127.0.0.1',
-    'resources-path': resources,
   }
-  const sidecar = start(
-    binary,
-    Object.entries(flags).map(([name, value]) => `--${name}=${value}`),
-    { cwd: folder, env: { ...process.env, ...program.env } },
-  )
+  const sidecar = start(binary, [...Object.entries(flags).map(([name, value]) => `--${name}=${value}`), ...args], {
+    cwd: folder,
+    env: { ...process.env, ...program.env },
+  })
   const waiting = new Map<string, { resolve: (result: unknown) => void; reject: (error: Error) => void }>()
   const logs = () => `--- sidecar\n${sidecar.log().slice(-LOG_SHOWN)}\n--- program\n${app.log().slice(-LOG_SHOWN)}`
   createInterface({ input: app.child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
@@ -101,10 +151,9 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
   }
   void app.exited.then(over('program'))
   const reply = (feature: string) => new Promise<unknown>((resolve, reject) => waiting.set(feature, { resolve, reject }))
-  const bench: Bench = {
-    appId: program.name,
+  const pair: Pair = {
+    appId,
     http: `http://127.0.0.1:${http}`,
-    redis: new Redis({ host: redis.host, port: redis.port }),
     ask: (feature) => {
       const answer = reply(feature)
       app.child.stdin?.write(`${feature}\n`)
@@ -112,12 +161,7 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
     },
     exited: sidecar.exited,
     logs,
-    async [Symbol.asyncDispose]() {
-      bench.redis.disconnect()
-      await Promise.all([app.kill(), sidecar.kill()])
-      await Promise.all([redis.stop(), postgres.stop()])
-      rmSync(folder, { recursive: true, force: true })
-    },
+    kill: () => Promise.all([app.kill(), sidecar.kill()]),
   }
   try {
     const early = sidecar.exited.then((code) => {
@@ -128,10 +172,10 @@ export async function startBench(program: Program): Promise<Bench | undefined> {
     await Promise.race([reply('ready'), early, limited(60_000, () => `the program is not ready\n${logs()}`)])
     // A machine that is busy with the other tests may need several times what one try waits for.
     let tries = 3
-    while (!(await becomesReady(`${bench.http}/v1.0/healthz`))) if (--tries === 0) throw new Error(`the sidecar is not ready\n${logs()}`)
-    return bench
+    while (!(await becomesReady(`${pair.http}/v1.0/healthz`))) if (--tries === 0) throw new Error(`the sidecar is not ready\n${logs()}`)
+    return pair
   } catch (error) {
-    await bench[Symbol.asyncDispose]()
+    await pair.kill()
     throw error
   }
 }
@@ -143,10 +187,17 @@ function layOut(folder: string, names: Readonly<Record<string, string>>): string
     const text = Object.entries(names).reduce((all, [name, value]) => all.replaceAll(name, value), readFileSync(file, 'utf8'))
     writeFileSync(join(folder, 'resources', basename(file)), text)
   }
+  writeFileSync(join(folder, 'config.yaml'), configuration(join(folder, 'names.db')))
   writeFileSync(join(folder, 'secrets.json'), JSON.stringify({ password: 'open sesame', other: 'another' }))
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   writeFileSync(join(folder, 'keys', 'rsa.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }))
   return join(folder, 'resources')
+}
+
+/** Sidecars find each other by a file that only they share, so that tests beside this one are not asked. */
+function configuration(names: string): string {
+  const nameResolution = { component: 'sqlite', version: 'v1', configuration: { connectionString: names } }
+  return JSON.stringify({ apiVersion: 'dapr.io/v1alpha1', kind: 'Configuration', metadata: { name: 'config' }, spec: { nameResolution } })
 }
 
 /** Processes still running when the test process goes away are ended with it. */

@@ -4,7 +4,7 @@ import type { Publisher } from '../../blocks/pubsub/publish.ts'
 import type { StateBlock } from '../../blocks/state/state.ts'
 import { Code, errorInfo, OutriderError } from '../../errors.ts'
 import { frame } from '../../transport/grpc/frames.ts'
-import { decodeGrpcMessage, type GrpcStatus } from '../../transport/grpc/status.ts'
+import { decodeGrpcMessage, GrpcStatus } from '../../transport/grpc/status.ts'
 import { ProtoReader, ProtoWriter } from '../../transport/grpc/wire.ts'
 import { HINT } from '../hint.ts'
 import type { GrpcApiOptions, GrpcCallRecord } from './api.ts'
@@ -247,4 +247,17 @@ test('each call is told when it is over, with its caller, code and time', async 
   const { elapsed, ...rest } = calls[0] as GrpcCallRecord
   assert.deepEqual(rest, { method: GET, useragent: 'tester/1', code: Code.InvalidArgument, received: EMPTY.length, sent: 0 })
   assert.ok(elapsed > 0 && elapsed < 10_000)
+})
+
+test('so is one that would be passed on and names no app', async () => {
+  const calls: GrpcCallRecord[] = []
+  const handle = () => {
+    throw new GrpcStatus(Code.Unknown, 'no app')
+  }
+  await using api = await serve({ proxy: () => ({ kind: 'raw', handle }), onCall: (call) => calls.push(call) })
+  await statusOf(api.client.unary(api.address, '/own.Other/Do', EMPTY))
+  assert.deepEqual(
+    calls.map(({ method, code }) => [method, code]),
+    [['/own.Other/Do', Code.Unknown]],
+  )
 })

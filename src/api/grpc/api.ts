@@ -106,14 +106,20 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
       handle(stream, headers, rawHeaders, peer) {
         const since = performance.now()
         const span = tracer && startSpan(tracer, path, { headers, rawHeaders })
-        method.handle(stream, headers, rawHeaders, peer)
+        const over = (code: Code) => {
+          if (span) endSpan(span, path, headers, code, undefined)
+          told(headers, code, { received: undefined, sent: 0 }, since)
+        }
+        try {
+          method.handle(stream, headers, rawHeaders, peer)
+        } catch (error) {
+          over(GrpcStatus.from(error).code)
+          throw error
+        }
         stream.whenClosed(() => {
           const last = stream.last ?? []
-          const code = Number(
-            Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1],
-          )
-          if (span) endSpan(span, path, headers, code, undefined)
-          told(headers, code as Code, { received: undefined, sent: 0 }, since)
+          const code = Buffer.isBuffer(last) || !last.includes('grpc-status') ? Code.Canceled : last[last.indexOf('grpc-status') + 1]
+          over(Number(code) as Code)
         })
       },
     }

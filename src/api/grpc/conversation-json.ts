@@ -93,7 +93,7 @@ export function toJson<I>(type: MessageType<unknown, I>, message: I): Json {
 }
 
 function writeOne(field: AnyField, value: unknown): unknown {
-  if (field.type === 'int64') return String(value)
+  if (field.type === 'int64' || field.type === 'uint64') return String(value)
   if (field.type !== 'message') return value
   const type = field.messageType?.()
   if (!type) return value

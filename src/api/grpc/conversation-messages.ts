@@ -14,6 +14,7 @@ import {
   optional,
   repeated,
   string,
+  uint64,
 } from '../../transport/grpc/message.ts'
 
 /** dapr/proto/runtime/v1/ai.proto, and the well-known types that it uses. */
@@ -132,21 +133,21 @@ export const ConversationRequestAlpha2 = message(`${of}ConversationRequestAlpha2
 export type ConversationRequestAlpha2 = MessageOf<typeof ConversationRequestAlpha2>
 
 const Usage = message(`${of}ConversationResultAlpha2CompletionUsage`, {
-  completionTokens: int64(1),
-  promptTokens: int64(2),
-  totalTokens: int64(3),
+  completionTokens: uint64(1),
+  promptTokens: uint64(2),
+  totalTokens: uint64(3),
   completionTokensDetails: nested(
     4,
     message(`${of}ConversationResultAlpha2CompletionUsageCompletionTokensDetails`, {
-      acceptedPredictionTokens: int64(1),
-      audioTokens: int64(2),
-      reasoningTokens: int64(3),
-      rejectedPredictionTokens: int64(4),
+      acceptedPredictionTokens: uint64(1),
+      audioTokens: uint64(2),
+      reasoningTokens: uint64(3),
+      rejectedPredictionTokens: uint64(4),
     }),
   ),
   promptTokensDetails: nested(
     5,
-    message(`${of}ConversationResultAlpha2CompletionUsagePromptTokensDetails`, { audioTokens: int64(1), cachedTokens: int64(2) }),
+    message(`${of}ConversationResultAlpha2CompletionUsagePromptTokensDetails`, { audioTokens: uint64(1), cachedTokens: uint64(2) }),
   ),
 })
 

@@ -1,6 +1,6 @@
-import { bool, bytes, type InputOf, int64, type MessageOf, message, nested, string } from '../../transport/grpc/message.ts'
+import { bool, bytes, type InputOf, type MessageOf, message, nested, string, uint64 } from '../../transport/grpc/message.ts'
 
-const StreamPayload = message('dapr.proto.common.v1.StreamPayload', { data: bytes(1), seq: int64(2) })
+const StreamPayload = message('dapr.proto.common.v1.StreamPayload', { data: bytes(1), seq: uint64(2) })
 
 export const EncryptRequest = message('dapr.proto.runtime.v1.EncryptRequest', {
   options: nested(

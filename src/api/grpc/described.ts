@@ -1,4 +1,4 @@
-import { bytes, enumeration, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
+import { bool, bytes, enumeration, map, message, nested, optional, repeated, string } from '../../transport/grpc/message.ts'
 import { Any, Struct } from './conversation-messages.ts'
 import { StateItem } from './state-messages.ts'
 
@@ -81,3 +81,23 @@ message(runtime('SubscribeTopicEventsResponseAlpha1'), {
   initialResponse: nested(1, message(runtime('SubscribeTopicEventsResponseInitialAlpha1'), {})),
   eventMessage: nested(2, TopicEvent),
 })
+
+const KeyFormat = { fullName: runtime('SubtleGetKeyRequest.KeyFormat'), values: { 0: 'PEM', 1: 'JSON' } }
+message(runtime('SubtleGetKeyRequest'), { componentName: string(1), name: string(2), format: enumeration(3, KeyFormat) })
+message(runtime('SubtleGetKeyResponse'), { name: string(1), publicKey: string(2) })
+/** Every other request names the component first, then the algorithm and the key. */
+const subtle = { componentName: string(1), algorithm: string(3), keyName: string(4) }
+const sealed = { nonce: bytes(5), tag: bytes(6), associatedData: bytes(7) }
+const sealing = { nonce: bytes(5), associatedData: bytes(6) }
+message(runtime('SubtleEncryptRequest'), { ...subtle, plaintext: bytes(2), ...sealing })
+message(runtime('SubtleEncryptResponse'), { ciphertext: bytes(1), tag: bytes(2) })
+message(runtime('SubtleDecryptRequest'), { ...subtle, ciphertext: bytes(2), ...sealed })
+message(runtime('SubtleDecryptResponse'), { plaintext: bytes(1) })
+message(runtime('SubtleWrapKeyRequest'), { ...subtle, plaintextKey: bytes(2), ...sealing })
+message(runtime('SubtleWrapKeyResponse'), { wrappedKey: bytes(1), tag: bytes(2) })
+message(runtime('SubtleUnwrapKeyRequest'), { ...subtle, wrappedKey: bytes(2), ...sealed })
+message(runtime('SubtleUnwrapKeyResponse'), { plaintextKey: bytes(1) })
+message(runtime('SubtleSignRequest'), { ...subtle, digest: bytes(2) })
+message(runtime('SubtleSignResponse'), { signature: bytes(1) })
+message(runtime('SubtleVerifyRequest'), { ...subtle, digest: bytes(2), signature: bytes(5) })
+message(runtime('SubtleVerifyResponse'), { valid: bool(1) })

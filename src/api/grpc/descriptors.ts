@@ -18,7 +18,7 @@ export interface DescribedFile {
   bytes: Buffer
 }
 
-const TYPES = { double: 1, int64: 3, int32: 5, bool: 8, string: 9, message: 11, bytes: 12, uint32: 13, enum: 14 } as const
+const TYPES = { double: 1, int64: 3, uint64: 4, int32: 5, bool: 8, string: 9, message: 11, bytes: 12, uint32: 13, enum: 14 } as const
 const OPTIONAL = 1
 const REPEATED = 3
 
@@ -30,6 +30,20 @@ const FILES: Readonly<Record<string, string>> = {
   'grpc.reflection.v1': 'grpc/reflection/v1/reflection.proto',
   'grpc.reflection.v1alpha': 'grpc/reflection/v1alpha/reflection.proto',
 }
+
+/** Fields that Dapr's own files write in camel case. */
+const CAMEL_CASE: ReadonlySet<string> = new Set(
+  [
+    'BulkPublishResponse.failedEntries',
+    'ConversationInput.scrubPII',
+    'ConversationRequest.contextID',
+    'ConversationRequest.scrubPII',
+    'ConversationResponse.contextID',
+    'ExecuteStateTransactionRequest.storeName',
+    'TransactionalActorStateOperation.operationType',
+    'TransactionalStateOperation.operationType',
+  ].map((name) => `dapr.proto.runtime.v1.${name}`),
+)
 
 /** A message or an enum with what is declared inside it. */
 interface Node {
@@ -161,7 +175,7 @@ function writeNode(writer: ProtoWriter, node: Node, messageField: number, enumFi
 
 /** @param optional collects the scalars whose absence counts: each is the only member of a oneof. */
 function writeField(writer: ProtoWriter, node: Node, key: string, field: Field<unknown>, optional: string[]): void {
-  const name = snake(key)
+  const name = CAMEL_CASE.has(`${node.fullName}.${key}`) ? key : snake(key)
   const mark = writer.begin(2)
   writer.string(1, name)
   writer.uint(3, field.number)

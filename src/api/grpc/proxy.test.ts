@@ -400,8 +400,14 @@ test('calls that name no app, an unknown app, an app without gRPC, or a bad id a
   const client = createGrpcClient()
   await assert.rejects(client.unary(web.grpc, '/test.Shop/Unary', Buffer.alloc(0)), {
     code: Code.Unknown,
+    message: 'cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata',
+  })
+  await assert.rejects(client.unary(web.grpc, '/dapr.proto.runtime.v1.Dapr/Nothing', Buffer.alloc(0)), {
+    code: Code.Unknown,
     message: 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found',
   })
+  const { trailers } = await call(web.grpc, '/test.Shop/Unary', ['a'], { headers: { 'dapr-app-id': '' } })
+  assert.match(String(trailers[trailers.indexOf('outrider-hint') + 1]), /dapr-app-id: name one/)
   await client[Symbol.asyncDispose]()
 })
 

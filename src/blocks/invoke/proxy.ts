@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import type { App } from '../../app/app.ts'
 import { isTruthy } from '../../components/metadata.ts'
-import { Code } from '../../errors.ts'
+import { Code, OutriderError } from '../../errors.ts'
 import { MethodError, normalizeMethod } from '../../peers/invocation.ts'
 import { Relay, type RelayPolicy } from '../../peers/relay.ts'
 import type { Address, Resolver } from '../../peers/resolver.ts'
@@ -53,8 +53,7 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
       const target = targetOf(headers)
       const parts = target.split('.')
       const appId = parts[0] as string
-      if (appId === '' || parts.length > 2)
-        throw new GrpcStatus(Code.Unknown, target === '' ? 'app id is empty' : `invalid app id ${target}`)
+      if (appId === '' || parts.length > 2) throw unroutable(target === '' ? 'app id is empty' : `invalid app id ${target}`)
       if (appId === options.appId) return toOwnApp(options, stream, headers, rawHeaders, outer, peer)
       // Where a sidecar was and another app's is now: the caller asks the resolver again.
       if (!outer)
@@ -68,10 +67,21 @@ export function createGrpcProxy(options: GrpcProxyOptions): GrpcProxy {
 function targetOf(headers: IncomingHttpHeaders): string {
   const target = headers['dapr-callee-app-id'] ?? headers['dapr-app-id']
   if (typeof target !== 'string')
-    throw new GrpcStatus(Code.Unknown, 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found')
+    throw unroutable(
+      /^\/(dapr\.proto\.(internals|runtime)\.|TaskHubSidecarService)/.test(headers[':path'] as string)
+        ? 'failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found'
+        : 'cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata',
+    )
   // Several values came joined; the first counts.
   const comma = target.indexOf(',')
   return comma < 0 ? target : target.slice(0, comma)
+}
+
+/** Unknown, as daprd has it, for methods that Dapr does not have too; Dapr's SDK for .NET looks for that in the text. */
+function unroutable(message: string): OutriderError {
+  const hint =
+    'a method that Dapr does not have is passed on to the app of the metadata dapr-app-id: name one, or check the name of the method'
+  return new OutriderError({ code: 'ERROR', http: 500, grpc: Code.Unknown, message, hint })
 }
 
 function toOwnApp(

@@ -7,7 +7,7 @@ import { ProtoReader, ProtoWriter } from './wire.ts'
  * Fields that a table does not name are skipped. For paths where each microsecond counts, write the codec by hand (wire.ts).
  */
 
-type Scalar = 'string' | 'bytes' | 'bool' | 'int32' | 'uint32' | 'int64' | 'double'
+type Scalar = 'string' | 'bytes' | 'bool' | 'int32' | 'uint32' | 'int64' | 'uint64' | 'double'
 
 export interface EnumType {
   readonly fullName: string
@@ -52,7 +52,7 @@ export type MessageOf<M> = M extends MessageType<infer T, never> ? T : never
 export type InputOf<M> = M extends { encode(value: infer I): Buffer } ? I : never
 
 const NO_BYTES = Buffer.alloc(0)
-const ZERO: Record<Scalar, unknown> = { string: '', bytes: NO_BYTES, bool: false, int32: 0, uint32: 0, int64: 0, double: 0 }
+const ZERO: Record<Scalar, unknown> = { string: '', bytes: NO_BYTES, bool: false, int32: 0, uint32: 0, int64: 0, uint64: 0, double: 0 }
 const WIRE_TYPE: Record<Field<unknown>['type'], number> = {
   string: 2,
   bytes: 2,
@@ -61,6 +61,7 @@ const WIRE_TYPE: Record<Field<unknown>['type'], number> = {
   int32: 0,
   uint32: 0,
   int64: 0,
+  uint64: 0,
   enum: 0,
   double: 1,
 }
@@ -74,6 +75,8 @@ export const int32 = (number: number): Field<number> => scalar('int32', number)
 export const uint32 = (number: number): Field<number> => scalar('uint32', number)
 /** As a number: exact up to 2^53. */
 export const int64 = (number: number): Field<number> => scalar('int64', number)
+/** As a number: exact up to 2^53. */
+export const uint64 = (number: number): Field<number> => scalar('uint64', number)
 export const double = (number: number): Field<number> => scalar('double', number)
 /** As its number; unknown numbers are kept. */
 export const enumeration = (number: number, enumType: EnumType): Field<number> => ({ number, type: 'enum', label: 'single', enumType })
@@ -191,6 +194,7 @@ function readOne(field: Field<unknown>, reader: ProtoReader): unknown {
     case 'enum':
       return reader.int32()
     case 'int64':
+    case 'uint64':
       return reader.int64()
     case 'double':
       return reader.double()
@@ -234,6 +238,7 @@ function writeOne(field: Field<unknown>, writer: ProtoWriter, value: unknown, al
       return writer.uint(number, value as number, always)
     case 'int32':
     case 'int64':
+    case 'uint64':
     case 'enum':
       return writer.int64(number, value as number, always)
     case 'double':

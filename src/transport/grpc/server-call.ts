@@ -90,7 +90,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   /** From here on the stream is the handler's alone, its deadline too. */
   #handOver(method: GrpcMethod & { kind: 'raw' }): void {
     method.handle(this.#stream, this.headers, this.rawHeaders, this.#session.peer)
-    this.#session.answered = true
     clearTimeout(this.#timer)
     this.#over = true
   }
@@ -256,7 +255,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       return true
     }
     this.#respond()
-    this.#session.answered = true
     return this.#stream.write(this.#gzip ? compress(framed) : framed)
   }
 
@@ -280,7 +278,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     // From here on nothing that the stream tells is news: it may be over before the last of this is written.
     this.#over = true
     const stream = this.#stream
-    this.#session.answered = true
     this.#status = status
     this.#context.options.ended?.(this, status, framed && this.received !== undefined ? framed.length - 5 : 0)
     if (!stream.closed) {

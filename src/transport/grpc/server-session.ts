@@ -22,8 +22,6 @@ const PING_STRIKES = 2
  * States: serving → draining (GOAWAY sent, no new calls) → closed with the last call.
  */
 export class ServerSession {
-  /** Something was sent to the client since it last pinged: pings so far are forgiven, for clients measure with them what comes. */
-  answered = false
   /** Who is at the other end, by its certificate. */
   readonly peer: SpiffeId | undefined
   readonly #session: Http2Connection
@@ -50,8 +48,10 @@ export class ServerSession {
   /** The client pinged. */
   pinged(): void {
     const now = performance.now()
-    if (this.answered) {
-      this.answered = false
+    const { output } = this.#session
+    // Pings so far are forgiven once something was sent: clients measure with them what comes, .NET's with every frame of it at first.
+    if (output.answered) {
+      output.answered = false
       this.#strikes = 0
     } else if (now - this.#lastPing < this.#options.minPingInterval) this.#strikes++
     this.#lastPing = now

@@ -232,6 +232,24 @@ test('keepalive: pings of a client that is answered in between are no offence', 
   }
 })
 
+test('keepalive: a client may measure with a ping each frame of a long reply', async () => {
+  await using peer = await serve({ '/s.T/long': { kind: 'unary', handle: () => Buffer.alloc(200_000) } })
+  using raw = await RawHttp2.connect(peer.port)
+  raw.send(
+    h2Frame(FRAME.HEADERS, FLAG.END_HEADERS, 1, grpcHead('/s.T/long')),
+    h2Frame(FRAME.DATA, FLAG.END_STREAM, 1, frame(Buffer.from('x'))),
+  )
+  const data = () => raw.frames.filter(({ type }) => type === FRAME.DATA).reduce((sum, { payload }) => sum + payload.length, 0)
+  for (let id = 1; id < 10; id++) {
+    // The windows are spent but for this: one more frame.
+    const room = 65_535 + (id - 1) * 1024
+    assert.ok(await raw.until(() => data() === room), `${room} bytes`)
+    raw.send(h2Frame(FRAME.PING, 0, 0, Buffer.alloc(8, id)))
+    assert.ok(await raw.until(({ type, flags, payload }) => type === FRAME.PING && flags === FLAG.ACK && payload[0] === id))
+    raw.send(h2Frame(FRAME.WINDOW_UPDATE, 0, 0, uint32(1024)), h2Frame(FRAME.WINDOW_UPDATE, 0, 1, uint32(1024)))
+  }
+})
+
 test('drain: calls under way finish, the GOAWAY says that later ones were not looked at, then the connection ends', async () => {
   const arrived = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()

@@ -16,6 +16,8 @@ export class Output {
   /** What the other side lets us send on the whole connection. */
   window = 65_535
   maxFrame = MAX_FRAME
+  /** HEADERS or DATA went out since somebody set this back. */
+  answered = false
   /** What was written is gone, or at least with the system. */
   onDrain: () => void = () => {}
   readonly #socket: Socket
@@ -60,6 +62,7 @@ export class Output {
     this.#parts.push(head)
     if (payload && length > 0) this.#parts.push(payload)
     this.#bytes += length + 9
+    if (type <= T.HEADERS) this.answered = true
     if (this.#scheduled) return
     this.#scheduled = true
     process.nextTick(flush, this)

@@ -90,23 +90,27 @@ func eventFeatures(dapr client.Client, box *inbox) map[string]feature {
 }
 
 func invocationFeatures(dapr client.Client) map[string]feature {
-	app := os.Getenv("APP_ID")
+	app, peer := os.Getenv("APP_ID"), os.Getenv("PEER_ID")
+	call := func(app string) (any, error) {
+		get, err := dapr.InvokeMethod(ctx, app, "hello", "get")
+		if err != nil {
+			return nil, err
+		}
+		content := &client.DataContent{Data: []byte(`{"name":"ann"}`), ContentType: "application/json"}
+		post, err := dapr.InvokeMethodWithContent(ctx, app, "hello", "post", content)
+		return list{json.RawMessage(get), json.RawMessage(post)}, err
+	}
+	greet := func(app string) (any, error) {
+		var answer wrapperspb.StringValue
+		to := metadata.AppendToOutgoingContext(ctx, "dapr-app-id", app)
+		err := dapr.GrpcClientConn().Invoke(to, "/test.Greeter/Greet", wrapperspb.String("ann"), &answer)
+		return list{answer.GetValue()}, err
+	}
 	return map[string]feature{
-		"invocation: GET and POST": func() (any, error) {
-			get, err := dapr.InvokeMethod(ctx, app, "hello", "get")
-			if err != nil {
-				return nil, err
-			}
-			content := &client.DataContent{Data: []byte(`{"name":"ann"}`), ContentType: "application/json"}
-			post, err := dapr.InvokeMethodWithContent(ctx, app, "hello", "post", content)
-			return list{json.RawMessage(get), json.RawMessage(post)}, err
-		},
-		"invocation: gRPC proxying": func() (any, error) {
-			var answer wrapperspb.StringValue
-			to := metadata.AppendToOutgoingContext(ctx, "dapr-app-id", app)
-			err := dapr.GrpcClientConn().Invoke(to, "/test.Greeter/Greet", wrapperspb.String("ann"), &answer)
-			return list{answer.GetValue()}, err
-		},
+		"invocation: GET and POST":                       func() (any, error) { return call(app) },
+		"invocation: through two sidecars":               func() (any, error) { return call(peer) },
+		"invocation: gRPC proxying":                      func() (any, error) { return greet(app) },
+		"invocation: gRPC proxying through two sidecars": func() (any, error) { return greet(peer) },
 		"invocation: an unknown app is an error": func() (any, error) {
 			_, err := dapr.InvokeMethod(ctx, "nosuch", "hello", "get")
 			return found("to invoke, id: nosuch", err)

@@ -68,7 +68,7 @@ var greeter = grpc.ServiceDesc{
 			if err := decode(&name); err != nil {
 				return nil, err
 			}
-			return wrapperspb.String("hello " + name.GetValue()), nil
+			return wrapperspb.String("hello " + name.GetValue() + " from " + os.Getenv("APP_ID")), nil
 		},
 	}},
 }
@@ -132,7 +132,7 @@ func addHandlers(service common.Service, box *inbox) error {
 }
 
 func hello(_ context.Context, in *common.InvocationEvent) (*common.Content, error) {
-	answer := map[string]any{"method": in.Verb}
+	answer := map[string]any{"app": os.Getenv("APP_ID"), "method": in.Verb}
 	if len(in.Data) > 0 {
 		answer["heard"] = json.RawMessage(in.Data)
 	}

@@ -2,7 +2,7 @@ import { CommunicationProtocolEnum, DaprPubSubStatusEnum, DaprServer, HttpMethod
 import { Inbox, serve } from './program.mjs'
 
 // Client and server of the official SDK in one app, over the protocol that APP_PROTOCOL says.
-const { APP_ID, APP_PORT, APP_PROTOCOL, DAPR_HTTP_PORT, DAPR_GRPC_PORT } = process.env
+const { APP_ID, PEER_ID, APP_PORT, APP_PROTOCOL, DAPR_HTTP_PORT, DAPR_GRPC_PORT } = process.env
 const communicationProtocol = APP_PROTOCOL === 'grpc' ? CommunicationProtocolEnum.GRPC : CommunicationProtocolEnum.HTTP
 const daprPort = APP_PROTOCOL === 'grpc' ? DAPR_GRPC_PORT : DAPR_HTTP_PORT
 const inbox = new Inbox()
@@ -34,8 +34,10 @@ await server.pubsub.subscribe('pubsub', 'retried', (data) => {
 await server.pubsub.subscribe('pubsub', 'many', (data) => inbox.note('many', data))
 await server.pubsub.subscribeBulk('pubsub', 'bulk', (data) => inbox.note('bulk', data), { maxMessagesCount: 10, maxAwaitDurationMs: 100 })
 await server.binding.receive('tick', async () => inbox.note('tick', true))
-await server.invoker.listen('hello', async () => ({ method: 'GET' }))
-await server.invoker.listen('hello', async ({ body }) => ({ method: 'POST', heard: JSON.parse(body) }), { method: HttpMethod.POST })
+await server.invoker.listen('hello', async () => ({ app: APP_ID, method: 'GET' }))
+await server.invoker.listen('hello', async ({ body }) => ({ app: APP_ID, method: 'POST', heard: JSON.parse(body) }), {
+  method: HttpMethod.POST,
+})
 // A topic that only a Subscription resource names reaches the app as any other POST; the SDK's gRPC server takes none of these.
 if (APP_PROTOCOL === 'http')
   server.daprServer.getServer().post('/declared', (request, response) => {
@@ -51,6 +53,10 @@ const failure = async (work) => {
   return String(answer?.error?.error ?? answer?.error)
 }
 const LOCK = ['success', 'does not exist', 'belongs to others', 'internal error']
+const hello = async (app) => [
+  await client.invoker.invoke(app, 'hello', HttpMethod.GET),
+  await client.invoker.invoke(app, 'hello', HttpMethod.POST, { name: 'ann' }),
+]
 const get = async (key) => (await state.get('statestore', key)) || null
 
 serve({
@@ -151,10 +157,8 @@ serve({
     return said.match(/pubsub nosuch is not found/)?.[0] ?? said
   },
 
-  'invocation: GET and POST': async () => [
-    await client.invoker.invoke(APP_ID, 'hello', HttpMethod.GET),
-    await client.invoker.invoke(APP_ID, 'hello', HttpMethod.POST, { name: 'ann' }),
-  ],
+  'invocation: GET and POST': () => hello(APP_ID),
+  'invocation: through two sidecars': () => hello(PEER_ID),
   'invocation: an unknown app is an error': async () => {
     const said = await failure(() => client.invoker.invoke('nosuch', 'hello', HttpMethod.GET))
     return said.match(/to invoke, id: nosuch/)?.[0] ?? said

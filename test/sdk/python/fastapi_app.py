@@ -10,7 +10,7 @@ from dapr.clients import DaprClient
 from dapr.ext.fastapi import DaprApp
 from fastapi import Body, FastAPI, Response
 
-from features import features
+from features import APP_ID, features
 from program import Inbox, serve
 
 app = FastAPI()
@@ -60,12 +60,12 @@ def bulk(bundle=Body()):
 
 @app.get('/hello')
 def hello():
-    return {'method': 'GET'}
+    return {'app': APP_ID, 'method': 'GET'}
 
 
 @app.post('/hello')
 def hello_you(heard=Body()):
-    return {'method': 'POST', 'heard': heard}
+    return {'app': APP_ID, 'method': 'POST', 'heard': heard}
 
 
 @app.options('/tick')

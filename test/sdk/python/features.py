@@ -20,7 +20,7 @@ from dapr.clients.grpc.conversation import (
 )
 from dapr.clients.health import DaprHealth
 
-APP_ID = os.environ['APP_ID']
+APP_ID, PEER_ID = os.environ['APP_ID'], os.environ['PEER_ID']
 JSON = 'application/json'
 
 
@@ -160,15 +160,15 @@ def features(client: DaprClient, inbox):
     def unknown_pubsub():
         return found('pubsub nosuch is not found', failure(lambda: client.publish_event('nosuch', 'topic', 'x')))
 
-    def invoke():
-        get = client.invoke_method(APP_ID, 'hello', http_verb='GET')
-        post = client.invoke_method(APP_ID, 'hello', '{"name": "ann"}', content_type=JSON, http_verb='POST')
+    def invoke(app):
+        get = client.invoke_method(app, 'hello', http_verb='GET')
+        post = client.invoke_method(app, 'hello', '{"name": "ann"}', content_type=JSON, http_verb='POST')
         return [json.loads(get.text()), json.loads(post.text())]
 
-    def proxy():
+    def proxy(app):
         with grpc.insecure_channel(f'127.0.0.1:{os.environ["DAPR_GRPC_PORT"]}') as channel:
             greet = channel.unary_unary('/test.Greeter/Greet', request_serializer=str.encode, response_deserializer=bytes.decode)
-            return [greet('ann', metadata=[('dapr-app-id', APP_ID)])]
+            return [greet('ann', metadata=[('dapr-app-id', app)])]
 
     def unknown_app():
         return found('to invoke, id: nosuch', failure(lambda: client.invoke_method('nosuch', 'hello', http_verb='GET')))
@@ -254,8 +254,10 @@ def features(client: DaprClient, inbox):
         'pub/sub: streaming subscription': streaming,
         'pub/sub: streaming subscription with a handler': streaming_handler,
         'pub/sub: an unknown component is an error': unknown_pubsub,
-        'invocation: GET and POST': invoke,
-        'invocation: gRPC proxying': proxy,
+        'invocation: GET and POST': lambda: invoke(APP_ID),
+        'invocation: through two sidecars': lambda: invoke(PEER_ID),
+        'invocation: gRPC proxying': lambda: proxy(APP_ID),
+        'invocation: gRPC proxying through two sidecars': lambda: proxy(PEER_ID),
         'invocation: an unknown app is an error': unknown_app,
         'secrets: one and all': secrets,
         'configuration: get': configuration,

@@ -9,7 +9,7 @@ from dapr.clients import DaprClient
 from dapr.ext.grpc import App, Rule
 from dapr.clients.grpc._response import TopicEventResponse
 
-from features import features
+from features import APP_ID, features
 from program import Inbox, parsed, serve
 
 app = App()
@@ -77,8 +77,8 @@ by_path('bulk', '/declared-bulk')
 @app.method('hello')
 def hello(request):
     if not request.data:
-        return json.dumps({'method': 'GET'})
-    return json.dumps({'method': 'POST', 'heard': json.loads(request.data)})
+        return json.dumps({'app': APP_ID, 'method': 'GET'})
+    return json.dumps({'app': APP_ID, 'method': 'POST', 'heard': json.loads(request.data)})
 
 
 @app.binding('tick')
@@ -87,7 +87,7 @@ def tick(request):
 
 
 greet = grpc.unary_unary_rpc_method_handler(
-    lambda name, _context: f'hello {name}', request_deserializer=bytes.decode, response_serializer=str.encode
+    lambda name, _context: f'hello {name} from {APP_ID}', request_deserializer=bytes.decode, response_serializer=str.encode
 )
 greeter = grpc.method_handlers_generic_handler('test.Greeter', {'Greet': greet})
 app.add_external_service(lambda service, server: server.add_generic_rpc_handlers((service,)), greeter)

@@ -39,6 +39,8 @@ final class App extends AppCallbackGrpc.AppCallbackImplBase {
           .setResponseMarshaller(ProtoUtils.marshaller(StringValue.getDefaultInstance()))
           .build();
 
+  private static final String APP = System.getenv("APP_ID");
+
   private final Program program;
 
   App(Program program) {
@@ -47,7 +49,7 @@ final class App extends AppCallbackGrpc.AppCallbackImplBase {
 
   static ServerServiceDefinition greeter() {
     return ServerServiceDefinition.builder("test.Greeter")
-        .addMethod(GREET, ServerCalls.asyncUnaryCall((name, observer) -> answer(observer, StringValue.of("hello " + name.getValue()))))
+        .addMethod(GREET, ServerCalls.asyncUnaryCall((name, observer) -> answer(observer, StringValue.of("hello " + name.getValue() + " from " + APP))))
         .build();
   }
 
@@ -102,7 +104,7 @@ final class App extends AppCallbackGrpc.AppCallbackImplBase {
   public void onInvoke(InvokeRequest request, StreamObserver<InvokeResponse> observer) {
     String body = request.getData().getValue().toStringUtf8();
     boolean post = request.getHttpExtension().getVerb() == Verb.POST;
-    String said = post ? "{\"method\":\"POST\",\"heard\":" + body + "}" : "{\"method\":\"GET\"}";
+    String said = "{\"app\":\"" + APP + "\"," + (post ? "\"method\":\"POST\",\"heard\":" + body : "\"method\":\"GET\"") + "}";
     Any data = Any.newBuilder().setValue(ByteString.copyFromUtf8(said)).build();
     answer(observer, InvokeResponse.newBuilder().setData(data).setContentType("application/json").build());
   }

@@ -40,6 +40,7 @@ import reactor.core.publisher.Mono;
 /** The client of the SDK. It speaks gRPC, and HTTP for invocation. */
 final class Features {
   private static final String APP = System.getenv("APP_ID");
+  private static final String PEER = System.getenv("PEER_ID");
   private static final String JSON = "application/json";
   private static final String TEXT = "text/plain";
 
@@ -89,11 +90,10 @@ final class Features {
     all.put("pub/sub: streaming subscription with a handler", this::streamWithHandler);
     all.put("pub/sub: an unknown component is an error",
         () -> failure("pubsub nosuch is not found", dapr.publishEvent("nosuch", "topic", "x")));
-    all.put("invocation: GET and POST", () -> List.of(
-        Program.parsed(dapr.invokeMethod(APP, "hello", HttpExtension.GET, Map.of(), byte[].class).block()),
-        Program.parsed(dapr.invokeMethod(APP, "hello", Map.of("name", "ann"), HttpExtension.POST, byte[].class).block())));
-    all.put("invocation: gRPC proxying",
-        () -> List.of(dapr.newGrpcStub(APP, channel -> new Greeter(channel, CallOptions.DEFAULT)).greet("ann")));
+    all.put("invocation: GET and POST", () -> hello(APP));
+    all.put("invocation: through two sidecars", () -> hello(PEER));
+    all.put("invocation: gRPC proxying", () -> greet(APP));
+    all.put("invocation: gRPC proxying through two sidecars", () -> greet(PEER));
     all.put("invocation: an unknown app is an error",
         () -> failure("to invoke, id: nosuch", dapr.invokeMethod("nosuch", "hello", HttpExtension.GET, Map.of())));
     all.put("secrets: one and all",
@@ -276,6 +276,16 @@ final class Features {
   }
 
   /** A stub as the protobuf compiler would make it. */
+  private List<Object> hello(String app) {
+    return List.of(
+        Program.parsed(dapr.invokeMethod(app, "hello", HttpExtension.GET, Map.of(), byte[].class).block()),
+        Program.parsed(dapr.invokeMethod(app, "hello", Map.of("name", "ann"), HttpExtension.POST, byte[].class).block()));
+  }
+
+  private List<String> greet(String app) {
+    return List.of(dapr.newGrpcStub(app, channel -> new Greeter(channel, CallOptions.DEFAULT)).greet("ann"));
+  }
+
   private static final class Greeter extends AbstractBlockingStub<Greeter> {
     Greeter(Channel channel, CallOptions options) {
       super(channel, options);
