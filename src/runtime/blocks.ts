@@ -14,7 +14,10 @@ import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
+import type { ForwardObserver } from '../blocks/pubsub/forwarding/forwarder.ts'
+import type { Forwarding } from '../blocks/pubsub/forwarding/forwarding.ts'
 import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
+import type { PubSubPolicies } from '../blocks/pubsub/policy-hook.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
 import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
@@ -29,7 +32,7 @@ import type { CallPolicies, ComponentKind, Direction, Resiliency } from '../poli
 import type { InboundPolicies } from '../policy/traffic/inbound.ts'
 import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
+import type { StoreAndForwardResource, SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
 import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
@@ -53,6 +56,8 @@ export interface BlocksOptions {
   resiliency: Resiliency
   /** Our own policies; what they do is told to the observer. */
   traffic: { resources: readonly TrafficPolicyResource[]; observer: TrafficObserver }
+  /** Publishes that are kept while a broker is away, and who counts them. */
+  storeAndForward: { resources: readonly StoreAndForwardResource[]; observer: ForwardObserver }
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
   /** With mTLS: how other sidecars are called. */
@@ -79,6 +84,8 @@ export interface Blocks {
   lock: LockBlock
   conversation: ConversationBlock
   crypto: CryptoBlock
+  /** Undefined: no resource asks for it. */
+  forwarding: Forwarding | undefined
   resolver: Resolver
   /** Makes the resources' subscriptions known, without starting them. */
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
@@ -123,6 +130,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
   const { calls: policies, inbound } = await trafficPolicies(options)
+  const pubsubPolicies: PubSubPolicies = {
+    outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+    inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
+  }
+  const forwarding = await openForwarding(options, pubsubPolicies)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -132,13 +144,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app,
     eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
-    policies: {
-      outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
-      inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
-    },
+    policies: pubsubPolicies,
     namespaceScoped: (name) => options.namespaced.has(name),
     metrics,
     tracer: options.tracer,
+    lines: forwarding?.lines,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -220,6 +230,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       components: manager.set('crypto'),
       around: around(resiliency, 'Crypto', 'outbound', counting(metrics, 'crypto')),
     }),
+    forwarding,
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -241,12 +252,34 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending intake: ${messageOf(result.reason)}`)
     },
     async close() {
+      await forwarding?.[Symbol.asyncDispose]()
       await resolver[Symbol.asyncDispose]()
       await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Keeps publishes while a broker is away; what no resource asks for is not even loaded. */
+async function openForwarding(options: BlocksOptions, policies: PubSubPolicies): Promise<Forwarding | undefined> {
+  const { resources, observer } = options.storeAndForward
+  if (resources.length === 0) return undefined
+  const { createForwarding } = await import('../blocks/pubsub/forwarding/forwarding.ts')
+  const { flags, manager, namespace, log, metrics } = options
+  return createForwarding({
+    resources,
+    components: manager.set('pubsub'),
+    properties: (name) => manager.spec(name)?.properties,
+    appId: flags.appId,
+    namespace,
+    file: embeddedFile(flags.outriderDataDir),
+    policies,
+    namespaceScoped: (name) => options.namespaced.has(name),
+    metrics,
+    observer,
+    log,
+  })
 }
 
 /** The policies around calls; what no resource asks for is not even loaded. */

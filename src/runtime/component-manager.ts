@@ -2,10 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Component, ComponentContext } from '../components/component.ts'
 import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
-import { Code, messageOf } from '../errors.ts'
+import { isUnreachable } from '../components/unreachable.ts'
+import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
-import { GrpcStatus } from '../transport/grpc/status.ts'
 import { findDriver } from './drivers.ts'
 
 /** What the manager needs to know of a Component resource. */
@@ -53,20 +53,6 @@ export interface ComponentManagerOptions {
   onChange?: (kind: string, name: string) => void
 }
 
-const UNREACHABLE =
-  /ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ECONNRESET|connect ENOENT|the database system is starting up|LOADING|timed out|Connection is closed|Connection terminated/i
-
-function isUnreachable(thrown: unknown): boolean {
-  for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (UNREACHABLE.test(`${code ?? ''} ${error.message}`)) return true
-    // A pluggable component says so of what stands behind it.
-    if (error instanceof GrpcStatus && error.code === Code.Unavailable) return true
-    if (error instanceof AggregateError && error.errors.some(isUnreachable)) return true
-  }
-  return false
-}
-
 /**
  * Starts and ends components, one small state machine each:
  * `initialising → up`, `initialising → retrying → up` while a server is away, `→ failed` on a mistake, `→ closed`.
@@ -75,6 +61,7 @@ export class ComponentManager {
   readonly #options: ComponentManagerOptions
   readonly #sets = new Map<string, BlockSet>()
   readonly #status = new Map<string, ComponentStatus>()
+  readonly #specs = new Map<string, ComponentSpec>()
   readonly #stop = new AbortController()
   readonly #retries = new Set<Promise<void>>()
 
@@ -101,6 +88,11 @@ export class ComponentManager {
     return this.statuses().filter((status) => status.state === 'retrying')
   }
 
+  /** What a component was last made with, resolved. */
+  spec(name: string): ComponentSpec | undefined {
+    return this.#specs.get(name)
+  }
+
   #waiting(block: string, name: string): string | undefined {
     const status = this.#status.get(name)
     if (status?.state !== 'retrying' || blockOf(status.type) !== block) return undefined
@@ -119,6 +111,7 @@ export class ComponentManager {
       capabilities: [],
     }
     this.#status.set(spec.name, status)
+    this.#specs.set(spec.name, spec)
     try {
       await this.#start(spec, status)
       log.info(`Component loaded: ${title}`)

@@ -115,6 +115,7 @@ export class Sidecar {
       configuration,
       resources,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
+      waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
@@ -140,6 +141,7 @@ export class Sidecar {
       namespaced,
       resiliency,
       traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
+      storeAndForward: { resources: resources.storeAndForwards, observer: metrics.forwarding.of(flags.appId) },
       appPipeline,
       identity,
       authorize,
@@ -147,6 +149,8 @@ export class Sidecar {
       tracer: tracing?.tracer,
     })
     this.#blocks = blocks
+    const { forwarding } = blocks
+    if (forwarding) metrics.forwarding.watch(flags.appId, () => forwarding.waiting())
     const health = {
       appId: flags.appId,
       notReady: () => [...this.#notReady, ...manager.retrying().map((status) => `component-${status.name}`)],
@@ -203,6 +207,7 @@ export class Sidecar {
       external: blocks.external,
     })
     log.info('All outstanding components processed')
+    forwarding?.start()
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true
@@ -379,6 +384,7 @@ export class Sidecar {
   }
 
   #componentCame(kind: string, name: string): void {
+    if (kind === 'pubsub') this.#blocks?.forwarding?.came(name)
     const late = async () => {
       if (this.#stop.signal.aborted || this.#intakeEnd || this.#notReady.has('runtime')) return
       if (kind === 'bindings') await this.#blocks?.bindings.startOne(name)
