@@ -81,7 +81,7 @@ export function createLine(options: LineOptions): PublishLine {
           if (!signal?.aborted && isLost(cause)) later.set(entryId, error)
           else {
             errors.set(entryId, error)
-            failures.set(entryId, result.error)
+            failures.set(entryId, cause)
           }
         }
         if (later.size > 0 && now.some(({ entryId }) => later.has(entryId))) forwarder.lost(later.values().next().value as string)
