@@ -175,9 +175,9 @@ export class Forwarder {
     const away = this.#options.away()
     if (away !== undefined) this.#unreachable = away
     else {
-      const { lost, sent } = await this.#pass()
+      const { lost, sent, whole } = await this.#pass()
       if (sent > 0) this.#failures = 0
-      if (lost === undefined) return sent > 0 ? 0 : this.#untilDue()
+      if (lost === undefined) return sent === 0 && whole ? this.#untilDue() : 0
       this.#unreachable = messageOf(lost)
     }
     const wait = Math.min(BACKOFF.first * 2 ** Math.min(this.#failures++, 10), BACKOFF.most)
@@ -215,10 +215,11 @@ export class Forwarder {
   }
 
   /** One look at every lane. While the broker is taken for away, one event only, to see. */
-  async #pass(): Promise<{ lost: unknown; sent: number }> {
+  async #pass(): Promise<{ lost: unknown; sent: number; whole: boolean }> {
     const { store, pubsubName } = this.#options
     const end = Date.now() + PASS
     const probing = this.#unreachable !== undefined
+    const fromStart = this.#cursor === START
     let lost: unknown
     let failure: unknown
     let sent = 0
@@ -269,7 +270,8 @@ export class Forwarder {
       await Promise.all(removals)
     }
     if (probing) {
-      for (let lane = next(); lane && sent === 0; lane = next()) await forward(lane, 1)
+      // The next lane each time: one event that the broker never answers must not stand before all others.
+      for (let lane = next(); lane; lane = sent === 0 ? next() : undefined) await forward(lane, 1)
     } else {
       const worker = async () => {
         for (let lane = next(); lane; lane = next()) await forward(lane, RUN)
@@ -279,7 +281,7 @@ export class Forwarder {
     }
     // Taken by the broker and still in the store: it comes a second time.
     if (failure !== undefined) throw failure
-    return { lost, sent }
+    return { lost, sent, whole: (fromStart && through) || this.#blocked.size >= MAX_BLOCKED }
   }
 
   /** The broker is there and does not want this event: its lane waits, doubling up to the most. */
