@@ -71,3 +71,12 @@ test('a cycle is found, a cycle of types only is not', (t) => {
 test('a folder without a floor is found', (t) => {
   assert.match(check(t, { 'new/a.ts': "import { x } from '../errors.ts'\n" }).join(), /stands on no floor/)
 })
+
+test('node:http is imported for its types only, because its ES exports load fetch and WebSocket', (t) => {
+  const found = check(t, {
+    'api/a.ts': "import type { Server } from 'node:http'\nimport { createServer } from 'node:http'\n",
+    'api/harness.ts': "import { createServer } from 'node:http'\n",
+  })
+  assert.equal(found.length, 1)
+  assert.match(found[0] ?? '', /^api\/a\.ts:2: node:http/)
+})

@@ -36,8 +36,14 @@ const TYPES_FOR_ALL = [/^cli\/flags\.ts$/, /^blocks\/[^/]+\/driver\.ts$/]
 const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   ioredis: /^components\/redis\//,
   pg: /^components\//,
+  mysql2: /^components\/mysql\//,
   croner: /^components\//,
+  amqplib: /^components\//,
+  '@nats-io': /^components\//,
 }
+
+/** What tests share; the program never loads it. */
+const ONLY_TESTS = /(harness|chat-server)\.ts$/
 
 /** Component folders that are named unlike their block. */
 const BLOCK_OF: Readonly<Record<string, string>> = { secretstores: 'secrets' }
@@ -72,6 +78,8 @@ export function checkArchitecture(root: string): Violation[] {
         const library = found.specifier.split('/')[0] as string
         const allowed = DRIVER_LIBRARIES[library]
         if (allowed && !allowed.test(file)) complain(`${library} is imported outside the drivers; only ${allowed.source} may`)
+        if (found.specifier === 'node:http' && !found.typeOnly && !ONLY_TESTS.test(file))
+          complain('node:http loads fetch and WebSocket with it; import what you need of transport/node-http.ts')
         continue
       }
       const target = relative(root, resolve(root, dirname(file), found.specifier))

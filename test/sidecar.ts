@@ -43,6 +43,9 @@ export interface SidecarProcess extends AsyncDisposable {
   /** URL of the metrics. */
   metrics: string
   pid: number
+  metricsPort: string
+  /** Resolves when the process is gone. */
+  exited: Promise<Exit>
   /** From the start of the process to the first 204, milliseconds. */
   readyMs: number
   /** The last part of what it logged. */
@@ -111,6 +114,8 @@ export async function startSidecar(options: SidecarOptions): Promise<SidecarProc
     internal,
     metrics: `http://127.0.0.1:${metrics}/`,
     pid: child.pid as number,
+    metricsPort: String(metrics),
+    exited,
     readyMs: performance.now() - began,
     log: () => log,
     stop: () => end('SIGTERM'),

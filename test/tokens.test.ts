@@ -119,6 +119,29 @@ test('no token is ever told: not in logs, replies, metadata or metrics', async (
   for (const canary of CANARIES) assert.equal(all.includes(canary), false, canary)
 })
 
+test('those of the environment are not told either', async () => {
+  const tokens = { DAPR_API_TOKEN: 'canary-env-api', APP_API_TOKEN: 'canary-env-app' }
+  await using other = await startSidecar({
+    appId: 'env-tokens',
+    dataDir: home,
+    appPort: (app.address() as AddressInfo).port,
+    args: ['--log-level=debug', '--enable-api-logging'],
+    env: { ...tokens, OUTRIDER_API_TOKEN_FILE: '', OUTRIDER_APP_API_TOKEN_FILE: '' },
+  })
+  const told: string[] = []
+  const ask = async (path: string, token: string) => {
+    const reply = await fetch(other.http + path, { headers: { 'dapr-api-token': token } })
+    told.push(JSON.stringify([...reply.headers]), await reply.text())
+    return reply.status
+  }
+  assert.equal(await ask('/v1.0/invoke/env-tokens/method/x', tokens.DAPR_API_TOKEN), 200)
+  assert.equal(seen.at(-1), tokens.APP_API_TOKEN)
+  assert.equal(await ask('/v1.0/metadata', 'canary-env-guess'), 401)
+  assert.equal(await ask('/v1.0/metadata', tokens.DAPR_API_TOKEN), 200)
+  const metrics = await fetch(other.metrics)
+  assert.equal([other.log(), await metrics.text(), ...told].join('\n').includes('canary-env'), false)
+})
+
 test('a file that is not there ends the start and is named', async () => {
   const missing = join(home, 'none')
   await assert.rejects(

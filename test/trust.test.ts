@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, createServer, request as httpRequest, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -166,6 +166,51 @@ test('tricks with gRPC methods through real sidecars: the rule is held on the pa
       .then(() => undefined, GrpcStatus.from)
     assert.deepEqual([reached[0], failed?.code], [delivered, delivered === undefined ? 7 : undefined], `${path}: ${failed?.message}`)
   }
+})
+
+test('a rate limit for each caller goes by the certificate, whatever the caller calls itself', async () => {
+  const resources = join(home, 'limits')
+  mkdirSync(resources)
+  const spec = {
+    policies: { rateLimits: { two: { requestsPerSecond: 0.001, burst: 2, per: 'caller' } } },
+    targets: { inbound: { rateLimit: 'two' } },
+  }
+  const policy = { apiVersion: 'outrider.dev/v1', kind: 'TrafficPolicy', metadata: { name: 'limits' }, spec }
+  writeFileSync(join(resources, 'limits.yaml'), JSON.stringify(policy))
+  await using callee = await start('limited', { appPort: appPort(), resources })
+  const call = async (certified: string, claimed: string): Promise<string> => {
+    using identity = (await openIdentity(
+      {
+        controlPlaneTrustDomain: 'localhost',
+        controlPlaneNamespace: 'default',
+        appId: certified,
+        namespace: 'default',
+        log,
+        sentryAddress: authority.address,
+        trustAnchors: authority.root,
+      },
+      new AbortController().signal,
+    )) as WorkloadIdentity
+    await using grpc = createGrpcClient({ tls: identity.dial })
+    await using peers = createPeerClient({ appId: claimed, namespace: 'default', grpc })
+    return await new Promise((resolve, reject) => {
+      let text = ''
+      const invocation = { verb: 'GET', method: 'x', query: '', headers: [], contentType: undefined, length: undefined, body: undefined }
+      peers.invoke(`127.0.0.1:${callee.internal}/ns/default/limited`, 'limited', invocation, {
+        head: (status) => {
+          text = `${status} `
+        },
+        data: (chunk) => {
+          text += chunk
+        },
+        end: () => resolve(text),
+        failed: reject,
+      })
+    })
+  }
+  assert.deepEqual([await call('greedy', 'a'), await call('greedy', 'b')], ['200 served', '200 served'])
+  assert.match(await call('greedy', 'c'), /^429 .*caller spiffe:\/\/public\/ns\/default\/greedy reached/)
+  assert.equal(await call('modest', 'greedy'), '200 served')
 })
 
 test('nothing listens before there is an identity, everything after', async () => {

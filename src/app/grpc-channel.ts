@@ -1,4 +1,5 @@
-import { Code } from '../errors.ts'
+import { Code, codeName } from '../errors.ts'
+import type { GrpcSideMetrics } from '../telemetry/grpc-metrics.ts'
 import {
   createGrpcClient,
   type GrpcCallOptions,
@@ -8,7 +9,7 @@ import {
 } from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ConcurrencyGate } from './concurrency.ts'
-import { waitForPort } from './http-channel.ts'
+import { waitForPort } from './wait-for-port.ts'
 
 export interface GrpcChannelOptions {
   /** Default 127.0.0.1. */
@@ -22,6 +23,8 @@ export interface GrpcChannelOptions {
   maxConcurrency?: number
   /** Bytes of one reply. Default 4 MiB. */
   maxMessageSize?: number
+  /** Counts unary calls. */
+  metrics?: GrpcSideMetrics | undefined
 }
 
 /** The application beside us, spoken to over gRPC. Redials by itself when the app comes back. */
@@ -60,8 +63,14 @@ export function createGrpcChannel(options: GrpcChannelOptions): GrpcChannel {
   return {
     async unary(path, message, call = {}) {
       await entered(gate, call.signal, full)
+      const began = performance.now()
       try {
-        return await client.unary(address, path, message, withToken(call))
+        const reply = await client.unary(address, path, message, withToken(call))
+        options.metrics?.unary(path, 'OK', reply.length, message.length, performance.now() - began)
+        return reply
+      } catch (error) {
+        options.metrics?.unary(path, codeName(GrpcStatus.from(error).code), 0, message.length, performance.now() - began)
+        throw error
       } finally {
         gate.leave()
       }

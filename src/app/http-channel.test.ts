@@ -166,6 +166,31 @@ test('h2c apps are spoken to over HTTP/2', async () => {
   server.close()
 })
 
+test('an h2c app gets bodies of both kinds and the token; one that is gone or breaks off is an error, and a new one is found', async () => {
+  const server = createHttp2((request, response) => {
+    if (request.url === '/cut') return void request.stream.close(2)
+    const chunks: Buffer[] = []
+    request
+      .on('data', (chunk: Buffer) => chunks.push(chunk))
+      .on('end', () => {
+        response.setHeader('x-token', request.headers['dapr-api-token'] ?? '')
+        response.end(Buffer.concat(chunks))
+      })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await using channel = createHttpChannel({ port, protocol: 'h2c', token: 's3cret' })
+  for (const body of [Buffer.from('hello'), Readable.from([Buffer.from('hel'), Buffer.from('lo')])]) {
+    const reply = await channel.call({ method: 'POST', path: '/', headers: { Connection: 'close', 'X-Own': 'v' }, body })
+    assert.deepEqual([reply.status, reply.headers['x-token'], reply.body.toString()], [200, 's3cret', 'hello'])
+  }
+  await assert.rejects(channel.call({ method: 'GET', path: '/cut', headers: {} }))
+  assert.equal((await channel.call({ method: 'GET', path: '/', headers: {} })).status, 200)
+  await using gone = createHttpChannel({ port: 1, protocol: 'h2c' })
+  await assert.rejects(gone.call({ method: 'GET', path: '/', headers: {} }), { code: 'ECONNREFUSED' })
+  server.close()
+})
+
 test('ready waits for the port and gives up when aborted', async () => {
   const gone = await app(() => {})
   await gone[Symbol.asyncDispose]()
@@ -180,12 +205,14 @@ test('ready waits for the port and gives up when aborted', async () => {
   server.close()
 })
 
-test('a HEAD leaves its connection open for the next request', async () => {
+test('a HEAD leaves its connection open for the next request, and nothing is said of the connection', async () => {
   await using server = await app((request, response) => {
-    response.setHeader('x-connection', request.headers.connection ?? '').end()
+    response.setHeader('x-from', `${request.socket.remotePort} ${request.headers.connection ?? 'unsaid'}`).end()
   })
   await using channel = createHttpChannel({ port: server.port })
-  assert.equal((await channel.call({ method: 'HEAD', path: '/', headers: {} })).headers['x-connection'], 'keep-alive')
+  const first = await channel.call({ method: 'HEAD', path: '/', headers: {} })
+  assert.match(String(first.headers['x-from']), /^\d+ unsaid$/)
+  assert.equal((await channel.call({ method: 'GET', path: '/', headers: {} })).headers['x-from'], first.headers['x-from'])
 })
 
 test('what an app answers to a HEAD beyond its head is no answer to the next request', async () => {

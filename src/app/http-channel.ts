@@ -1,13 +1,15 @@
-import { connect } from 'node:net'
+import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
-// The package's index loads fetch, WebSocket and caches too: 7 MiB and 60 ms of every start.
-import type { Dispatcher } from 'undici'
-import Pool from 'undici/lib/dispatcher/pool.js'
+import type { HttpMetrics } from '../telemetry/http-metrics.ts'
+import { Exchange } from '../transport/http1/exchange.ts'
+import { HttpPool } from '../transport/http1/pool.ts'
 import type { AppChannel, AppRequest, AppResponse } from './channel.ts'
 import { ConcurrencyGate } from './concurrency.ts'
+import { H2cPool } from './h2c-pool.ts'
 import { throughPipeline } from './middleware/outgoing.ts'
 import type { Pipeline } from './middleware/pipeline.ts'
 import type { ResponseSink, ResponseSource } from './response-sink.ts'
+import { waitForPort } from './wait-for-port.ts'
 
 export interface HttpChannelOptions {
   /** Default 127.0.0.1. */
@@ -17,6 +19,8 @@ export interface HttpChannelOptions {
   protocol?: 'http' | 'https' | 'h2c'
   /** With `https`: checks the certificate, by these authorities or the system's, and shows one if given. */
   tls?: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined } | undefined
+  /** Milliseconds for a connection to come up. Default 30,000, as daprd. */
+  connectTimeout?: number
   /** Sent as `dapr-api-token` when not empty; read for each request. */
   readonly token?: string | undefined
   /** Calls under way at once, counted until the response body is consumed; 0 (default): no limit. */
@@ -27,6 +31,8 @@ export interface HttpChannelOptions {
   maxHeaderSize?: number
   /** Middleware in front of the app; absent: none is configured. */
   pipeline?: Pipeline | undefined
+  /** Counts calls and health probes. */
+  metrics?: HttpMetrics | undefined
 }
 
 /** As AppRequest; headers may also be a flat `[name, value, name, value]` list, the cheapest form. */
@@ -42,122 +48,98 @@ export interface HttpChannel extends AppChannel, AsyncDisposable {
   close(): Promise<void>
 }
 
-/** One request on its way: undici's handler, the sink's source, and the holder of a place in the queue, in one object. */
-class Exchange implements Dispatcher.DispatchHandler, ResponseSource {
+/** One request on its way: what the pool carries, the sink's source, and the holder of a place in the queue, in one object. */
+class AppExchange extends Exchange implements ResponseSource {
   readonly #sink: ResponseSink
-  readonly #gate: ConcurrencyGate
-  #controller: Dispatcher.DispatchController | undefined
-  #over = false
-  #entered = false
+  readonly #metrics: HttpMetrics | undefined
+  readonly #began: number
+  #status = 0
+  #received = 0
+  /** Gives up waiting for a place, or gives the place back. */
   giveUp: (() => void) | undefined
 
-  constructor(sink: ResponseSink, gate: ConcurrencyGate) {
+  constructor(request: SinkRequest, sink: ResponseSink, metrics: HttpMetrics | undefined) {
+    super(request)
     this.#sink = sink
-    this.#gate = gate
+    this.#metrics = metrics
+    this.#began = metrics ? performance.now() : 0
   }
 
-  get over(): boolean {
-    return this.#over
-  }
-
-  entered(): void {
-    this.#entered = true
-  }
-
-  #finish(): boolean {
-    if (this.#over) return false
-    this.#over = true
-    if (this.#entered) this.#gate.leave()
-    else this.giveUp?.()
-    return true
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
-    if (this.#over) controller.abort(new Error('the request was given up'))
-  }
-
-  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: AppResponse['headers']): void {
-    // 1xx replies are hints, not the reply.
-    if (status < 200 || this.#over) return
+  protected head(status: number, headers: IncomingHttpHeaders): void {
+    this.#status = status
     this.#sink.head(status, headers, this)
   }
 
-  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#over) this.#sink.data(chunk)
+  protected data(chunk: Buffer): void {
+    this.#received += chunk.length
+    this.#sink.data(chunk)
   }
 
-  onResponseEnd(): void {
-    if (this.#finish()) this.#sink.end()
+  protected end(): void {
+    this.#sink.end()
   }
 
-  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
-    if (this.#finish()) this.#sink.failed(error)
+  protected failed(error: Error): void {
+    this.#sink.failed(error)
   }
 
-  fail(error: Error): void {
-    if (this.#finish()) this.#sink.failed(error)
-  }
-
-  pause(): void {
-    this.#controller?.pause()
-  }
-
-  resume(): void {
-    if (!this.#over) this.#controller?.resume()
-  }
-
-  abort(reason?: Error): void {
-    if (!this.#finish()) return
-    this.#controller?.abort(reason ?? new Error('the request was given up'))
+  protected override finished(): void {
+    this.giveUp?.()
+    const { method, path, body, direct } = this.request as SinkRequest
+    if (!this.#metrics || this.#status === 0) return
+    const elapsed = performance.now() - this.#began
+    const query = path.indexOf('?')
+    const sent = Buffer.isBuffer(body) ? body.length : 0
+    if (direct) this.#metrics.probed(this.#status, elapsed)
+    else this.#metrics.called(method, query < 0 ? path : path.slice(0, query), this.#status, sent, this.#received, elapsed)
   }
 }
 
 /** Makes the channel to the app beside us. Connections open on first use and stay open; nothing is sent before that. */
 export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
-  const host = options.host ?? '127.0.0.1'
-  const protocol = options.protocol ?? 'http'
-  const origin = `${protocol === 'https' ? 'https' : 'http'}://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${options.port}`
-  const pool = new Pool(origin, {
-    connections: protocol === 'h2c' ? 1 : 1024,
-    pipelining: protocol === 'h2c' ? 1000 : 1,
-    // How long an app may think is for the caller's timeout and the resiliency policies to say.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 60_000,
-    maxHeaderSize: options.maxHeaderSize ?? 65_536,
-    ...(protocol === 'h2c' ? { allowH2: true, useH2c: true } : {}),
-    ...(protocol === 'https' ? { connect: { minVersion: 'TLSv1.2' as const, ...(options.tls ?? { rejectUnauthorized: false }) } } : {}),
-  })
-  const gate = new ConcurrencyGate(options.maxConcurrency ?? 0)
+  const { port, protocol = 'http', host = '127.0.0.1' } = options
+  let token = options.token
+  const extra = tokenHeader(token)
+  const pool =
+    protocol === 'h2c'
+      ? new H2cPool({ host, port, extra })
+      : new HttpPool({
+          host,
+          port,
+          extra,
+          connectTimeout: options.connectTimeout ?? 30_000,
+          // How long an app may think is for the caller's timeout and the resiliency policies to say.
+          silenceTimeout: 0,
+          // daprd lets every reply end before its Content-Length. A long one that does is cut off, and the caller should hear of it.
+          shortBodies: 64 * 1024,
+          maxHeaderSize: options.maxHeaderSize ?? 65_536,
+          ...(protocol === 'https' ? { tls: { minVersion: 'TLSv1.2' as const, ...(options.tls ?? { rejectUnauthorized: false }) } } : {}),
+        })
+  const limit = options.maxConcurrency ?? 0
+  const gate = limit > 0 ? new ConcurrencyGate(limit) : undefined
   const maxBodySize = options.maxBodySize ?? 64 * 1024 * 1024
 
-  const send = (request: SinkRequest, sink: ResponseSink): Exchange => {
-    const exchange = new Exchange(sink, gate)
-    const dispatch = () => {
-      exchange.entered()
-      try {
-        pool.dispatch(
-          {
-            method: request.method as Dispatcher.HttpMethod,
-            path: request.path,
-            headers: withToken(request.headers, options.token || undefined),
-            body: request.body ?? null,
-            // undici would close the connection after each HEAD, for servers that answer it with a body.
-            reset: false,
-          },
-          exchange,
-        )
-      } catch (error) {
-        exchange.fail(error instanceof Error ? error : new Error(String(error)))
-      }
+  const send = (request: SinkRequest, sink: ResponseSink): AppExchange => {
+    if (options.token !== token) {
+      token = options.token
+      pool.setExtra(tokenHeader(token))
     }
-    const giveUp = gate.enter(dispatch)
-    if (giveUp) exchange.giveUp = giveUp
-    else
+    const exchange = new AppExchange(request, sink, options.metrics)
+    if (!gate) {
+      pool.dispatch(exchange)
+      return exchange
+    }
+    let entered = false
+    const leaveQueue = gate.enter(() => {
+      entered = true
+      exchange.giveUp = () => gate.leave()
+      pool.dispatch(exchange)
+    })
+    if (!leaveQueue)
       queueMicrotask(() =>
-        exchange.fail(new Error(`the app has ${gate.waiting} calls waiting already: raise --app-max-concurrency or slow the callers`)),
+        exchange.onError(new Error(`the app has ${gate.waiting} calls waiting already: raise --app-max-concurrency or slow the callers`)),
       )
+    else if (!entered) exchange.giveUp = leaveQueue
     return exchange
   }
 
@@ -212,7 +194,7 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
     request,
     dispatch(wanted, sink) {
       const exchange = start(wanted, sink)
-      return (reason) => exchange.abort(reason)
+      return (reason) => void exchange.abort(reason)
     },
     call: (wanted) =>
       new Promise((resolve, reject) => {
@@ -254,50 +236,12 @@ export function createHttpChannel(options: HttpChannelOptions): HttpChannel {
         })
         if (!exchange.over) signal?.addEventListener('abort', onAbort, { once: true })
       }),
-    ready: (signal) => waitForPort(host, options.port, signal),
+    ready: (signal) => waitForPort(host, port, signal),
     close: () => pool.close(),
-    [Symbol.asyncDispose]: () => pool.destroy(),
+    [Symbol.asyncDispose]: () => pool[Symbol.asyncDispose](),
   }
 }
 
-function withToken(headers: SinkRequest['headers'], token: string | undefined): SinkRequest['headers'] {
-  if (token === undefined) return headers
-  return Array.isArray(headers) ? [...headers, 'dapr-api-token', token] : { ...headers, 'dapr-api-token': token }
-}
-
-/** Resolves once a TCP connection succeeds: tries at once, then every 20 ms, slowing to 100 ms. */
-export function waitForPort(host: string, port: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let pause = 20
-    let timer: NodeJS.Timeout | undefined
-    let socket: ReturnType<typeof connect> | undefined
-    const onAbort = () => {
-      clearTimeout(timer)
-      socket?.destroy()
-      reject(signal.reason)
-    }
-    const attempt = () => {
-      socket = connect({ host, port, timeout: 500 })
-      let settled = false
-      const retry = () => {
-        if (settled || signal.aborted) return
-        settled = true
-        socket?.destroy()
-        timer = setTimeout(attempt, pause)
-        pause = Math.min(100, pause * 1.25)
-      }
-      socket.once('connect', () => {
-        if (settled) return
-        settled = true
-        socket?.destroy()
-        signal.removeEventListener('abort', onAbort)
-        resolve()
-      })
-      socket.once('timeout', retry)
-      socket.on('error', retry)
-    }
-    if (signal.aborted) return reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    attempt()
-  })
+function tokenHeader(token: string | undefined): [string, string][] {
+  return token ? [['dapr-api-token', token]] : []
 }

@@ -33,6 +33,7 @@ test('check brings each component up by itself and says in a sentence what is wr
   const documents = [
     component('good', 'state.sqlite', { connectionString: ':memory:' }),
     component('away', 'state.redis', { redisHost: '127.0.0.1:1', redisPassword: 'canary-secret' }),
+    component('lazy', 'state.etcd', { endpoints: '127.0.0.1:1' }),
     component('bare', 'state.postgresql', {}),
     component('typo', 'state.rediss', {}),
   ]
@@ -41,6 +42,7 @@ test('check brings each component up by itself and says in a sentence what is wr
   assert.equal(status, 1)
   assert.match(stdout, /good \(state\.sqlite\) is up after \d+ ms/)
   assert.match(stderr, /away \(state\.redis\): cannot connect to Redis at 127\.0\.0\.1:1: .*ECONNREFUSED/)
+  assert.match(stderr, /lazy \(state\.etcd\): state store lazy: cannot reach etcd at 127\.0\.0\.1:1: .*ECONNREFUSED/)
   assert.match(stderr, /bare \(state\.postgresql\): missing required metadata field connectionString/)
   assert.match(stderr, /typo \(state\.rediss\): couldn't find state state\.rediss\/v1/)
   assert.ok(!`${stdout}${stderr}`.includes('canary-secret'))

@@ -160,6 +160,18 @@ export const FLAGS = [
     default: 'false',
     description: 'End when a component cannot reach its server at start, as daprd does, instead of trying again.',
   },
+  {
+    name: 'outrider-exit-with-app',
+    kind: 'bool',
+    default: 'false',
+    description: 'End (draining, exit code 0) when the app, once seen, has left --app-port for three seconds: for jobs.',
+  },
+  {
+    name: 'outrider-exit-on-bad-reload',
+    kind: 'bool',
+    default: 'false',
+    description: 'End when a changed resource cannot be used, as daprd does, instead of going on with the version before it.',
+  },
 ] as const satisfies readonly FlagSpec[]
 
 export type FlagName = (typeof FLAGS)[number]['name']

@@ -83,6 +83,10 @@ export interface DaprdFlags {
   outriderEmbedded: boolean
   /** `--outrider-exit-on-unreachable`: a server that is away at start ends the sidecar. */
   outriderExitOnUnreachable: boolean
+  /** `--outrider-exit-with-app`: the sidecar of a job ends with it. */
+  outriderExitWithApp: boolean
+  /** `--outrider-exit-on-bad-reload`: a changed resource that cannot be used ends the sidecar. */
+  outriderExitOnBadReload: boolean
   outriderDataDir: string
   environment: DaprdEnvironment
   /** Names of the flags that were given, without dashes. */
@@ -178,6 +182,8 @@ export function parseFlags(
     help: read.bool('help') ?? false,
     outriderEmbedded: read.bool('outrider-embedded') ?? false,
     outriderExitOnUnreachable: read.bool('outrider-exit-on-unreachable') ?? false,
+    outriderExitWithApp: read.bool('outrider-exit-with-app') ?? false,
+    outriderExitOnBadReload: read.bool('outrider-exit-on-bad-reload') ?? false,
     outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || homedir(), '.outrider'),
     environment,
     given,

@@ -13,6 +13,8 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     load: async () => (await import('./commands/run.ts')).run,
   },
   list: { summary: 'Show the running sidecars and their apps', load: async () => (await import('./commands/list.ts')).list },
+  status: { summary: 'Show how a sidecar and its components are doing', load: async () => (await import('./commands/status.ts')).status },
+  apply: { summary: 'Change the resources of a running sidecar', load: async () => (await import('./commands/apply.ts')).apply },
   stop: { summary: 'Stop running apps and their sidecars', load: async () => (await import('./commands/stop.ts')).stop },
   invoke: { summary: 'Call a method of a running app', load: async () => (await import('./commands/invoke.ts')).invoke },
   publish: { summary: 'Publish an event', load: async () => (await import('./commands/publish.ts')).publish },

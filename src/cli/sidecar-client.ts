@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import { request } from '../transport/node-http.ts'
 
 /** A sidecar's API as the tool reaches it. */
 export interface SidecarAddress {

@@ -11,7 +11,7 @@ export function isUnreachable(thrown: unknown): boolean {
 
 /** What a connection that was up says when it is lost, and a call whose answer never comes. */
 const LOST =
-  /EPIPE|is away\b|(closed|lost) the connection|connection (to .+ )?(is|was|has been) (closed|lost)|(connection|channel|socket) (closed|lost)|socket hang up|did not answer|no (answer|connection) within|disconnect|not connected|time(d ?)?out|deadline exceeded|circuit breaker is open|CONNECTION_(CLOSED|REFUSED|TIMEOUT|DRAINING)/i
+  /EPIPE|is away\b|(closed|lost) the connection|connection (to .+ )?(is|was|has been) (closed|lost)|(connection|channel|socket) (closed|lost)|socket hang up|did not answer|(not|n't) (answered|acknowledged)|no (answer|connection) within|takes no messages now|disconnect|not connected|time(d ?)?out|deadline exceeded|circuit breaker is open|CONNECTION_(CLOSED|REFUSED|TIMEOUT|DRAINING)/i
 
 /**
  * The same for a call over a connection that was up: it is lost, or nothing comes back. An open circuit breaker counts too,
@@ -25,6 +25,8 @@ function says(thrown: unknown, words: RegExp): boolean {
   for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
     const code = (error as NodeJS.ErrnoException).code
     if (words.test(`${code ?? ''} ${error.message}`)) return true
+    // Kafka's client finds no broker that answers.
+    if (error.name === 'UnreachableError') return true
     // A pluggable component says so of what stands behind it.
     if (error instanceof GrpcStatus && error.code === Code.Unavailable) return true
     if (error instanceof AggregateError && error.errors.some((inner) => says(inner, words))) return true

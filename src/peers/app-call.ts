@@ -52,7 +52,7 @@ export function callHttpApp(channel: HttpChannel, invocation: Invocation, sink: 
   const headers = invocation.internal ? appHeaders(invocation.headers) : invocation.headers
   const contentType = typeUrl ? 'application/x-protobuf' : invocation.contentType
   if (contentType) headers.push('Content-Type', contentType)
-  // undici counts a Buffer itself and refuses a length that does not match.
+  // A Buffer is counted as it is sent.
   if (length !== undefined && body !== undefined && !Buffer.isBuffer(body)) headers.push('Content-Length', String(length))
   const path = prefix + escapePath(invocation.method)
   return channel.dispatch({ method: verb, path: invocation.query ? `${path}?${invocation.query}` : path, headers, body }, sink)

@@ -18,7 +18,7 @@ const DROPPED = new Set(
     'grpc-accept-encoding grpc-message grpc-status grpc-timeout grpc-status-details-bin'
   ).split(' '),
 )
-/** Names that node:http2 refuses to send twice. */
+/** Names that stand for one value only. */
 const ONCE = new Set(['authorization', 'dnt', 'etag', 'tk', 'upgrade-insecure-requests', 'user-agent', 'age', 'location', 'retry-after'])
 
 /** Whether HTTP's own names are renamed: daprd spells what came over HTTP `Accept`, what came over gRPC `accept`. */

@@ -295,11 +295,22 @@ test('a client that leaves ends the call at the app', async () => {
 })
 
 test('an app that breaks off its reply breaks ours off', async () => {
-  await using both = await pair((_, response) => {
-    response.writeHead(200, { 'content-length': '1000' })
-    response.write('part', () => response.destroy())
+  await using both = await pair((request, response) => {
+    const declared = request.url === '/declared'
+    if (declared) response.writeHead(200, { 'content-length': '1000000' })
+    response.write(declared ? Buffer.alloc(100_000) : 'part', () => response.destroy())
   })
-  await assert.rejects(send(both.caller, 'GET', '/v1.0/invoke/callee/method/x'))
+  await assert.rejects(send(both.caller, 'GET', '/v1.0/invoke/callee/method/chunks'))
+  await assert.rejects(send(both.caller, 'GET', '/v1.0/invoke/callee/method/declared'))
+})
+
+test('an app that declares more than it says is taken at what it says', async () => {
+  await using both = await pair((_, response) => {
+    response.writeHead(200, { 'content-length': '999' })
+    response.write('"ok"', () => response.destroy())
+  })
+  const reply = await send(both.caller, 'GET', '/v1.0/invoke/callee/method/x')
+  assert.deepEqual([reply.status, reply.headers['content-length'], reply.text], [200, undefined, '"ok"'])
 })
 
 test('unknown apps are answered at once, with what to do', async () => {

@@ -1,9 +1,11 @@
-import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
+import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../errors.ts'
 import type { Runner } from '../policy/runner.ts'
 import type { RawStream } from '../transport/grpc/client.ts'
 import { parseTimeout } from '../transport/grpc/deadline.ts'
 import { GrpcStatus, httpToGrpc } from '../transport/grpc/status.ts'
+import type { Http2ClientStream } from '../transport/http2/client-stream.ts'
+import { H2 } from '../transport/http2/protocol.ts'
 import type { ServerStream, StreamSink } from '../transport/http2/stream.ts'
 import { FrameGauge } from './frame-gauge.ts'
 import { statusOf, tooLarge } from './relay-end.ts'
@@ -30,7 +32,6 @@ export interface RelayPolicy {
 
 /** What was sent and may have to be sent once more: at most this much is kept without a policy. */
 const REPLAY = 65_536
-const END_STREAM = constants.NGHTTP2_FLAG_END_STREAM
 
 /**
  * Passes one gRPC call on byte by byte, whatever its kind: opening → (opening again) → streaming → over.
@@ -44,7 +45,7 @@ export class Relay implements StreamSink {
   readonly #timer: NodeJS.Timeout | undefined
   readonly #requests: FrameGauge
   readonly #replies: FrameGauge
-  #out: ClientHttp2Stream | undefined
+  #out: Http2ClientStream | undefined
   #sent: Buffer[] = []
   #sentSize = 0
   #ended = false
@@ -54,7 +55,7 @@ export class Relay implements StreamSink {
   readonly #whole: AbortController | undefined
   /** Ends the attempt under way for the policy. */
   #settle: ((error?: unknown) => void) | undefined
-  #head: string[] | undefined
+  #head: readonly string[] | undefined
 
   constructor(stream: ServerStream, headers: IncomingHttpHeaders, options: RelayOptions) {
     this.#in = stream
@@ -121,7 +122,7 @@ export class Relay implements StreamSink {
     this.#out = undefined
     this.#head = undefined
     this.#in.pause()
-    out?.close(constants.NGHTTP2_CANCEL)
+    out?.reset(H2.CANCEL)
   }
 
   #open(): void {
@@ -131,7 +132,7 @@ export class Relay implements StreamSink {
       const opened = this.#options.open()
       if (!(opened instanceof Promise)) return this.#join(opened)
       opened.then(
-        (raw) => (settle === this.#settle ? this.#join(raw) : raw.stream.on('error', noop).close(constants.NGHTTP2_CANCEL)),
+        (raw) => (settle === this.#settle ? this.#join(raw) : raw.stream.reset(H2.CANCEL)),
         (error: unknown) => settle === this.#settle && this.#lost(GrpcStatus.from(error)),
       )
     } catch (error) {
@@ -141,45 +142,38 @@ export class Relay implements StreamSink {
 
   #join(raw: RawStream): void {
     const out = raw.stream
-    if (this.#over) {
-      out.on('error', noop)
-      out.close(constants.NGHTTP2_CANCEL)
-      return
-    }
+    if (this.#over) return out.reset(H2.CANCEL)
     this.#out = out
-    let broken: Error | undefined
-    out.on('error', (error) => {
-      broken = error
-    })
-    out.on('response', (headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]) => {
-      if (this.#out === out) this.#answer(headers, flags, rawHeaders)
-    })
-    out.on('data', (chunk: Buffer) => {
-      if (this.#out === out) this.#reply(out, chunk)
-    })
-    out.on('trailers', (_: IncomingHttpHeaders, __: number, rawTrailers: string[]) => {
-      if (this.#out === out) this.#trailers = rawTrailers
-    })
-    out.on('end', () => {
-      if (!this.#over && this.#out === out && (this.#answered || this.#head) && this.#trailers) this.#finish()
-    })
-    out.on('drain', () => this.#in.resume())
-    out.once('close', () => {
-      if (this.#over || this.#out !== out) return
-      this.#lost(raw.lost(broken ?? new Error('closed without a status')))
-    })
+    if (out.closed) return this.#lost(raw.lost())
+    out.sink = {
+      opened: () => this.#ready(out),
+      head: (headers, rawHeaders, last) => {
+        if (this.#out === out) this.#answer(headers, last, rawHeaders)
+      },
+      data: (chunk) => {
+        if (this.#out === out) this.#reply(out, chunk)
+      },
+      replyEnd: (_, rawTrailers) => {
+        if (this.#over || this.#out !== out || rawTrailers.length === 0 || !(this.#answered || this.#head)) return
+        this.#trailers = rawTrailers
+        this.#finish()
+      },
+      drained: () => this.#in.resume(),
+      streamClosed: () => {
+        if (!this.#over && this.#out === out) this.#lost(raw.lost())
+      },
+    }
     // Until the connection stands nothing is read: the call can still go elsewhere.
-    if (out.pending) out.once('ready', () => this.#ready(out))
-    else this.#ready(out)
+    if (!out.pending) this.#ready(out)
   }
 
-  #ready(out: ClientHttp2Stream): void {
+  #ready(out: Http2ClientStream): void {
     if (this.#out !== out) return
     if (this.#options.policy?.lasting) this.#settle?.()
     this.#send(out)
   }
 
-  #send(out: ClientHttp2Stream): void {
+  #send(out: Http2ClientStream): void {
     if (this.#over) return
     for (const chunk of this.#sent) out.write(chunk)
     if (this.#ended) out.end()
@@ -210,15 +204,14 @@ export class Relay implements StreamSink {
     else this.#sent = []
   }
 
-  #answer(headers: IncomingHttpHeaders & { ':status'?: number }, flags: number, rawHeaders: string[]): void {
+  #answer(headers: IncomingHttpHeaders, last: boolean, rawHeaders: readonly string[]): void {
     if (this.#over) return
-    const status = headers[':status'] ?? 0
+    const status = Number(headers[':status'])
     const contentType = headers['content-type']
     if (status !== 200 || !contentType?.startsWith('application/grpc')) {
       const text = status === 200 ? `unexpected content-type ${JSON.stringify(contentType ?? '')}` : `unexpected HTTP status code ${status}`
       return this.#failed(new GrpcStatus(status === 200 ? Code.Unknown : httpToGrpc(status), text))
     }
-    const last = (flags & END_STREAM) !== 0
     if (!this.#settle) return this.#respond(rawHeaders, last)
     const code = Number(headers['grpc-status'] ?? Code.Unknown)
     if (last && code !== 0) return this.#hold(code, () => this.#respond(rawHeaders, true))
@@ -232,7 +225,7 @@ export class Relay implements StreamSink {
     this.#settle?.(new HeldStatus(code, false, pass))
   }
 
-  #respond(rawHeaders: string[], last: boolean): void {
+  #respond(rawHeaders: readonly string[], last: boolean): void {
     const stream = this.#in
     this.#head = undefined
     this.#answered = true
@@ -242,7 +235,7 @@ export class Relay implements StreamSink {
     if (last) this.#close()
   }
 
-  #reply(out: ClientHttp2Stream, chunk: Buffer): void {
+  #reply(out: Http2ClientStream, chunk: Buffer): void {
     if (this.#over || this.#in.closed) return
     if (this.#head) this.#respond(this.#head, false)
     const excess = this.#replies.push(chunk)
@@ -276,7 +269,7 @@ export class Relay implements StreamSink {
     this.#settle?.()
     const out = this.#out
     // Whoever has answered in full need not hear the rest of the request.
-    if (out && !out.writableEnded) out.close(constants.NGHTTP2_CANCEL)
+    if (out && !out.writableEnded) out.reset(H2.CANCEL)
   }
 
   #lost(status: GrpcStatus): void {
@@ -305,7 +298,7 @@ export class Relay implements StreamSink {
     this.#whole?.abort(status)
     clearTimeout(this.#timer)
     this.#sent = []
-    this.#out?.close(constants.NGHTTP2_CANCEL)
+    this.#out?.reset(H2.CANCEL)
     const stream = this.#in
     if (stream.closed) return
     const trailers = ownTrailers(status)
@@ -320,8 +313,7 @@ export class Relay implements StreamSink {
     this.#whole?.abort(new GrpcStatus(Code.Canceled, 'context canceled'))
     clearTimeout(this.#timer)
     this.#sent = []
-    this.#out?.close(constants.NGHTTP2_CANCEL)
-    this.#out?.resume()
+    this.#out?.reset(H2.CANCEL)
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from '../transport/grpc/server.ts'
 import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
+import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
 import { headerOf, responseHeaders } from './headers.ts'
 import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
@@ -28,6 +29,7 @@ import {
   type IncomingRequest,
   type OutgoingResponse,
 } from './messages.ts'
+import { type CallObserver, observedCall } from './observed-call.ts'
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024
 
@@ -48,8 +50,12 @@ export interface PeerServerOptions {
   authorize?: Authorize | undefined
   /** Calls the app in place of `callApp`, under policies. `caller`: see InboundPolicies. */
   inbound?: ((caller: string, ...call: Parameters<typeof callApp>) => ReturnType<typeof callApp>) | undefined
+  /** Hears of each call to the app. */
+  observer?: CallObserver | undefined
   /** Admits only whom it identifies. Default: cleartext, whoever comes. */
   mutual?: MutualTls | undefined
+  /** Where cleartext connections come from. Default: a socket of its own. */
+  ports?: Ports | undefined
 }
 
 export interface PeerServer {
@@ -94,18 +100,27 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const port = await server.listen({ host: options.host ?? '0.0.0.0', port: options.port, mutual: options.mutual })
+  const at = { host: options.host ?? '0.0.0.0', port: options.port }
+  const { ports } = options
+  const listening = ports && !options.mutual ? await ports.listen(at, (socket) => server.accept(socket)) : undefined
+  const port = listening?.port ?? (await server.listen({ ...at, mutual: options.mutual }))
   return {
     port,
     get calls() {
       return server.calls
     },
-    close: (grace) => server.close(grace),
+    close(grace) {
+      listening?.close()
+      return server.close(grace)
+    },
   }
 }
 
-function toApp({ inbound }: PeerServerOptions, caller: string): typeof callApp {
-  return inbound ? (...call) => inbound(caller, ...call) : callApp
+function toApp({ inbound, observer, appId }: PeerServerOptions, caller: string): typeof callApp {
+  return (app, invocation, limit, sink) => {
+    const reply = observer ? observedCall(observer, appId, invocation, sink) : sink
+    return inbound ? inbound(caller, app, invocation, limit, reply) : callApp(app, invocation, limit, reply)
+  }
 }
 
 function parse<T>(read: () => T): T {

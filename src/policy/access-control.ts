@@ -1,6 +1,7 @@
 import { Code } from '../errors.ts'
 import type { AccessControlSpec, AccessPolicy } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import type { SpiffeId } from '../transport/identity/spiffe.ts'
 import { readings } from './access-control-paths.ts'
@@ -32,7 +33,12 @@ interface Policy {
  * The access control of a Configuration, decided at the callee. Undefined when it allows everything, so that nothing is asked.
  * @param http Whether the app speaks HTTP: then paths are compared without regard to case, and by verb.
  */
-export function createAccessControl(spec: AccessControlSpec | undefined, http: boolean, log: Logger): Authorize | undefined {
+export function createAccessControl(
+  spec: AccessControlSpec | undefined,
+  http: boolean,
+  log: Logger,
+  metrics?: RuntimeMetrics,
+): Authorize | undefined {
   if (!spec) return undefined
   const action = defaultAction(spec)
   const policies = new Map<string, Policy>()
@@ -42,8 +48,11 @@ export function createAccessControl(spec: AccessControlSpec | undefined, http: b
     log.warn('spec.accessControl has policies and no defaultAction: callers without a policy are allowed; set defaultAction: deny')
 
   return (request) => {
-    if (permitted(request, action, policies)) return
     const { peer, method, verb } = request
+    const policy = policyOf(peer, policies)
+    const allowed = permitted(request, action, policy)
+    if (peer) metrics?.accessDecided(policy ? 'app' : 'global', allowed, peer)
+    if (allowed) return
     throw new GrpcStatus(
       Code.PermissionDenied,
       `access control policy has denied access to id: ${peer?.uri ?? ''} operation: ${method} verb: ${(http && verb) || 'NONE'}`,
@@ -68,10 +77,14 @@ function compile(policy: AccessPolicy, http: boolean): Policy {
   return { trustDomain: policy.trustDomain ?? '', defaultAction: policy.defaultAction ?? '', operations }
 }
 
-function permitted(request: AccessRequest, action: string, policies: ReadonlyMap<string, Policy>): boolean {
-  const { peer, method, http } = request
+function policyOf(peer: SpiffeId | undefined, policies: ReadonlyMap<string, Policy>): Policy | undefined {
   const policy = peer && policies.get(`${peer.appId}||${peer.namespace}`)
-  if (!policy || policy.trustDomain !== peer.trustDomain) return allows(action)
+  return policy?.trustDomain === peer?.trustDomain ? policy : undefined
+}
+
+function permitted(request: AccessRequest, action: string, policy: Policy | undefined): boolean {
+  const { method, http } = request
+  if (!policy) return allows(action)
   if (!http) return allows(judge(policy, request, method.startsWith('/') ? method : `/${method}`, action))
   const paths = readings(method)
   return paths?.every((path) => allows(judge(policy, request, path.toLowerCase(), action))) === true

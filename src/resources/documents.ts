@@ -1,5 +1,6 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
 import type { Schema } from './json-schema.ts'
+import { asGoReads } from './lenient-yaml.ts'
 
 /** One complaint about a file, where it stands. Lines and columns count from 1. */
 export interface Problem {
@@ -10,8 +11,6 @@ export interface Problem {
 
 /** More nodes than this are an alias bomb or not a resource. */
 const MAX_NODES = 100_000
-
-const TAB = /^[ \t]*\t/m
 
 function parse(text: string, lineCounter: LineCounter): Document.Parsed {
   return parseDocument(text, { lineCounter, prettyErrors: false, merge: true, uniqueKeys: false, logLevel: 'silent' })
@@ -37,13 +36,10 @@ export class SourceDocument {
     this.#base = base
     let lines = new LineCounter()
     let document = parse(text, lines)
-    if (document.errors.length > 0 && TAB.test(text)) {
-      // Go reads tabs in front of the lines of a quoted text, and files have them where JSON stands in one.
+    if (document.errors.length > 0) {
+      // Files have such texts where JSON stands in one.
       const spaced = new LineCounter()
-      const again = parse(
-        text.replace(/^[ \t]*\t/gm, (indent) => indent.replaceAll('\t', '        ')),
-        spaced,
-      )
+      const again = parse(asGoReads(text), spaced)
       if (again.errors.length === 0) {
         document = again
         lines = spaced

@@ -332,3 +332,12 @@ test('JSON in quotes may be indented with tabs, as Go reads it', async (t) => {
   assert.deepEqual(rejected, [])
   assert.deepEqual(JSON.parse(components[0]?.metadata[0]?.value ?? ''), { '/a': '/b', '/c': '/d' })
 })
+
+test('a quoted text may be indented less than its field, as Go reads it', async (t) => {
+  const path = await folder(t, {
+    'a.yaml': `apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata:\n name: a\nspec:\n type: state.in-memory\n metadata:\n - name: routes\n   value: '{\n    "/it''s": "/b",\n   "x": "\\"y"\n   }'\n`,
+  })
+  const { components, rejected } = await load([path])
+  assert.deepEqual(rejected, [])
+  assert.deepEqual(JSON.parse(components[0]?.metadata[0]?.value ?? ''), { "/it's": '/b', x: '"y' })
+})

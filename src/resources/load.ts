@@ -14,6 +14,8 @@ export interface LoadOptions {
   /** NAMESPACE as it is; empty turns the namespace filter off. */
   namespace: string
   log: Logger
+  /** Goes on without a folder that is not there, with a warning. Default: throws. */
+  mayMiss?: boolean
 }
 
 /** Resources that cannot be loaded at all: a missing folder, or names given twice. The message is daprd's. */
@@ -29,7 +31,7 @@ export async function loadResources(options: LoadOptions): Promise<Resources> {
   const log = options.log.scope('dapr.runtime.loader.disk')
   const resources = emptyResources()
   for (const path of options.paths) {
-    for (const file of await filesOf(path, log)) {
+    for (const file of await filesOf(path, options.mayMiss === true, log)) {
       try {
         const { splitDocuments } = await import('./documents.ts')
         for (const document of splitDocuments(await readFile(file, 'utf8'))) addDocument(resources, document, file, log)
@@ -61,8 +63,12 @@ export function componentLogName(component: Pick<ComponentResource, 'name' | 'ty
   return `${component.name} (${component.type}/${component.version || 'v1'})`
 }
 
-async function filesOf(path: string, log: Logger): Promise<string[]> {
+async function filesOf(path: string, mayMiss: boolean, log: Logger): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (mayMiss && error.code === 'ENOENT') {
+      log.warn(`resources folder ${path} is not there (yet); what it will hold is loaded when it comes`)
+      return []
+    }
     const reason = error.code === 'ENOENT' ? 'no such file or directory' : messageOf(error)
     throw new ResourcesError(`failed to load components: open ${path}: ${reason}`)
   })
@@ -101,7 +107,8 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
-  if (kind === 'Configuration') return log.debug(`${file}:${document.line}:1: a Configuration is read from --config only; ignored here`)
+  if (kind === 'Configuration')
+    return log.debug(`${file}:${document.line}:1: Configuration ${name ?? ''} is ignored here: a Configuration is read from --config only`)
 
   const { value, problems, remarks } = document.read(schema)
   for (const remark of remarks) log.warn(`${file}:${remark.line}:${remark.column}: ${kind} ${name ?? ''}: ${remark.message}`)

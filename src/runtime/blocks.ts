@@ -14,7 +14,6 @@ import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
-import type { ForwardObserver } from '../blocks/pubsub/forwarding/forwarder.ts'
 import type { Forwarding } from '../blocks/pubsub/forwarding/forwarding.ts'
 import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
 import type { PubSubPolicies } from '../blocks/pubsub/policy-hook.ts'
@@ -28,18 +27,22 @@ import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
 import type { PeerServerOptions } from '../peers/server.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { CallPolicies, ComponentKind, Direction, Resiliency } from '../policy/resiliency.ts'
+import type { CallPolicies, ComponentKind, Direction } from '../policy/resiliency.ts'
 import type { InboundPolicies } from '../policy/traffic/inbound.ts'
 import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { StoreAndForwardResource, SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
 import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
+import type { InFlight } from './in-flight.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import type { LiveResiliency } from './live-resiliency.ts'
 
 export interface BlocksOptions {
   flags: DaprdFlags
@@ -53,18 +56,21 @@ export interface BlocksOptions {
   secretProperties: ReadonlyMap<string, string>
   /** Pub/sub components whose topics carry the namespace. */
   namespaced: ReadonlySet<string>
-  resiliency: Resiliency
+  resiliency: LiveResiliency
   /** Our own policies; what they do is told to the observer. */
   traffic: { resources: readonly TrafficPolicyResource[]; observer: TrafficObserver }
-  /** Publishes that are kept while a broker is away, and who counts them. */
-  storeAndForward: { resources: readonly StoreAndForwardResource[]; observer: ForwardObserver }
+  /** Which publishes are kept while their broker is away. */
+  storeAndForwards: readonly StoreAndForwardResource[]
+  lifecycle: Lifecycle
+  /** Counts the calls to components. */
+  inFlight: InFlight
   /** Middleware in front of the app and of services outside. */
   appPipeline: Pipeline | undefined
   /** With mTLS: how other sidecars are called. */
   identity?: WorkloadIdentity | undefined
   /** Whether other sidecars may make a call. */
   authorize?: Authorize | undefined
-  metrics: ComponentMetrics
+  metrics: Metrics
   /** Undefined: nobody traces. */
   tracer: Tracer | undefined
 }
@@ -91,8 +97,10 @@ export interface Blocks {
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
   /** Starts what is declared, and what the app answers when it may be asked. */
   startSubscriptions(): Promise<void>
-  /** A pub/sub component or state store came up after the start. */
-  componentCame(name: string): Promise<void>
+  /** Rejects when a subscription cannot be taken as its resource has it. */
+  checkSubscription(declared: SubscriptionResource): Promise<void>
+  /** A component of a block (`pubsub`, `state`, …) came, was replaced or went while the sidecar runs. */
+  componentChanged(block: string, name: string): Promise<void>
   /** Ends what comes in from brokers and bindings; handlers under way finish. */
   stopIntake(): Promise<void>
   close(): Promise<void>
@@ -100,7 +108,9 @@ export interface Blocks {
 
 /** Puts the blocks together over the component manager's live sets. */
 export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
-  const { flags, log, manager, configuration, resiliency, metrics } = options
+  const { flags, log, manager, configuration, resiliency, inFlight, lifecycle } = options
+  const { components: metrics, runtime } = options.metrics
+  const around = (kind: ComponentKind, over?: Counting) => inFlight.around(policed(resiliency, kind, 'outbound', over))
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
@@ -114,13 +124,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : Number.MAX_SAFE_INTEGER
   const { identity } = options
   const resolver = identity ? identifiedResolver(found) : found
-  const peerGrpc = createGrpcClient({
-    maxMessageSize: maxBodySize,
-    tls: identity?.dial,
-    // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
-    // A second look finds the silence, so this comes every 10 s at most and takes at most 15 s.
-    keepalive: { interval: 5000, timeout: 5000 },
-  })
+  // As daprd: a link that is cut says nothing, and calls over it would wait for ever.
+  const peerGrpc = createGrpcClient({ maxMessageSize: maxBodySize, tls: identity?.dial, keepalive: { interval: 10_000, timeout: 5000 } })
   if (identity) identity.onChange = () => peerGrpc.forget()
   const peers = createPeerClient({
     grpc: peerGrpc,
@@ -129,9 +134,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
-  const { calls: policies, inbound } = await trafficPolicies(options)
+  const { calls, inbound } = await trafficPolicies(options)
+  // Asked at each call: a reload may bring the first policies of apps.
+  const policies = () => calls ?? (resiliency.coversApps ? resiliency : undefined)
   const pubsubPolicies: PubSubPolicies = {
-    outbound: (name) => resiliency.component(name, 'Pubsub', 'outbound'),
+    outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
     inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
   }
   const forwarding = await openForwarding(options, pubsubPolicies)
@@ -146,6 +153,8 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     askApp,
     policies: pubsubPolicies,
     namespaceScoped: (name) => options.namespaced.has(name),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
     metrics,
     tracer: options.tracer,
     lines: forwarding?.lines,
@@ -165,15 +174,17 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     log,
     optionsTimeout: flags.appBindingOptionsTimeoutMs,
     tracer: options.tracer,
-    around: around(resiliency, 'Binding', 'outbound'),
-    inbound: around(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
+    around: around('Binding'),
+    inbound: policed(resiliency, 'Binding', 'inbound', (name, _, success, elapsed) => metrics.bindingEvent(name, success, elapsed)),
+    onState: (name, detail, state, why) =>
+      state === 'closed' ? lifecycle.forget('binding', name) : lifecycle.part('binding', name, detail, state, why),
   })
   const configurationBlock = createConfigurationBlock({
     stores: manager.set('configuration'),
     app,
     log,
-    around: around(resiliency, 'Configuration', 'outbound', counting(metrics, 'configuration')),
-    inbound: around(resiliency, 'Configuration', 'inbound'),
+    around: around('Configuration', counting(metrics, 'configuration')),
+    inbound: policed(resiliency, 'Configuration', 'inbound'),
   })
   return {
     state: createStateBlock({
@@ -181,7 +192,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       appId,
       namespace: options.namespace,
       publishOutbox: outbox.publish,
-      around: around(resiliency, 'Statestore', 'outbound', counting(metrics, 'state')),
+      around: around('Statestore', counting(metrics, 'state')),
       secretName: (store, property) => options.secretProperties.get(`${store}/${property.toLowerCase()}`),
     }),
     pubsub,
@@ -193,8 +204,13 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       resolver,
       external,
       maxBodySize,
-      policies,
-      retry: resiliency.builtInServiceRetry,
+      get policies() {
+        return policies()
+      },
+      get retry() {
+        return resiliency.builtInServiceRetry
+      },
+      metrics: runtime,
     }),
     external,
     proxy: createGrpcProxy({
@@ -204,9 +220,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       grpc: peerGrpc,
       resolver,
       maxMessageSize: maxBodySize,
-      policies,
+      get policies() {
+        return policies()
+      },
       authorize: options.authorize,
       inbound,
+      metrics: runtime,
     }),
     inbound: inbound && appUnderPolicy(inbound),
     bindings: {
@@ -218,18 +237,15 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     secrets: createSecretsBlock({
       stores: manager.set('secretstores'),
       scopes: configuration.secretScopes,
-      around: around(resiliency, 'Secretstore', 'outbound', counting(metrics, 'secret')),
+      around: around('Secretstore', counting(metrics, 'secret')),
     }),
     configuration: configurationBlock,
-    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around(resiliency, 'Lock', 'outbound') }),
+    lock: createLockBlock({ stores: manager.set('lock'), appId, around: around('Lock') }),
     conversation: createConversationBlock({
       components: manager.set('conversation'),
-      around: around(resiliency, 'Conversation', 'outbound', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
+      around: around('Conversation', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
     }),
-    crypto: createCryptoBlock({
-      components: manager.set('crypto'),
-      around: around(resiliency, 'Crypto', 'outbound', counting(metrics, 'crypto')),
-    }),
+    crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto', counting(metrics, 'crypto')) }),
     forwarding,
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
@@ -238,9 +254,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       // The app's own subscriptions stand first: what waited in the outbox goes to them.
       await outbox.start()
     },
-    async componentCame() {
-      await pubsub.refresh()
-      await outbox.refresh()
+    checkSubscription: (declared) => pubsub.checkResource(asManifest(declared)),
+    async componentChanged(block, name) {
+      if (block === 'pubsub') await pubsub.refresh()
+      if (block === 'pubsub' || block === 'state') await outbox.refresh()
+      if (block === 'configuration') await configurationBlock.stop(name)
+      if (block === 'bindings') await bindings.restartOne(name)
     },
     async stopIntake() {
       const ended = await Promise.allSettled([
@@ -263,11 +282,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
 
 /** Keeps publishes while a broker is away; what no resource asks for is not even loaded. */
 async function openForwarding(options: BlocksOptions, policies: PubSubPolicies): Promise<Forwarding | undefined> {
-  const { resources, observer } = options.storeAndForward
+  const resources = options.storeAndForwards
   if (resources.length === 0) return undefined
   const { createForwarding } = await import('../blocks/pubsub/forwarding/forwarding.ts')
   const { flags, manager, namespace, log, metrics } = options
-  return createForwarding({
+  const forwarding = createForwarding({
     resources,
     components: manager.set('pubsub'),
     properties: (name) => manager.spec(name)?.properties,
@@ -276,10 +295,12 @@ async function openForwarding(options: BlocksOptions, policies: PubSubPolicies):
     file: embeddedFile(flags.outriderDataDir),
     policies,
     namespaceScoped: (name) => options.namespaced.has(name),
-    metrics,
-    observer,
+    metrics: metrics.components,
+    observer: metrics.forwarding.of(flags.appId),
     log,
   })
+  metrics.forwarding.watch(flags.appId, forwarding.waiting)
+  return forwarding
 }
 
 /** The policies around calls; what no resource asks for is not even loaded. */
@@ -287,12 +308,11 @@ async function trafficPolicies({ resiliency, traffic: { resources, observer } }:
   calls: CallPolicies | undefined
   inbound: InboundPolicies | undefined
 }> {
-  const plain = resiliency.coversApps ? resiliency : undefined
-  if (resources.length === 0) return { calls: plain, inbound: undefined }
+  if (resources.length === 0) return { calls: undefined, inbound: undefined }
   const traffic = new (await import('../policy/traffic/traffic.ts')).Traffic(resources, observer)
   const own = traffic.inbound()
   return {
-    calls: traffic.coversApps ? (await import('../policy/traffic/outbound.ts')).outboundPolicies(resiliency, traffic) : plain,
+    calls: traffic.coversApps ? (await import('../policy/traffic/outbound.ts')).outboundPolicies(resiliency, traffic) : undefined,
     inbound: own && (await import('../policy/traffic/inbound.ts')).inboundPolicies(own),
   }
 }
@@ -306,7 +326,7 @@ const counting =
     metrics.operation(kind, component, operation, success, elapsed)
 
 /** The policy that a component's name has at the moment of a call, around that call; all its attempts count as one. */
-function around(resiliency: Resiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
+function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
   return (component, operation, work, signal) => {
     const runner = resiliency.component(component, kind, direction)
     const run = () => (runner ? runner(work, signal) : work(signal))

@@ -4,14 +4,16 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { once } from '../blocks/around.ts'
 import type { StateStore } from '../blocks/state/driver.ts'
 import { createStateBlock } from '../blocks/state/state.ts'
 import type { DriverModule } from '../components/component.ts'
 import { serveComponent } from '../components/pluggable/testing/server.ts'
 import { OutriderError } from '../errors.ts'
 import { createLogger } from '../telemetry/log.ts'
-import { ComponentManager, type ComponentManagerOptions } from './component-manager.ts'
+import { ComponentInitError, ComponentManager, type ComponentManagerOptions } from './component-manager.ts'
 import { findDriver } from './drivers.ts'
+import { InFlight } from './in-flight.ts'
 
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
 const sockets = mkdtempSync(join(tmpdir(), 'outrider-manager-'))
@@ -28,7 +30,7 @@ const spec = (name: string, type: string, properties: Record<string, string> = {
 })
 
 /** A manager with a state block whose own checks it applies, as the sidecar wires them. */
-function setUp(options: Partial<ComponentManagerOptions> = {}) {
+function setUp(options: Partial<ComponentManagerOptions> = {}, inFlight = new InFlight()) {
   const manager = new ComponentManager({
     appId: 'app',
     namespace: 'default',
@@ -40,7 +42,12 @@ function setUp(options: Partial<ComponentManagerOptions> = {}) {
     },
     ...options,
   })
-  const state = createStateBlock({ stores: manager.set<StateStore>('state'), appId: 'app', namespace: 'default' })
+  const state = createStateBlock({
+    stores: manager.set<StateStore>('state'),
+    appId: 'app',
+    namespace: 'default',
+    around: inFlight.around(once),
+  })
   return { manager, state }
 }
 
@@ -114,4 +121,82 @@ test('a pluggable component wins over a driver of the same name', limit, async (
   await using _server = await serveComponent({ socket: join(sockets, 'in-memory.sock'), state: memory })
   const driver = await findDriver('state.In-Memory', '', { sockets, log })
   assert.match(driver.summary, /in-memory\.sock/)
+})
+
+/** A store that answers reads when told to, and notes when it is closed. */
+function slowStore() {
+  const asked = Promise.withResolvers<void>()
+  const answer = Promise.withResolvers<void>()
+  const driver: DriverModule<StateStore> = {
+    ...memory,
+    create(context) {
+      const store = memory.create(context)
+      const get = store.get.bind(store)
+      store.get = async (...given) => {
+        asked.resolve()
+        await answer.promise
+        return get(...given)
+      }
+      return store
+    },
+  }
+  return { driver, asked: asked.promise, answer: answer.resolve }
+}
+
+test('a call under way ends on the old instance, which is closed after it; new calls use the new one', limit, async () => {
+  const inFlight = new InFlight()
+  let idle = false
+  const retired = Promise.withResolvers<void>()
+  const { manager, state } = setUp(
+    {
+      retire: async (name) => {
+        idle = await inFlight.retire(name, 10_000)
+        retired.resolve()
+      },
+    },
+    inFlight,
+  )
+  const slow = slowStore()
+  await using _server = await serveComponent({ socket: join(sockets, 'replaced.sock'), state: slow.driver })
+  await manager.add(spec('store', 'state.replaced'))
+  const read = state.get('store', { key: 'k', metadata: {} })
+  await slow.asked
+  await manager.put(spec('store', 'state.in-memory'))
+  assert.equal(await state.get('store', { key: 'k', metadata: {} }), undefined)
+  assert.equal(idle, false, 'the old one still has a call')
+  slow.answer()
+  assert.equal(await read, undefined)
+  await retired.promise
+  assert.equal(idle, true)
+  assert.equal(manager.statuses()[0]?.type, 'state.in-memory')
+  await manager.close()
+})
+
+test('a version that cannot be used leaves the one that runs; one whose server is away takes its place when it comes', limit, async () => {
+  const changed: string[] = []
+  const came = Promise.withResolvers<void>()
+  const { manager, state } = setUp({
+    onChange: (block, name) => {
+      changed.push(`${block} ${name}`)
+      came.resolve()
+    },
+  })
+  await manager.add(spec('store', 'state.in-memory'))
+  await assert.rejects(manager.put(spec('store', 'state.sqlite')), ComponentInitError)
+  const socket = await staleSocket('away')
+  await manager.put(spec('store', 'state.away'))
+  assert.deepEqual(
+    manager.statuses().map(({ type, state }) => [type, state]),
+    [['state.in-memory', 'up']],
+  )
+  await state.get('store', { key: 'k', metadata: {} })
+  assert.deepEqual(changed, [])
+  rmSync(socket)
+  await using _server = await serveComponent({ socket, state: memory })
+  await came.promise
+  assert.equal(manager.statuses()[0]?.type, 'state.away')
+  manager.remove('store')
+  assert.deepEqual(manager.statuses(), [])
+  await assert.rejects(state.get('store', { key: 'k', metadata: {} }), { code: 'ERR_STATE_STORE_NOT_CONFIGURED' })
+  await manager.close()
 })

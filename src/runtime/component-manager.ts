@@ -1,69 +1,63 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Component, ComponentContext } from '../components/component.ts'
+import type { Component } from '../components/component.ts'
 import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { isUnreachable } from '../components/unreachable.ts'
 import { messageOf } from '../errors.ts'
-import type { Logger } from '../telemetry/log.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
-import { findDriver } from './drivers.ts'
-
-/** What the manager needs to know of a Component resource. */
-export interface ComponentSpec {
-  name: string
-  type: string
-  version: string
-  ignoreErrors: boolean
-  initTimeoutMs: number
-  /** Resolved spec.metadata. */
-  properties: Readonly<Record<string, string>>
-}
-
-export type ComponentState = 'initialising' | 'up' | 'retrying' | 'failed' | 'closed'
+import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, openComponent } from './component-instance.ts'
+import type { Lifecycle, PartState } from './lifecycle.ts'
 
 export interface ComponentStatus {
   name: string
   type: string
   version: string
-  state: ComponentState
+  state: PartState
   capabilities: readonly string[]
   /** Why it is not up. */
   error?: string
   /** When it was first seen away. */
   since?: Date
+  /** When it is tried again. */
+  nextAttempt?: Date
 }
 
-/** A component whose failure ends the sidecar. */
+/** A component that cannot be used as its resource has it. At start it ends the sidecar. */
 export class ComponentInitError extends Error {
   override readonly name = 'ComponentInitError'
 }
 
-export interface ComponentManagerOptions {
-  appId: string
-  namespace: string
-  log: Logger
+export interface ComponentManagerOptions extends InstanceOptions {
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
   retryUnreachable: boolean
-  /** Folder of the sockets of pluggable components; undefined: there are none. */
-  sockets?: string
-  /** Checks what a block itself reads of a component that came up; what it throws is the component's failure. */
-  check?: (block: string, component: Named<Component>) => void
+  lifecycle?: Lifecycle
   metrics?: RuntimeMetrics | undefined
-  /** A component came up after the start, or one went. */
-  onChange?: (kind: string, name: string) => void
+  /** A component came, was replaced or went after the start: whoever holds its subscriptions takes the one there is now. */
+  onChange?: (kind: string, name: string) => Promise<void> | void
+  /** Called when a component is replaced or removed; resolves when the calls that use it are over. */
+  retire?: (name: string) => Promise<unknown>
+}
+
+/** One name: what its resource says, how that is going, and what runs under it. */
+interface Slot {
+  spec: ComponentSpec
+  status: ComponentStatus
+  running: Named<Component> | undefined
+  /** Ends the attempts of this spec. */
+  stop: AbortController
 }
 
 /**
- * Starts and ends components, one small state machine each:
- * `initialising → up`, `initialising → retrying → up` while a server is away, `→ failed` on a mistake, `→ closed`.
+ * Starts, replaces and ends components; their states are those of `PartState`. A replacement comes up beside the one that runs,
+ * takes its place, and only then is the old one closed, after its last call; a replacement that fails changes nothing.
  */
 export class ComponentManager {
   readonly #options: ComponentManagerOptions
   readonly #sets = new Map<string, BlockSet>()
-  readonly #status = new Map<string, ComponentStatus>()
-  readonly #specs = new Map<string, ComponentSpec>()
+  readonly #slots = new Map<string, Slot>()
   readonly #stop = new AbortController()
-  readonly #retries = new Set<Promise<void>>()
+  /** Attempts at servers that are away, and components on their way out. */
+  readonly #background = new Set<Promise<void>>()
 
   constructor(options: ComponentManagerOptions) {
     this.#options = options
@@ -71,16 +65,11 @@ export class ComponentManager {
 
   /** Live map of one block's components (`state`, `pubsub`, …). */
   set<T>(block: string): ComponentSet<T> {
-    let found = this.#sets.get(block)
-    if (!found) {
-      found = new BlockSet((name) => this.#waiting(block, name))
-      this.#sets.set(block, found)
-    }
-    return found as unknown as ComponentSet<T>
+    return this.#set(block) as unknown as ComponentSet<T>
   }
 
   statuses(): ComponentStatus[] {
-    return [...this.#status.values()]
+    return [...this.#slots.values()].map(({ status }) => status)
   }
 
   /** Components that wait for their server, with the last error. */
@@ -90,149 +79,211 @@ export class ComponentManager {
 
   /** What a component was last made with, resolved. */
   spec(name: string): ComponentSpec | undefined {
-    return this.#specs.get(name)
+    return this.#slots.get(name)?.spec
   }
 
-  #waiting(block: string, name: string): string | undefined {
-    const status = this.#status.get(name)
-    if (status?.state !== 'retrying' || blockOf(status.type) !== block) return undefined
-    return `component ${name} (${status.type}) cannot reach its server, retrying since ${status.since?.toISOString()}, last error: ${status.error}`
-  }
-
-  /** Brings one component up. Rejects with ComponentInitError when its failure must end the sidecar. */
+  /** Brings one component up at start. Rejects with ComponentInitError when its failure must end the sidecar. */
   async add(spec: ComponentSpec): Promise<void> {
-    const { log } = this.#options
-    const title = `${spec.name} (${spec.type}/${spec.version || 'v1'})`
-    const status: ComponentStatus = {
-      name: spec.name,
-      type: spec.type,
-      version: spec.version || 'v1',
-      state: 'initialising',
-      capabilities: [],
-    }
-    this.#status.set(spec.name, status)
-    this.#specs.set(spec.name, spec)
     try {
-      await this.#start(spec, status)
-      log.info(`Component loaded: ${title}`)
-      this.#options.metrics?.componentLoaded()
+      await this.#begin(spec, false)
     } catch (error) {
-      if (this.#options.retryUnreachable && isUnreachable(error)) {
-        this.#retryLater(spec, status, error)
-        return
+      if (!spec.ignoreErrors) {
+        this.#options.log.warn(`Error processing component, daprd will exit gracefully: ${messageOf(error)}`)
+        throw error
       }
-      status.state = 'failed'
-      status.error = messageOf(error)
-      this.#options.metrics?.componentFailed(spec.type, spec.name, 'init')
-      const reason = status.error.startsWith('incorrect type')
-        ? status.error
-        : `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${status.error}`
-      log.error(`Failed to init component ${title}: ${reason}`)
-      const wrapped = `process component ${spec.name} error: ${reason.startsWith('[') ? `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${reason}` : reason}`
-      if (spec.ignoreErrors) {
-        log.error(`Ignoring error processing component: ${wrapped}`)
-        return
-      }
-      log.warn(`Error processing component, daprd will exit gracefully: ${wrapped}`)
-      throw new ComponentInitError(wrapped)
+      this.#options.log.error(`Ignoring error processing component: ${messageOf(error)}`)
     }
+  }
+
+  /**
+   * Brings a component up while the sidecar runs, in place of the one of its name. Rejects with ComponentInitError, and what ran
+   * goes on. Resolves when it is up, or when its server is away and is tried in the background; what it replaces is closed later.
+   */
+  put(spec: ComponentSpec): Promise<void> {
+    return this.#begin(spec, true)
+  }
+
+  /** Ends one component: nobody finds it from now on; calls under way finish, then it is closed. */
+  remove(name: string): void {
+    const slot = this.#slots.get(name)
+    if (!slot) return
+    slot.stop.abort()
+    this.#slots.delete(name)
+    this.#options.lifecycle?.reason(waitingKey(name), undefined)
+    this.#options.lifecycle?.forget('component', name)
+    const { running } = slot
+    if (!running) return
+    const block = blockOf(running.type)
+    this.#set(block).delete(name)
+    this.#retire(running, [block])
   }
 
   /** Ends retries and closes every component; one that fails to close is logged, never in the way of the others. */
   async close(): Promise<void> {
     this.#stop.abort()
-    await Promise.allSettled(this.#retries)
-    const all = [...this.#sets.values()].flatMap((set) => [...set.values()])
-    await Promise.all(
-      all.map(async ({ name, component }) => {
-        try {
-          await component[Symbol.asyncDispose]()
-        } catch (error) {
-          this.#options.log.warn(`error closing component ${name}: ${messageOf(error)}`)
-        }
-      }),
-    )
-    for (const status of this.#status.values()) status.state = 'closed'
+    for (const { stop } of this.#slots.values()) stop.abort()
+    await Promise.allSettled(this.#background)
+    await Promise.all([...this.#sets.values()].flatMap((set) => [...set.values()]).map((named) => this.#dispose(named)))
+    for (const slot of this.#slots.values()) this.#note(slot, 'closed')
     for (const set of this.#sets.values()) set.clear()
   }
 
-  async #start(spec: ComponentSpec, status: ComponentStatus): Promise<void> {
-    const { sockets, log } = this.#options
-    const driver = await findDriver(spec.type, spec.version, sockets === undefined ? undefined : { sockets, log })
-    const context: ComponentContext = {
-      name: spec.name,
-      type: spec.type,
-      version: spec.version || 'v1',
-      properties: spec.properties,
-      appId: this.#options.appId,
-      namespace: this.#options.namespace,
-      log: this.#options.log.scope(`dapr.contrib.${spec.name}`),
+  #set(block: string): BlockSet {
+    let found = this.#sets.get(block)
+    if (!found) {
+      found = new BlockSet((name) => this.#waiting(block, name))
+      this.#sets.set(block, found)
     }
-    const component = driver.create(context)
-    const late = AbortSignal.timeout(spec.initTimeoutMs)
-    const signal = AbortSignal.any([this.#stop.signal, late])
-    try {
-      await Promise.race([component.init(signal), rejection(late, () => new Error(`init timed out after ${spec.initTimeoutMs / 1000}s`))])
-    } catch (error) {
-      await Promise.resolve(component[Symbol.asyncDispose]()).catch(() => {})
-      throw error
-    }
-    if (this.#stop.signal.aborted) {
-      await component[Symbol.asyncDispose]()
-      throw new Error('the sidecar is stopping')
-    }
-    const properties = Object.fromEntries(Object.entries(spec.properties).map(([name, value]) => [name.toLowerCase(), value]))
-    const block = blockOf(spec.type)
-    const named = { name: spec.name, type: spec.type, version: context.version, component, properties }
-    try {
-      this.#options.check?.(block, named)
-    } catch (error) {
-      await component[Symbol.asyncDispose]()
-      throw error
-    }
-    ;(this.set<Component>(block) as BlockSet).set(spec.name, named)
-    this.#options.metrics?.componentInitialised(spec.type)
-    status.state = 'up'
-    delete status.error
-    delete status.since
-    status.capabilities = capabilitiesOf(component)
+    return found
   }
 
-  #retryLater(spec: ComponentSpec, status: ComponentStatus, first: unknown): void {
+  #waiting(block: string, name: string): string | undefined {
+    const status = this.#slots.get(name)?.status
+    if (status?.state !== 'retrying' || blockOf(status.type) !== block) return undefined
+    return `component ${name} (${status.type}) cannot reach its server, retrying since ${status.since?.toISOString()}, last error: ${status.error}`
+  }
+
+  async #begin(spec: ComponentSpec, live: boolean): Promise<void> {
     const { log } = this.#options
-    status.since = new Date()
+    const before = this.#slots.get(spec.name)
+    before?.stop.abort()
+    const { name, type } = spec
+    const version = spec.version || 'v1'
+    const title = `${name} (${type}/${version})`
+    const fresh: ComponentStatus = { name, type, version, state: 'initialising', capabilities: [] }
+    const slot: Slot = {
+      spec,
+      // While another version serves, it is up whatever becomes of this one.
+      status: before?.running ? before.status : fresh,
+      running: before?.running,
+      stop: new AbortController(),
+    }
+    this.#slots.set(name, slot)
+    if (!slot.running) this.#note(slot, 'initialising')
+    try {
+      await this.#open(slot, live)
+      log.info(`Component ${before ? 'updated' : 'loaded'}: ${title}`)
+      this.#options.metrics?.componentLoaded()
+    } catch (error) {
+      if (this.#options.retryUnreachable && isUnreachable(error) && !slot.stop.signal.aborted) {
+        this.#retryLater(slot, error)
+        return
+      }
+      this.#options.metrics?.componentFailed(spec.type, name, 'init')
+      const reason = messageOf(error)
+      const told = reason.startsWith('incorrect type')
+        ? reason
+        : `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${reason}`
+      log.error(`Failed to init component ${title}: ${told}`)
+      if (slot.running && before) slot.spec = before.spec
+      else this.#note(slot, 'failed', error)
+      throw new ComponentInitError(
+        `process component ${name} error: ${told.startsWith('[') ? `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${told}` : told}`,
+        { cause: error },
+      )
+    }
+  }
+
+  /** Makes an instance and puts it in the place of what runs. */
+  async #open(slot: Slot, live: boolean): Promise<void> {
+    const { spec } = slot
+    const named = await openComponent(spec, this.#options, AbortSignal.any([this.#stop.signal, slot.stop.signal]))
+    const before = slot.running
+    const block = blockOf(spec.type)
+    const left = before && blockOf(before.type) !== block ? blockOf(before.type) : undefined
+    if (left) this.#set(left).delete(spec.name)
+    this.#set(block).set(spec.name, named)
+    slot.running = named
+    this.#options.metrics?.componentInitialised(spec.type)
+    slot.status = { name: spec.name, type: spec.type, version: named.version, state: 'initialising', capabilities: [] }
+    slot.status.capabilities = capabilitiesOf(named.component)
+    this.#note(slot, 'up')
+    this.#options.lifecycle?.reason(waitingKey(spec.name), undefined)
+    if (!live) {
+      if (before) await this.#dispose(before)
+    } else this.#retire(before, left ? [left, block] : [block], spec.name)
+  }
+
+  /** Tells who holds on to the component, lets its calls finish, closes it. Nobody waits for that. */
+  #retire(before: Named<Component> | undefined, blocks: readonly string[], name = before?.name): void {
+    const idle = before && this.#options.retire?.(before.name)
+    const retire = async () => {
+      for (const block of blocks) await this.#options.onChange?.(block, name as string)
+      await idle
+      if (before) await this.#dispose(before)
+    }
+    const running = retire()
+      .catch((error: unknown) => this.#options.log.error(`component ${name} changed, but what uses it did not follow: ${messageOf(error)}`))
+      .finally(() => this.#background.delete(running))
+    this.#background.add(running)
+  }
+
+  async #dispose({ name, component }: Named<Component>): Promise<void> {
+    try {
+      await component[Symbol.asyncDispose]()
+    } catch (error) {
+      this.#options.log.warn(`error closing component ${name}: ${messageOf(error)}`)
+    }
+  }
+
+  #note(slot: Slot, state: PartState, error?: unknown, nextAttempt?: Date): void {
+    const { status } = slot
+    status.state = state
+    if (error === undefined) {
+      delete status.error
+      delete status.since
+    } else status.error = messageOf(error)
+    if (nextAttempt) status.nextAttempt = nextAttempt
+    else delete status.nextAttempt
+    this.#options.lifecycle?.part('component', status.name, status.type, state, { error, nextAttempt })
+  }
+
+  #retryLater(slot: Slot, first: unknown): void {
+    const { log, lifecycle } = this.#options
+    const { spec } = slot
+    const title = `${spec.name} (${spec.type})`
+    const signal = AbortSignal.any([this.#stop.signal, slot.stop.signal])
+    const replaces = slot.running !== undefined
+    if (!replaces) slot.status.since = new Date()
     const retry = async () => {
       let error = first
-      for (let wait = 250; !this.#stop.signal.aborted; wait = Math.min(wait * 2, 10_000)) {
-        status.state = 'retrying'
-        status.error = messageOf(error)
-        log.warn(`Component ${spec.name} (${spec.type}) cannot reach its server: ${status.error}; next attempt in ${wait / 1000}s`)
-        await pause(wait, undefined, { signal: this.#stop.signal }).catch(() => {})
-        if (this.#stop.signal.aborted) return
+      for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
+        const next = new Date(Date.now() + wait)
+        const reason = messageOf(error)
+        if (replaces)
+          lifecycle?.reason(
+            waitingKey(spec.name),
+            `component ${title}: its new version cannot reach its server, the old one goes on: ${reason}; next attempt ${next.toISOString()}`,
+          )
+        else this.#note(slot, 'retrying', error, next)
+        log.warn(`Component ${title} cannot reach its server: ${reason}; next attempt in ${wait / 1000}s`)
+        await pause(wait, undefined, { signal }).catch(() => {})
+        if (signal.aborted) return
         try {
-          await this.#start(spec, status)
+          await this.#open(slot, true)
           log.info(`Component loaded: ${spec.name} (${spec.type}/${spec.version || 'v1'})`)
           this.#options.metrics?.componentLoaded()
-          this.#options.onChange?.(blockOf(spec.type), spec.name)
           return
         } catch (thrown) {
+          if (signal.aborted) return
           error = thrown
           // A mistake in the resource is not cured by waiting.
           if (thrown instanceof MetadataError) {
-            status.state = 'failed'
-            status.error = messageOf(thrown)
-            log.error(
-              `Component ${spec.name} (${spec.type}) is reachable, but its settings are wrong: ${status.error}; correct the resource`,
-            )
+            const told = `Component ${title} is reachable, but its settings are wrong: ${messageOf(thrown)}; correct the resource`
+            if (replaces) lifecycle?.reason(waitingKey(spec.name), told)
+            else this.#note(slot, 'failed', thrown)
+            log.error(told)
             return
           }
         }
       }
     }
-    const running = retry().finally(() => this.#retries.delete(running))
-    this.#retries.add(running)
+    const running = retry().finally(() => this.#background.delete(running))
+    this.#background.add(running)
   }
 }
+
+const waitingKey = (name: string) => `component/${name}/new version`
 
 /** The components of one block that are up, and why others are not. */
 class BlockSet extends Map<string, Named<Component>> implements ComponentSet<Component> {
@@ -241,21 +292,4 @@ class BlockSet extends Map<string, Named<Component>> implements ComponentSet<Com
     super()
     this.waiting = waiting
   }
-}
-
-function blockOf(type: string): string {
-  return type.split('.', 1)[0] as string
-}
-
-function capabilitiesOf(component: Component): string[] {
-  const shape = component as { features?: readonly string[]; operations?: readonly string[]; invoke?: unknown; read?: unknown }
-  const found = [...(shape.features ?? [])]
-  if (found.includes('ETAG') && found.includes('TRANSACTIONAL')) found.push('ACTOR')
-  if (typeof shape.read === 'function') found.push('INPUT_BINDING')
-  if (typeof shape.invoke === 'function') found.push('OUTPUT_BINDING')
-  return found
-}
-
-function rejection(signal: AbortSignal, error: () => Error): Promise<never> {
-  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(error()), { once: true }))
 }

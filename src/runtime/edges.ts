@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { createServer, type Server } from 'node:http'
 import { hostname, userInfo } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { ApiTokens } from '../api/api-token.ts'
 import { createGrpcApi, type GrpcApi } from '../api/grpc/api.ts'
 import { bindingMethods } from '../api/grpc/bindings.ts'
@@ -19,7 +19,6 @@ import { stateMethods } from '../api/grpc/state.ts'
 import { subscribeMethods } from '../api/grpc/subscribe.ts'
 import { unavailableMethods } from '../api/grpc/unavailable.ts'
 import { allowedRoutes } from '../api/http/allow.ts'
-import type { Exchange } from '../api/http/exchange.ts'
 import type { Route } from '../api/http/route.ts'
 import { bindingsRoutes } from '../api/http/routes/bindings.ts'
 import { configurationRoutes } from '../api/http/routes/configuration.ts'
@@ -39,19 +38,21 @@ import type { App } from '../app/app.ts'
 import type { Pipeline } from '../app/middleware/pipeline.ts'
 import type { MetadataBlock } from '../blocks/metadata.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
-import { codeName, messageOf, type OutriderError } from '../errors.ts'
+import { messageOf } from '../errors.ts'
 import { hostAddress } from '../peers/names/host-address.ts'
 import { isLoopback } from '../peers/resolver.ts'
 import { createPeerServer, type PeerServer } from '../peers/server.ts'
 import type { Authorize } from '../policy/access-control.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
-import { metricsPage } from '../telemetry/open-metrics.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
+import type { ListenAt, Listening, Ports } from '../transport/ports.ts'
+import { createApiObserver } from './api-observer.ts'
 import type { Blocks } from './blocks.ts'
+import { openSidePorts } from './side-ports.ts'
 
 export interface EdgesOptions {
   flags: DaprdFlags
@@ -73,6 +74,8 @@ export interface EdgesOptions {
   /** What callers of the APIs have to bring. */
   apiToken?: ApiTokens | undefined
   shutdown: (force: boolean) => void
+  /** The sockets it listens on. */
+  ports: Ports
 }
 
 /** All ports of one sidecar. */
@@ -81,14 +84,24 @@ export interface Edges {
   readonly requests: number
   /** Opens every port; rejects when none of the API's addresses can be bound. */
   listen(): Promise<void>
+  /** Other sidecars find it no more, and those that are connected take new calls elsewhere; theirs under way finish within `grace` ms. */
+  leave(grace: number): Promise<void>
+  /**
+   * Serves on for as long as requests come, a moment at most, so that whoever looks at its health has turned away; then takes no
+   * more, and lets what runs finish within `grace` ms.
+   */
   close(grace: number): Promise<void>
 }
+
+/** Milliseconds without a request after which nobody is taken to come, and the longest wait for that. */
+const QUIET = 30
+const LAME_DUCK = 500
 
 /** Loopback unless the command line says otherwise: a sidecar serves the app beside it. */
 const LOOPBACK = ['127.0.0.1']
 
 export function openEdges(options: EdgesOptions): Edges {
-  const { flags, log, blocks, metadata, health, metrics, configuration } = options
+  const { flags, log, blocks, metadata, health, metrics, configuration, ports } = options
   const namespace = flags.environment.namespace || 'default'
   // The edges write "no limit" as 0.
   const maxBodySize = Number.isFinite(flags.maxBodySize) ? flags.maxBodySize : 0
@@ -121,24 +134,7 @@ export function openEdges(options: EdgesOptions): Edges {
     configuration.api.allowed,
     configuration.api.denied,
   )
-  const apiLog = log.scope('dapr.runtime.http-info')
-  const logCalls = flags.enableApiLogging ?? configuration.apiLogging.enabled
-  const grpcLog = log.scope('dapr.runtime.grpc.api-info')
-  const logServed = ({ request, path, route, status, sent }: Exchange, elapsed: number) => {
-    if (configuration.apiLogging.omitHealthChecks && route?.group === 'healthz') return
-    const agent = request.headers['user-agent']
-    apiLog.info('HTTP API Called', {
-      method: configuration.apiLogging.obfuscateUrls ? (route?.name ?? 'InvokeService') : `${request.method} ${path}`,
-      ...(agent !== undefined && { useragent: agent }),
-      code: status,
-      size: sent,
-      duration: Math.trunc(elapsed),
-    })
-  }
-  const countError = (error: OutriderError, group: string | undefined, path: string) => {
-    if (configuration.metrics.recordErrorCodes) metrics.errorCodes.add(flags.appId, errorCategory(error.code, group), error.code)
-    log.debug(`${path}: ${error.message}`)
-  }
+  const observer = createApiObserver({ flags, log, configuration, metrics })
   const http = new HttpApi({
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
@@ -151,33 +147,20 @@ export function openEdges(options: EdgesOptions): Edges {
     tracer: options.tracer,
     baggage: tracingEnabled(configuration.tracing.samplingRate),
     pipeline: options.pipeline,
-    onError: (error, route, path) => countError(error, route?.group, path),
-    onServed(served) {
-      const elapsed = performance.now() - served.began
-      countServed(metrics, served, elapsed)
-      if (logCalls) logServed(served, elapsed)
-    },
+    onError: (error, route, path) => observer.failed(error, route?.group, path),
+    onServed: observer.served,
   })
   const stopping = new AbortController()
   let grpc: GrpcApi | undefined
   let peers: PeerServer | undefined
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
-  const metricsServer = createServer((request, response) => {
-    const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
-    response.writeHead(200, { 'content-type': contentType }).end(body)
-  })
-  let profiling: Server | undefined
+  const listening: Listening[] = []
+  let side: AsyncDisposable | undefined
 
-  const listenMetrics = () =>
-    new Promise<void>((resolve) => {
-      const host = flags.given.has('metrics-listen-address') ? flags.metricsListenAddress : LOOPBACK[0]
-      metricsServer.once('error', (error) => {
-        log.error(`metrics port ${flags.metricsPort} cannot be opened: ${error.message}; choose another with --metrics-port`)
-        resolve()
-      })
-      metricsServer.listen(flags.metricsPort, host, () => resolve())
-    })
+  const listenGrpc = async (api: GrpcApi, at: ListenAt) => {
+    listening.push(await ports.listen(at, (socket) => api.accept(socket)))
+  }
 
   const listenInternal = async () => {
     const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
@@ -191,6 +174,8 @@ export function openEdges(options: EdgesOptions): Edges {
       mutual: options.identity,
       authorize: options.authorize,
       inbound: blocks.inbound,
+      observer: { metrics: metrics.runtime, tracer: options.tracer },
+      ports,
     }
     peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
       (error: NodeJS.ErrnoException) => {
@@ -223,7 +208,7 @@ export function openEdges(options: EdgesOptions): Edges {
         ...stateMethods(blocks.state),
         ...publishMethods(blocks.pubsub),
         ...secretsMethods(blocks.secrets),
-        ...configurationMethods(blocks.configuration, (error) => countError(error, 'configuration', 'UnsubscribeConfiguration')),
+        ...configurationMethods(blocks.configuration, (error) => observer.failed(error, 'configuration', 'UnsubscribeConfiguration')),
         ...lockMethods(blocks.lock),
         ...metadataMethods(metadata),
         ...shutdownMethods(options.shutdown),
@@ -242,24 +227,21 @@ export function openEdges(options: EdgesOptions): Edges {
         apiToken: options.apiToken,
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,
-        onError: countError,
+        onError: observer.failed,
         tracer: options.tracer,
         baggage: tracingEnabled(configuration.tracing.samplingRate),
-        onCall({ received, sent, elapsed, ...call }) {
-          countCall(metrics, call.method, codeName(call.code), received, sent, elapsed)
-          if (logCalls) grpcLog.info('gRPC API Called', { ...call, duration: Math.trunc(elapsed) })
-        },
+        onCall: observer.called,
       })
       if (flags.unixDomainSocket) {
-        await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` })
-        await grpc.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
+        await http.listen({ path: `${flags.unixDomainSocket}/dapr-${flags.appId}-http.socket` }, ports)
+        await listenGrpc(grpc, { path: `${flags.unixDomainSocket}/dapr-${flags.appId}-grpc.socket` })
       } else {
         await listenAny(
           'HTTP API',
           'dapr-http-port',
           flags.daprHttpPort,
           addresses,
-          (host) => http.listen({ host, port: flags.daprHttpPort }),
+          (host) => http.listen({ host, port: flags.daprHttpPort }, ports),
           log,
         )
         const api = grpc
@@ -268,7 +250,7 @@ export function openEdges(options: EdgesOptions): Edges {
           'dapr-grpc-port',
           flags.daprGrpcPort,
           addresses,
-          (host) => api.listen({ host, port: flags.daprGrpcPort }),
+          (host) => listenGrpc(api, { host, port: flags.daprGrpcPort }),
           log,
         )
       }
@@ -280,49 +262,29 @@ export function openEdges(options: EdgesOptions): Edges {
           readBufferSize: flags.readBufferSize,
           h2c: false,
         })
-        await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort })
+        await publicApi.listen({ host: flags.daprPublicListenAddress || undefined, port: flags.daprPublicPort }, ports)
       }
-      if (flags.enableMetrics && configuration.metrics.enabled) await listenMetrics()
-      if (flags.enableProfiling) profiling = await listenProfiling(flags.profilePort, log)
+      side = await openSidePorts({ flags, log, metrics: configuration.metrics.enabled ? metrics : undefined })
       log.info(`HTTP server is running on port ${flags.daprHttpPort}; gRPC server is running on port ${flags.daprGrpcPort}`)
+    },
+    async leave(grace) {
+      await registration?.[Symbol.asyncDispose]()
+      await peers?.close(grace)
     },
     async close(grace) {
       stopping.abort()
-      await registration?.[Symbol.asyncDispose]()
-      await Promise.all([http.close(grace), grpc?.close(grace), peers?.close(grace), publicApi?.close(grace)])
-      profiling?.close()
-      profiling?.closeAllConnections()
-      metricsServer.closeAllConnections()
-      await new Promise<void>((resolve) => metricsServer.close(() => resolve()))
+      http.drain()
+      const served = () => http.requests + (grpc?.calls ?? 0)
+      const end = performance.now() + Math.min(LAME_DUCK, grace / 2)
+      for (let before = 0; served() !== before && performance.now() < end; ) {
+        before = served()
+        await pause(QUIET)
+      }
+      for (const one of listening) one.close()
+      await Promise.all([http.close(grace), grpc?.close(grace), publicApi?.close(grace)])
+      await side?.[Symbol.asyncDispose]()
     },
   }
-}
-
-/** Streams of the API itself are not counted, as in Dapr; proxied calls are, without their bytes. */
-function countCall(metrics: Metrics, method: string, status: string, received: number | undefined, sent: number, elapsed: number): void {
-  if (received !== undefined) metrics.grpcServer.unary(method, status, received, sent, elapsed)
-  else if (!method.startsWith('/dapr.proto.')) metrics.grpcServer.stream(method, status, elapsed)
-}
-
-function countServed(metrics: Metrics, { request, path, status, sent }: Exchange, elapsed: number): void {
-  const length = request.headers['content-length']
-  metrics.http.served(request.method as string, path, status, length === undefined ? 0 : Number(length), sent, elapsed)
-}
-
-/** Profiles hold what the app has sent: loopback only. Undefined when the port is taken. */
-async function listenProfiling(port: number, log: Logger): Promise<Server | undefined> {
-  const { createProfilingServer } = await import('../telemetry/profiling.ts')
-  const server = createProfilingServer()
-  return new Promise((resolve) => {
-    server.once('error', (error) => {
-      log.error(`profiling port ${port} cannot be opened: ${error.message}; choose another with --profile-port`)
-      resolve(undefined)
-    })
-    server.listen(port, LOOPBACK[0], () => {
-      log.info(`profiles are served at http://${LOOPBACK[0]}:${port}/debug/pprof/`)
-      resolve(server)
-    })
-  })
 }
 
 /** As daprd: an address that cannot be bound is passed over, but one of them must work. */

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ComponentSpec } from './component-manager.ts'
+import type { ComponentSpec } from './component-instance.ts'
 
 /** The file that every sidecar with this data folder shares. */
 export function embeddedFile(dataDir: string): string {

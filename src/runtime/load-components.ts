@@ -4,6 +4,7 @@ import type { ComponentResource } from '../resources/kinds.ts'
 import { componentLogName } from '../resources/load.ts'
 import { type GetSecret, type ResolveContext, resolveProperties, secretStoresOf } from '../resources/properties.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { ComponentSpec } from './component-instance.ts'
 import type { ComponentManager } from './component-manager.ts'
 
 export interface LoadContext extends ResolveContext {
@@ -11,8 +12,8 @@ export interface LoadContext extends ResolveContext {
   log: Logger
   /** `type` or `type/version` rows of Configuration `components.deny`. */
   denied: readonly string[]
-  /** Told when a component's topics carry the namespace. */
-  onNamespaced?: (name: string) => void
+  /** Told whether a component's topics carry the namespace. */
+  onNamespaced?: (name: string, namespaced: boolean) => void
   /** Told which secret a property was read from. */
   onSecretProperty?: (component: string, property: string, secret: string) => void
 }
@@ -52,30 +53,31 @@ async function settle(running: Promise<void>[]): Promise<void> {
 
 async function add(resource: ComponentResource, context: LoadContext): Promise<void> {
   const { manager, log } = context
-  const getSecret: GetSecret = async (store, secret) =>
-    manager.set<SecretStore>('secretstores').get(store)?.component.get(secret, { namespace: context.namespace })
-  let properties: Record<string, string>
+  let spec: ComponentSpec
   try {
-    const resolved = await resolveProperties(resource, getSecret, context)
-    properties = resolved.properties
-    if (resolved.namespaced) context.onNamespaced?.(resource.name)
+    spec = await resolveSpec(resource, context)
   } catch (error) {
     log.error(`Failed to init component ${componentLogName(resource)}: ${messageOf(error)}`)
     if (resource.ignoreErrors) return
     throw error
   }
-  for (const pair of resource.metadata) if (pair.secretKeyRef) context.onSecretProperty?.(resource.name, pair.name, pair.secretKeyRef.name)
-  await manager.add({
-    name: resource.name,
-    type: resource.type,
-    version: resource.version,
-    ignoreErrors: resource.ignoreErrors,
-    initTimeoutMs: resource.initTimeoutMs,
-    properties,
-  })
+  await manager.add(spec)
 }
 
-function isDenied(resource: ComponentResource, { denied, log }: LoadContext): boolean {
+/** A resource with its secrets, environment and templates read. Throws PropertiesError. */
+export async function resolveSpec(resource: ComponentResource, context: LoadContext): Promise<ComponentSpec> {
+  const { manager } = context
+  const getSecret: GetSecret = async (store, secret) =>
+    manager.set<SecretStore>('secretstores').get(store)?.component.get(secret, { namespace: context.namespace })
+  const { properties, namespaced } = await resolveProperties(resource, getSecret, context)
+  context.onNamespaced?.(resource.name, namespaced)
+  for (const pair of resource.metadata) if (pair.secretKeyRef) context.onSecretProperty?.(resource.name, pair.name, pair.secretKeyRef.name)
+  const { name, type, version, ignoreErrors, initTimeoutMs } = resource
+  return { name, type, version, ignoreErrors, initTimeoutMs, properties }
+}
+
+/** Whether the Configuration forbids the component; says so in the log. */
+export function isDenied(resource: ComponentResource, { denied, log }: Pick<LoadContext, 'denied' | 'log'>): boolean {
   const version = resource.version || 'v1'
   const hit = denied.some((row) => row === resource.type || row === `${resource.type}/${version}`)
   if (hit) log.warn(`component ${componentLogName(resource)} is denied by the Configuration (components.deny) and not loaded`)

@@ -6,6 +6,7 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentManager } from './component-manager.ts'
+import type { Lifecycle } from './lifecycle.ts'
 
 const MAX_KEYS = 1024
 
@@ -13,7 +14,9 @@ export interface SidecarMetadataOptions {
   flags: DaprdFlags
   manager: ComponentManager
   configuration: Configuration
+  /** As reloads leave them. */
   resources: Resources
+  lifecycle: Lifecycle
   subscriptions: () => readonly unknown[]
   /** What publishing keeps for brokers that are away, by pub/sub. */
   waiting?: () => readonly (readonly [pubsub: string, waiting: { events: number; bytes: number; oldest: Date | undefined }])[]
@@ -43,9 +46,7 @@ export class SidecarMetadata implements MetadataBlock {
       extended: { daprRuntimeVersion: VERSION, ...Object.fromEntries(this.#extended) },
       actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'placement: disconnected' },
     }
-    for (const status of manager.statuses())
-      if (status.state !== 'up')
-        metadata.extended[`outrider.component.${status.name}`] = `${status.state}${status.error ? `: ${status.error}` : ''}`
+    this.#tellOfLife(metadata.extended)
     resources.rejected.forEach((rejected, index) => {
       metadata.extended[`outrider.rejected.${index + 1}`] = `${rejected.file}:${rejected.line}:${rejected.column}: ${rejected.message}`
     })
@@ -72,6 +73,17 @@ export class SidecarMetadata implements MetadataBlock {
       })
     }
     this.#extended.set(key, value)
+  }
+
+  /** Nothing while all is well: then the extended members are daprd's. */
+  #tellOfLife(extended: Record<string, string>): void {
+    const { lifecycle } = this.#options
+    if (lifecycle.state !== 'ready') extended['outrider.state'] = lifecycle.state
+    for (const { kind, name, state, error, nextAttempt } of lifecycle.parts())
+      if (state !== 'up')
+        extended[`outrider.${kind}.${name}`] =
+          `${state}${error ? `: ${error}` : ''}${nextAttempt ? `; next attempt ${nextAttempt.toISOString()}` : ''}`
+    for (const [about, sentence] of lifecycle.remarks) extended[`outrider.${about}`] = sentence
   }
 
   #app(): NonNullable<Metadata['appConnectionProperties']> {

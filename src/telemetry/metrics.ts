@@ -32,6 +32,8 @@ export class Metrics {
   readonly grpcClient: GrpcSideMetrics
   readonly components: ComponentMetrics
   readonly runtime: RuntimeMetrics
+  /** Further families, written at each scrape by whoever keeps them. */
+  readonly more: (() => string)[] = []
 
   /** Throws when a rule's expression is not valid. */
   constructor(options: MetricsOptions) {
@@ -65,6 +67,7 @@ export class Metrics {
       this.runtime.text(),
       this.traffic.text(),
       this.forwarding.text(),
+      ...this.more.map((text) => text()),
       `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
     ].join('')

@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { Session } from 'node:inspector/promises'
 import { messageOf } from '../errors.ts'
+import { createServer } from '../transport/node-http.ts'
 
 /** Longest CPU profile that may be asked for, seconds. */
 const MAX_SECONDS = 300

@@ -17,17 +17,19 @@ export const redis: ServerKind = {
   form: 'host:port',
   wants: 'redis-server',
   available: () => findBinary('redis-server', []) !== undefined,
-  async start() {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-redis-'))
-    const port = await freePort()
-    const child = spawn(
-      findBinary('redis-server', []) as string,
-      ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
-    await announced(child, /Ready to accept connections/, 'redis-server', directory)
-    return { address: `127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
-  },
+  start: async () => startRedis(await freePort()),
+}
+
+/** One of our own, on this port. */
+export async function startRedis(port: number): Promise<{ address: string; stop(): Promise<void> }> {
+  const directory = mkdtempSync(join(tmpdir(), 'outrider-redis-'))
+  const child = spawn(
+    findBinary('redis-server', []) as string,
+    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  await announced(child, /Ready to accept connections/, 'redis-server', directory)
+  return { address: `127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
 }
 
 /** {@link serverOf} for Redis, the address in two parts. */

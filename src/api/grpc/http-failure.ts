@@ -1,7 +1,7 @@
-import { STATUS_CODES } from 'node:http'
 import { Code } from '../../errors.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { ProtoWriter } from '../../transport/grpc/wire.ts'
+import { STATUS_CODES } from '../../transport/node-http.ts'
 
 /** gRPC codes of an HTTP app's statuses; the others outside 2xx are Unknown. */
 const CODES: Readonly<Record<number, Code>> = {

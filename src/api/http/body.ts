@@ -1,5 +1,6 @@
-import { IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
+import { IncomingMessage as NodeIncomingMessage } from '../../transport/node-http.ts'
 
 /** How long a body may stay silent before it is shed, milliseconds. */
 const STALL = 15_000
@@ -35,7 +36,7 @@ const EMPTY = Buffer.alloc(0)
 async function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
   await undefined
   // A body that middleware changes comes through a stream of its own.
-  if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof IncomingMessage)) return readPieces(request, limit)
+  if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof NodeIncomingMessage)) return readPieces(request, limit)
   const body = (request.read() as Buffer | null) ?? EMPTY
   if (limit > 0 && body.length > limit) throw tooLarge(limit)
   return body

@@ -1,11 +1,14 @@
-import { createServer as createHttp1, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
-import { createServer as createTcp, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import { createServer as createHttp1 } from '../../transport/node-http.ts'
+import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
@@ -52,11 +55,17 @@ export class HttpApi {
   readonly #router = new Router()
   readonly #token: ReturnType<typeof tokenMatcher>
   readonly #open: ReadonlySet<string>
-  readonly #servers: Server[] = []
+  readonly #listening: Listening[] = []
+  /** Connections on which nothing has come yet, with what lets go of them. */
+  readonly #fresh = new Map<Socket, () => void>()
+  /** Told when the last socket is gone. */
+  #gone: (() => void) | undefined
   readonly #sockets = new Set<Socket>()
   readonly #http1
   readonly #http2: Http2Server | undefined
   #draining = false
+  /** Connections end with the answer under way, whatever their clients were told. */
+  #closing = false
   #requests = 0
 
   constructor(options: HttpApiOptions) {
@@ -94,45 +103,70 @@ export class HttpApi {
   }
 
   /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
-  listen(at: { host?: string | undefined; port: number } | { path: string }): Promise<number> {
-    const server = createTcp({ noDelay: true }, this.#accept)
-    return new Promise((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(at, () => {
-        server.removeListener('error', reject)
-        this.#servers.push(server)
-        const address = server.address()
-        resolve(address !== null && typeof address === 'object' ? address.port : 0)
-      })
-    })
+  async listen(at: ListenAt, ports = new Ports()): Promise<number> {
+    const listening = await ports.listen(at, this.#accept)
+    this.#listening.push(listening)
+    return listening.port
+  }
+
+  /** From here on each connection ends with the answer to its request. */
+  drain(): void {
+    this.#draining = true
   }
 
   /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
   async close(grace: number): Promise<void> {
     this.#draining = true
-    const closed = this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-    this.#http1.closeIdleConnections()
-    for (const socket of this.#sockets) if (idle.has(socket)) socket.destroy()
+    const listening = this.#listening.splice(0)
+    for (const one of listening) one.close()
+    if (this.#sockets.size === 0) return
+    const closed = new Promise<void>((resolve) => {
+      this.#gone = resolve
+    })
+    // A request may be on its way over a connection that looks idle.
+    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
+    this.#closing = true
+    for (const socket of this.#sockets) {
+      const release = this.#fresh.get(socket)
+      if (release && listening.some((one) => one.held)) {
+        release()
+        listening.find((one) => one.held)?.giveBack(socket)
+      } else if (idle.has(socket)) socket.destroy()
+    }
+    if (this.#sockets.size === 0) return
     const deadline = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy()
     }, grace)
-    await Promise.all(closed)
+    await closed
     clearTimeout(deadline)
   }
 
   readonly #accept = (socket: Socket) => {
     this.#sockets.add(socket)
     idle.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    socket.once('close', () => {
+      this.#sockets.delete(socket)
+      if (this.#sockets.size === 0) this.#gone?.()
+    })
     socket.on('error', () => {})
     if (!this.#http2) {
       this.#http1.emit('connection', socket)
       return
     }
     const late = setTimeout(() => socket.destroy(), 10_000)
-    socket.once('close', () => clearTimeout(late))
+    socket.once('close', () => {
+      clearTimeout(late)
+      this.#fresh.delete(socket)
+    })
+    this.#fresh.set(socket, () => {
+      clearTimeout(late)
+      socket.off('data', sniff).pause()
+      this.#fresh.delete(socket)
+      this.#sockets.delete(socket)
+    })
     const sniff = (chunk: Buffer) => {
       clearTimeout(late)
+      this.#fresh.delete(socket)
       socket.pause()
       const http2 =
         chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
@@ -167,7 +201,8 @@ export class HttpApi {
       const { socket } = exchange
       if (socket) {
         idle.add(socket)
-        if (api.#draining) socket.destroySoon()
+        // A client that was not told of the end may be sending its next request already: that one is answered, and told.
+        if (api.#closing || (api.#draining && this.getHeader('connection') === 'close')) socket.destroySoon()
       }
       exchange.status = this.statusCode
       if (exchange.span) endSpan(exchange.span, exchange)
@@ -201,7 +236,8 @@ export class HttpApi {
       return refuse({ status: 400, headers: { ...plain, connection: 'close' }, body: '400 Bad Request' })
     const path = cleanPath(escaped.startsWith('/') ? escaped : new URL(escaped, 'http://localhost').pathname)
     exchange.path = path
-    const open = this.#open.has(path)
+    // What `?verbose` tells is for those who may call.
+    const open = this.#open.has(path) && (mark < 0 || !target.includes('verbose', mark))
     const { headers } = request
     if (!open) {
       const { tracer } = this.#options
@@ -286,6 +322,9 @@ interface Admitted {
   /** Still to be set on the reply. */
   traceparent: string | undefined
 }
+
+/** Milliseconds in which a request that a client has sent arrives. */
+const UNDER_WAY = 30
 
 /** HTTP/1.1 sockets that serve no request right now. */
 const idle = new WeakSet<Socket>()

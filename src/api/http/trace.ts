@@ -1,7 +1,8 @@
-import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Span } from '../../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import { STATUS_CODES } from '../../transport/node-http.ts'
 import type { Exchange } from './exchange.ts'
 
 /** Begins the span of one request; from here on whoever reads the request's headers finds this span in them. */

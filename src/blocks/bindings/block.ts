@@ -18,6 +18,8 @@ export interface BindingsOptions {
   tracer?: Tracer | undefined
   /** How long the app may take to answer whether it wants a binding, milliseconds. Default 3000. */
   optionsTimeout?: number
+  /** Hears how an input binding is doing. */
+  onState?: (name: string, type: string, state: 'initialising' | 'up' | 'failed' | 'closed', why?: { error?: unknown }) => void
 }
 
 export interface BindingsBlock {
@@ -25,8 +27,8 @@ export interface BindingsBlock {
   invoke(name: string, request: BindingRequest, signal?: AbortSignal): Promise<BindingResponse | undefined>
   /** Asks the app about each input binding and feeds it those it wants. Rejects when the app cannot be asked. */
   start(): Promise<void>
-  /** The same for one component that came later. */
-  startOne(name: string): Promise<void>
+  /** The same for one component that came, was replaced or went since; nothing before the start or after the stop of all. */
+  restartOne(name: string): Promise<void>
   /** Stops feeding and waits for what the drivers hand back; all, or one component. */
   stop(name?: string): Promise<void>
 }
@@ -37,6 +39,7 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
   const inbound = options.inbound ?? once
   const app = options.app && ('wants' in options.app ? options.app : httpBindingsApp(options.app))
   const readers = new Map<string, AsyncDisposable>()
+  let running = false
 
   const invoke: BindingsBlock['invoke'] = async (name, request, signal) => {
     try {
@@ -101,19 +104,44 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
   const startOne = async (name: string) => {
     const found = options.components.get(name)
     if (!found?.component.read || readers.has(name) || !app || !allows(found, 'input')) return
+    try {
+      await read(found, app)
+    } catch (error) {
+      options.onState?.(name, found.type, 'failed', { error })
+      throw error
+    }
+  }
+
+  const read = async (found: Named<Binding>, app: BindingsApp) => {
+    const { name } = found
     const route = (found.properties.route || name).replace(/^\/+/, '')
     const explicit = directions(found)?.includes('input') ?? false
     if (!explicit && !(await app.wants(name, route, AbortSignal.timeout(options.optionsTimeout ?? 3000)))) {
       options.log.info(`app has not subscribed to binding ${name}`)
       return
     }
-    readers.set(name, await found.component.read((event) => handle(app, name, route, event)))
+    options.onState?.(name, found.type, 'initialising')
+    readers.set(name, await (found.component as Required<Pick<Binding, 'read'>>).read((event) => handle(app, name, route, event)))
+    options.onState?.(name, found.type, 'up')
+  }
+
+  const stop = async (name?: string) => {
+    const ending = [...readers].filter(([reader]) => name === undefined || reader === name)
+    for (const [reader] of ending) {
+      readers.delete(reader)
+      options.onState?.(reader, '', 'closed')
+    }
+    await Promise.allSettled(ending.map(([, reader]) => reader[Symbol.asyncDispose]()))
   }
 
   return {
     invoke,
-    startOne,
+    async restartOne(name) {
+      await stop(name)
+      if (running) await startOne(name)
+    },
     async start() {
+      running = true
       if (!app) return
       app.begin?.()
       for (const name of options.components.keys()) {
@@ -124,10 +152,9 @@ export function createBindingsBlock(options: BindingsOptions): BindingsBlock {
         }
       }
     },
-    async stop(name) {
-      const ending = [...readers].filter(([reader]) => name === undefined || reader === name)
-      for (const [reader] of ending) readers.delete(reader)
-      await Promise.allSettled(ending.map(([, reader]) => reader[Symbol.asyncDispose]()))
+    stop(name) {
+      if (name === undefined) running = false
+      return stop(name)
     },
   }
 }

@@ -9,6 +9,7 @@ import { type Turn, takeTurn } from '../../peers/resolver-balancer.ts'
 import type { CallPolicies } from '../../policy/resiliency.ts'
 import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
 import { isServerFault } from '../../policy/server-fault.ts'
+import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
 import { callUnderPolicy } from './under-policy.ts'
@@ -24,13 +25,15 @@ export interface InvokeBlockOptions {
   external?: Pick<ExternalServices, 'find'> | undefined
   /** Bytes of a body that has to be read whole, because the app beside us speaks gRPC. Default 4 MiB. */
   maxBodySize?: number
-  /** Policies on calls to apps; absent when none are configured, which costs nothing then. */
+  /** Policies on calls to apps, asked at each call; absent when none are configured, which costs nothing then. */
   policies?: CallPolicies | undefined
   /**
    * Calls again after a lost connection, for apps without an entry of their own among the policies. At another address at
    * once, at the same one after the pause. Default constant, 1 s, 3 times, as Dapr.
    */
   retry?: RetryPolicy
+  /** Counts calls to other apps. */
+  metrics?: RuntimeMetrics | undefined
 }
 
 export interface InvokeBlock {
@@ -61,12 +64,11 @@ const BUILT_IN = parseRetry('DaprBuiltInServiceRetries', { duration: '1s', maxRe
 
 /** Service invocation: our own app directly, other apps through the sidecars beside them; all of it under the app's policies. */
 export function createInvokeBlock(options: InvokeBlockOptions): InvokeBlock {
-  const { policies } = options
   const once = attempt(options)
-  if (!policies) return once
   return {
     invoke(target, invocation, sink) {
-      const policy = policies.app(target, breakerKey(options, target, invocation.method))
+      const { policies } = options
+      const policy = policies?.app(target, breakerKey(options, target, invocation.method))
       if (!policy) return once.invoke(target, invocation, sink)
       return callUnderPolicy({
         policy,
@@ -157,6 +159,7 @@ class RemoteCall implements ResponseSink {
   #tries = 0
   #lostAt = 0
   #pause = 0
+  #began = 0
   #answered = false
   #bad = false
   #over = false
@@ -196,7 +199,10 @@ class RemoteCall implements ResponseSink {
     const { address } = this.#turn
     this.#address = address
     const go = () => {
-      if (!this.#over) this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
+      if (this.#over) return
+      this.#options.metrics?.requestSent(this.#appId, 'unary')
+      this.#began = performance.now()
+      this.#cancel = this.#options.peers.invoke(address, this.#appId, this.#invocation, this)
     }
     // Another address is tried at once; the same one gets time to come back.
     if (before === address) this.#timer = setTimeout(go, this.#pause)
@@ -205,6 +211,7 @@ class RemoteCall implements ResponseSink {
 
   head(...given: Parameters<ResponseSink['head']>): void {
     this.#answered = true
+    this.#options.metrics?.responseReceived(this.#appId, given[0], 'unary', performance.now() - this.#began)
     this.#bad = isServerFault(given[0])
     this.#sink.head(...given)
   }

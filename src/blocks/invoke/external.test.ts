@@ -18,8 +18,11 @@ interface Reply {
 /** A service outside that says what it was asked, and a block that knows it as `shop`. */
 async function outside(policies?: Resiliency) {
   const asked: { url: string; headers: IncomingHttpHeaders }[] = []
+  let elsewhere: string | undefined
   const server = createServer((request, response) => {
     asked.push({ url: request.url as string, headers: request.headers })
+    const moved = /\/moved-(\d+)/.exec(request.url as string)
+    if (moved) return void response.writeHead(Number(moved[1]), { location: elsewhere ?? (request.url as string) }).end('moved')
     response.writeHead(request.url?.includes('teapot') ? 418 : 200).end('hello')
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -43,7 +46,7 @@ async function outside(policies?: Resiliency) {
           verb: 'GET',
           method,
           query: 'q=1',
-          headers: ['x-key', 'caller', 'x-own', 'v'],
+          headers: ['x-key', 'caller', 'x-own', 'v', 'authorization', 'secret'],
           contentType: undefined,
           length: undefined,
           body: undefined,
@@ -64,6 +67,9 @@ async function outside(policies?: Resiliency) {
     url,
     asked,
     call,
+    moveTo(url: string | undefined) {
+      elsewhere = url
+    },
     async [Symbol.asyncDispose]() {
       await external[Symbol.asyncDispose]()
       server.close()
@@ -87,6 +93,30 @@ test('a URL is called as it is, and what is none is an error in words', async ()
   assert.match(String((await shop.call('http://', 'x')).error?.message), /^failed to invoke, id: http:\/\/, err: Invalid URL/)
   const refused = await shop.call('http://127.0.0.1:1', 'x')
   assert.match(String(refused.error?.message), /ECONNREFUSED/)
+})
+
+test('an HTTPEndpoint’s redirections are followed, ten at most, its secrets left behind; a URL’s are not', async () => {
+  await using shop = await outside()
+  await using other = await outside()
+  shop.moveTo('there?a=b')
+  assert.deepEqual(await shop.call('shop', 'x/moved-302'), { status: 200, text: 'hello' })
+  assert.equal(shop.asked[1]?.url, '/base/x/there?a=b')
+  assert.deepEqual(
+    [shop.asked[1]?.headers.authorization, shop.asked[1]?.headers['x-key'], shop.asked[1]?.headers.referer],
+    ['secret', 'endpoint', `${shop.url}/base/x/moved-302?q=1`],
+  )
+  shop.moveTo(`${other.url}/far`)
+  assert.deepEqual(await shop.call('shop', 'moved-303'), { status: 200, text: 'hello' })
+  assert.deepEqual(
+    [other.asked[0]?.url, other.asked[0]?.headers.authorization, other.asked[0]?.headers['x-key']],
+    ['/far', undefined, undefined],
+  )
+  assert.equal((await shop.call('shop', 'moved-307')).status, 307)
+  assert.equal((await shop.call(shop.url, 'moved-302')).status, 302)
+  shop.moveTo(undefined)
+  shop.asked.length = 0
+  assert.match(String((await shop.call('shop', 'moved-301')).error?.message), /stopped after 10 redirects/)
+  assert.equal(shop.asked.length, 11)
 })
 
 test('policies count for services outside: a breaker for all of an HTTPEndpoint, and one for each URL', async () => {

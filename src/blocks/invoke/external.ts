@@ -2,7 +2,8 @@ import { createHttpChannel, type HttpChannel } from '../../app/http-channel.ts'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import type { ResponseSink } from '../../app/response-sink.ts'
 import { callHttpApp } from '../../peers/app-call.ts'
-import type { Invocation } from '../../peers/invocation.ts'
+import { escapePath, type Invocation } from '../../peers/invocation.ts'
+import { callRedirected } from './redirected.ts'
 
 /** An HTTPEndpoint resource, its secrets read. */
 export interface HttpEndpoint {
@@ -24,6 +25,8 @@ export interface ExternalService {
 export interface ExternalServices extends AsyncDisposable {
   /** Takes an endpoint in, in place of one with its name. Throws when its URL is none. */
   add(endpoint: HttpEndpoint): void
+  /** Forgets an endpoint; calls under way finish. */
+  remove(name: string): void
   find(target: string): ExternalService | undefined
 }
 
@@ -35,7 +38,7 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
   const { pipeline } = options
   const endpoints = new Map<string, { service: ExternalService; channel: HttpChannel }>()
   const origins = new Map<string, HttpChannel>()
-  const byUrl = (target: string): ExternalService => {
+  const channelByUrl = (target: string): { channel: HttpChannel; prefix: string } => {
     const { origin, prefix } = parse(target)
     const channel = origins.get(origin) ?? channelOf(target, {}, pipeline)
     origins.delete(origin)
@@ -47,11 +50,15 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
         break
       }
     }
+    return { channel, prefix }
+  }
+  const byUrl = (target: string): ExternalService => {
+    const { channel, prefix } = channelByUrl(target)
     return { call: (invocation, sink) => callHttpApp(channel, invocation, sink, prefix) }
   }
   return {
     add(endpoint) {
-      const { prefix } = parse(endpoint.baseUrl)
+      const { origin, prefix } = parse(endpoint.baseUrl)
       const channel = channelOf(endpoint.baseUrl, endpoint.tls ?? {}, pipeline)
       const own = Object.entries(endpoint.headers)
       const replaced = new Set(own.map(([name]) => name.toLowerCase()))
@@ -62,11 +69,28 @@ export function createExternalServices(options: { pipeline?: Pipeline | undefine
         service: {
           baseUrl: endpoint.baseUrl,
           call(invocation, sink) {
-            const headers = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
-            return callHttpApp(channel, { ...invocation, headers: [...headers, ...own.flat()] }, sink, prefix)
+            const kept = invocation.headers.filter((_, i, all) => !replaced.has((all[i - (i % 2)] as string).toLowerCase()))
+            const headers = [...kept, ...own.flat()]
+            return callRedirected(
+              {
+                verb: invocation.verb,
+                url: () => new URL(`${origin}${prefix}${escapePath(invocation.method)}${invocation.query ? `?${invocation.query}` : ''}`),
+                headers,
+                secret: replaced,
+                start: (first) => callHttpApp(channel, { ...invocation, headers: [...headers] }, first, prefix),
+                // The certificate of ours is for the endpoint's own server.
+                go: (url, request, next) => (url.origin === origin ? channel : channelByUrl(url.href).channel).dispatch(request, next),
+              },
+              sink,
+            )
           },
         },
       })
+    },
+    remove(name) {
+      const gone = endpoints.get(name)
+      endpoints.delete(name)
+      if (gone) void gone.channel.close()
     },
     find(target) {
       const named = endpoints.get(target)
@@ -105,6 +129,7 @@ function channelOf(text: string, tls: NonNullable<HttpEndpoint['tls']>, pipeline
     host: url.hostname,
     port: Number(url.port || (secure ? 443 : 80)),
     protocol: secure ? 'https' : 'http',
+    connectTimeout: 15_000,
     pipeline,
     ...(secure ? { tls } : {}),
   })

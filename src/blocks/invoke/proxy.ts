@@ -11,6 +11,7 @@ import type { CallPolicies } from '../../policy/resiliency.ts'
 import type { Runner } from '../../policy/runner.ts'
 import { isServerFault } from '../../policy/server-fault.ts'
 import type { InboundPolicies } from '../../policy/traffic/inbound.ts'
+import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import type { GrpcClient, RawStream } from '../../transport/grpc/client.ts'
 import type { GrpcMethod } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
@@ -33,6 +34,8 @@ export interface GrpcProxyOptions {
   authorize?: Authorize | undefined
   /** Policies on calls of other sidecars; absent when none are configured. */
   inbound?: InboundPolicies | undefined
+  /** Counts calls to other apps. */
+  metrics?: RuntimeMetrics | undefined
 }
 
 /** Passes gRPC methods that a sidecar does not know on to the app that the metadata names. */
@@ -139,13 +142,20 @@ function toPeer(
   let address: string | undefined
   let turn: Turn | undefined
   let same = 0
-  stream.whenClosed(() => turn?.end(false))
+  const began = performance.now()
+  const type = isTruthy(text(headers['dapr-stream'])) ? 'streaming' : 'unary'
+  stream.whenClosed(() => {
+    turn?.end(false)
+    if (address !== undefined)
+      options.metrics?.responseReceived(appId, statusOf(stream), type, type === 'unary' ? performance.now() - began : undefined)
+  })
   const go = (addresses: Address[]): RawStream => {
     if (addresses.length === 0) throw new GrpcStatus(Code.Unknown, `timeout waiting for address for app id ${appId}`)
     turn?.end(false)
     turn = takeTurn(resolver.balancer, addresses, address, options.policies?.outliers?.(target))
     if (stream.closed) turn.end(false)
     const chosen = turn.address
+    if (address === undefined) options.metrics?.requestSent(appId, type)
     if (chosen === address) same++
     address = chosen
     return grpc.raw(chosen, outgoing)
@@ -164,6 +174,13 @@ function toPeer(
       return ++tries <= TRIES && same === 0
     },
   }).start()
+}
+
+/** The code that a reply ended with; Canceled when it had no end. */
+function statusOf({ last }: ServerStream): number {
+  if (!last || Buffer.isBuffer(last)) return Code.Canceled
+  const at = last.indexOf('grpc-status')
+  return at < 0 ? Code.Canceled : Number(last[at + 1])
 }
 
 /** As daprd: looked up by `dapr-app-id` only, whatever `dapr-callee-app-id` says. */

@@ -41,6 +41,8 @@ export interface PubSubOptions {
   policies?: PubSubPolicies | undefined
   /** Whether the topics of this component carry the namespace before their name. */
   namespaceScoped?: ((pubsubName: string) => boolean) | undefined
+  /** Hears how a subscription is doing: `pubsub/topic`, what it is, its state. */
+  onState?: ((name: string, detail: string, state: SubscriptionState, why?: { error?: unknown; nextAttempt?: Date }) => void) | undefined
   /** false: the app is never asked for its subscriptions (`--disable-init-endpoints subscribe`). */
   askApp?: boolean | undefined
   /** Counts what is published and delivered. */
@@ -50,7 +52,12 @@ export interface PubSubOptions {
   lines?: ReadonlyMap<string, PublishLine> | undefined
 }
 
+/** As the lifecycle knows them. */
+export type SubscriptionState = 'initialising' | 'up' | 'retrying' | 'failed' | 'closed'
+
 export interface PubSubBlock extends Publisher, AsyncDisposable {
+  /** Rejects when a resource cannot be taken: something is missing, or a rule cannot be read. */
+  checkResource(resource: SubscriptionResource): Promise<void>
   /** Takes the resources as they are now; what runs is brought in line. Before start, only remembered. */
   declare(resources: readonly SubscriptionResource[]): Promise<void>
   /** Asks the app (the first time) and subscribes. Resolves when each subscription is active or being retried. */
@@ -71,6 +78,7 @@ export interface PubSubBlock extends Publisher, AsyncDisposable {
 }
 
 interface Active {
+  subscription: Subscription
   /** The definition as text: a change means another subscription. */
   definition: string
   component: PubSub
@@ -96,6 +104,10 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     turn = mine.catch(() => {})
     return mine
   }
+  const tell = (subscription: Subscription, state: SubscriptionState, why?: { error?: unknown; nextAttempt?: Date }) =>
+    options.onState?.(`${subscription.pubsubName}/${subscription.topic}`, subscription.type.toLowerCase(), state, why)
+  /** Told of as waiting or refused; nothing of them is active. */
+  let idle: Subscription[] = []
   const merged = () =>
     merge([(asked ?? []).map(({ subscription }) => subscription), declared.map(({ subscription }) => subscription)], (message) =>
       log.warn(message),
@@ -131,15 +143,21 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
     const handler = bulk
       ? bulkHandler(context, bulk, flushesAtOnce(named.component), eventApp)
       : singleHandler(context, (delivery, signal) => eventApp.deliver(delivery, signal))
+    tell(subscription, 'initialising')
     const handle = await keepSubscribed(
-      () =>
-        named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
+      async () => {
+        const subscribed = await named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
           batch: bulk?.maxMessagesCount,
-        }),
-      (error, wait) =>
+        })
+        tell(subscription, 'up')
+        return subscribed
+      },
+      (error, wait) => {
+        tell(subscription, 'retrying', { error, nextAttempt: new Date(Date.now() + wait) })
         log.error(
           `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}, next attempt in ${wait}ms: ${messageOf(error)}`,
-        ),
+        )
+      },
     )
     return endingFirst(ending, handle)
   }
@@ -158,28 +176,43 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
 
   const reconcile = async () => {
     const wanted = new Map<string, { subscription: Subscription; named: Named<PubSub>; definition: string }>()
+    const idleBefore = idle
+    idle = []
     for (const subscription of running && app ? merged() : []) {
       const named = components.get(subscription.pubsubName)
       if (!named) {
         log.error(`subscription to topic ${subscription.topic} waits: pubsub ${subscription.pubsubName} is not loaded`)
+        idle.push(subscription)
+        tell(subscription, 'retrying', { error: new Error(`pubsub ${subscription.pubsubName} is not loaded`) })
       } else if (!topicScopes(named.properties, appId).maySubscribe(subscription.topic)) {
-        log.error(
-          `failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: subscription to topic '${subscription.topic}' on pubsub '${named.name}' is not allowed`,
-        )
+        const refusal = `subscription to topic '${subscription.topic}' on pubsub '${named.name}' is not allowed`
+        log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: ${refusal}`)
+        idle.push(subscription)
+        tell(subscription, 'failed', { error: new Error(refusal) })
       } else wanted.set(`${named.name}||${subscription.topic}`, { subscription, named, definition: JSON.stringify(subscription) })
     }
     const ended = [...active].filter(
       ([key, { definition, component }]) => wanted.get(key)?.definition !== definition || wanted.get(key)?.named.component !== component,
     )
     for (const [key] of ended) active.delete(key)
+    for (const { subscription } of [...ended.map(([, one]) => one), ...idleBefore.map((one) => ({ subscription: one }))]) {
+      const key = `${subscription.pubsubName}||${subscription.topic}`
+      if (!wanted.has(key) && !idle.some((one) => `${one.pubsubName}||${one.topic}` === key)) tell(subscription, 'closed')
+    }
     await Promise.all(ended.map(([, { handle }]) => end(handle)))
     await streams.refresh()
     const begun = [...wanted].filter(([key]) => !active.has(key))
     await Promise.all(
       begun.map(async ([key, { subscription, named, definition }]) => {
         try {
-          active.set(key, { definition, component: named.component, handle: await begin(subscription, named, app as EventApp) })
+          active.set(key, {
+            subscription,
+            definition,
+            component: named.component,
+            handle: await begin(subscription, named, app as EventApp),
+          })
         } catch (error) {
+          tell(subscription, 'failed', { error })
           log.error(`failed to subscribe to topic ${subscription.topic} in pubsub ${named.name}: ${messageOf(error)}`)
         }
       }),
@@ -231,6 +264,10 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
 
   const block: PubSubBlock = {
     ...publisher,
+    async checkResource(resource) {
+      const subscription = declarative(resource, appId)
+      if (subscription) await compileRules(subscription.rules)
+    },
     declare: (resources) =>
       inTurn(async () => {
         await take(resources)

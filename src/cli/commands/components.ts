@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
+import type { Component } from '../../components/component.ts'
 import type { MetadataField } from '../../components/metadata.ts'
 import { messageOf } from '../../errors.ts'
 import { UsageError } from '../args.ts'
@@ -117,6 +118,9 @@ async function check(path: string, appId: string, timeout: number, reporter: Rep
           env: process.env,
           denied: [],
         })
+        // Some come up without asking their server, as under Dapr: etcd's.
+        const loaded = manager.set<Component>(component.type.slice(0, component.type.indexOf('.'))).get(component.name)?.component
+        await loaded?.ping?.(AbortSignal.timeout(timeout))
         reporter.success(`${title} is up after ${Math.round(performance.now() - began)} ms`)
       } catch (error) {
         failed++

@@ -12,8 +12,11 @@ const postgres = async () => (await import('./postgresql/driver.ts')).driver
 
 export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.http', versions: ['v1'], load: async () => (await import('./http/driver.ts')).driver },
+  { type: 'bindings.smtp', versions: ['v1'], load: async () => (await import('./smtp/driver.ts')).driver },
   { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
+  { type: 'bindings.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
+  { type: 'bindings.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]

@@ -8,7 +8,11 @@ export interface DriverRow {
   load(): Promise<DriverModule<ConfigurationStore>>
 }
 
+const postgresql = async () => (await import('./postgresql/driver.ts')).driver
+
 export const configurationDrivers: readonly DriverRow[] = [
   { type: 'configuration.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
+  { type: 'configuration.postgresql', versions: ['v1'], load: postgresql },
+  { type: 'configuration.postgres', versions: ['v1'], load: postgresql },
   { type: 'configuration.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

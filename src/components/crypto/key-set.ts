@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
-import { Agent, interceptors } from 'undici'
 import { messageOf } from '../../errors.ts'
+import { HttpClient } from '../../transport/http1/client.ts'
 import { fromJwk, type Jwk, type LoadedKey } from './key.ts'
 
 /** Larger sets are refused. */
@@ -100,42 +100,30 @@ function fileSource(path: string): Source {
 }
 
 function urlSource({ location, requestTimeout, minRefreshInterval }: KeySetOptions): Source {
-  const agent = new Agent({ connections: 1 })
-  const dispatcher = agent.compose(interceptors.redirect({ maxRedirections: 10 }))
-  const { origin, pathname, search } = new URL(location)
+  const client = new HttpClient({ connections: 1, redirections: 10 })
+  const url = new URL(location)
   let readAt = Number.NEGATIVE_INFINITY
   return {
     async read(signal) {
       readAt = performance.now()
-      const limit = AbortSignal.timeout(requestTimeout)
+      const patience = AbortSignal.timeout(requestTimeout)
       try {
-        const reply = await dispatcher.request({
-          origin,
-          path: pathname + search,
+        const { status, body } = await client.request({
+          url,
           method: 'GET',
-          signal: signal ? AbortSignal.any([signal, limit]) : limit,
+          signal: signal ? AbortSignal.any([signal, patience]) : patience,
+          limit: SIZE_LIMIT,
+          tooLarge: () => new Error('the JWKS is too large'),
         })
-        const body = await readLimited(reply.body)
-        if (reply.statusCode !== 200) throw new Error(`${origin} answered ${reply.statusCode}`)
+        if (status !== 200) throw new Error(`${url.origin} answered ${status}`)
         return body
       } catch (error) {
         throw new Error(`failed to fetch JWKS: ${messageOf(error)}`, { cause: error })
       }
     },
     due: async () => (performance.now() - readAt >= minRefreshInterval ? 'later' : undefined),
-    close: () => agent.destroy(),
+    close: () => client[Symbol.asyncDispose](),
   }
-}
-
-async function readLimited(body: AsyncIterable<Buffer>): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > SIZE_LIMIT) throw new Error('the JWKS is too large')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, size)
 }
 
 /** Keys without `kid`, or of kinds that are not known here, are left out; a set of one key may be the bare key. */

@@ -1,4 +1,4 @@
-import { Agent, type Dispatcher, interceptors } from 'undici'
+import { HttpClient } from '../../transport/http1/client.ts'
 
 /** Larger replies are refused. */
 const SIZE_LIMIT = 1024 * 1024
@@ -21,35 +21,24 @@ export interface FetchReply {
 
 /** Small exchanges with identity providers and policy servers, over connections of their own. */
 export class Fetcher implements AsyncDisposable {
-  readonly #agent = new Agent({ connections: 4, headersTimeout: PATIENCE, bodyTimeout: PATIENCE, connect: { timeout: 10_000 } })
-  readonly #dispatcher: Dispatcher = this.#agent.compose(interceptors.redirect({ maxRedirections: 10 }))
+  readonly #client = new HttpClient({ connections: 4, redirections: 10, silenceTimeout: PATIENCE })
 
   async fetch({ method, url, headers, body, signal }: FetchRequest): Promise<FetchReply> {
-    const { origin, pathname, search } = new URL(url)
-    const limit = AbortSignal.timeout(PATIENCE)
-    const reply = await this.#dispatcher.request({
-      origin,
-      path: pathname + search,
+    const target = new URL(url)
+    const patience = AbortSignal.timeout(PATIENCE)
+    const reply = await this.#client.request({
+      url: target,
       method,
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
-      ...(headers && { headers }),
-      ...(body !== undefined && { body }),
+      headers: headers ?? {},
+      body,
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      limit: SIZE_LIMIT,
+      tooLarge: () => new Error(`${target.origin} answered with more than ${SIZE_LIMIT} bytes`),
     })
-    const chunks: Buffer[] = []
-    let size = 0
-    for await (const chunk of reply.body as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > SIZE_LIMIT) throw new Error(`${origin} answered with more than ${SIZE_LIMIT} bytes`)
-      chunks.push(chunk)
-    }
-    return {
-      status: reply.statusCode,
-      contentType: String(reply.headers['content-type'] ?? ''),
-      body: Buffer.concat(chunks, size).toString(),
-    }
+    return { status: reply.status, contentType: String(reply.headers['content-type'] ?? ''), body: reply.body.toString() }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#agent.destroy()
+    return this.#client[Symbol.asyncDispose]()
   }
 }

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import type { PoolConfig } from 'pg'
+import { DatabaseError, type PoolConfig } from 'pg'
 import { MetadataError, type MetadataField } from '../metadata.ts'
 
 /** The settings by which every PostgreSQL component says where its server is. */
@@ -68,20 +68,36 @@ export function readConnection(values: Readonly<Record<string, unknown>>): Postg
       query_timeout: timeout,
       allowExitOnIdle: true,
     },
-    address: `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}`,
+    address: `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}${url.username ? ` as user ${decodeURIComponent(url.username)}` : ''}`,
     prepare: values.queryExecMode === undefined || values.queryExecMode === 'cache_statement',
   }
 }
 
-/** The reason of a failed connection in one line: Node reports one error for each address that it tried. */
-export function connectionError(address: string, error: unknown): Error {
+/** The server did not answer: nothing is known of what it did, and the connection is of no more use. */
+export class PostgresUnreachable extends Error {
+  override readonly name = 'PostgresUnreachable'
+}
+
+/** SQLSTATE classes that are no answer to the statement: connection, login, server going down or full. */
+const NO_ANSWER = /^(08|28|57P|53)/
+
+/**
+ * What an operation is told when the server did not answer it: who asked whom, why not, and what to do; any other error as it is.
+ * @param owner e.g. `state store orders`. Node reports one error for each address that it tried: they become one line.
+ */
+export function connectionError(owner: string, address: string, error: unknown): unknown {
+  const code = error instanceof DatabaseError ? (error.code ?? '') : undefined
+  if (code !== undefined && !NO_ANSWER.test(code)) return error
   const reason =
     error instanceof AggregateError
       ? error.errors.map((one: Error) => one.message).join('; ')
       : error instanceof Error
         ? error.message
         : String(error)
-  return new Error(`cannot connect to PostgreSQL at ${address}: ${reason}`, { cause: error })
+  const next = code?.startsWith('28')
+    ? 'correct user and password of the component'
+    : 'start the server or correct its address; the next operation connects again'
+  return new PostgresUnreachable(`${owner}: cannot reach PostgreSQL at ${address}: ${reason} (${next})`, { cause: error })
 }
 
 /** A URL of a URL or of libpq's `host=… user=…` text. */

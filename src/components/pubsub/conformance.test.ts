@@ -2,11 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { nats } from '../../../test/servers/nats.ts'
+import { rabbitmq } from '../../../test/servers/rabbitmq.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
+import { help, ownServer, serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
 import type { PubSub } from '../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { pubsubDrivers } from './registry.ts'
+import { makeStream } from './testing/stream.ts'
 
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
 
@@ -21,8 +25,15 @@ async function openDriver(type: string, appId: string, properties: Record<string
 
 const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
+const rabbit = await serverOf(rabbitmq)
+// Its stream takes every subject of one word, which would not suit others.
+const stream = await ownServer(nats)
+// Before the first suite: the hook below runs as soon as no test is left that is known by then.
+if (stream !== undefined) await makeStream(stream.address, 'all', ['*'])
 after(async () => {
   await redis?.stop()
+  await rabbit?.stop()
+  await stream?.stop()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -47,3 +58,31 @@ else
     groups: true,
     contentType: false,
   })
+
+if (rabbit === undefined) describe('pub/sub conformance: pubsub.rabbitmq', () => it('needs RabbitMQ', { skip: help(rabbitmq) }, () => {}))
+else
+  pubsubConformance('pubsub.rabbitmq', {
+    // Queues that delete themselves would not outlive their consumers.
+    open: open('pubsub.rabbitmq', { connectionString: rabbit.address, deletedWhenUnused: 'false' }),
+    durable: true,
+    groups: true,
+    contentType: false,
+    metadata: () => ({}),
+  })
+
+if (stream === undefined) describe('pub/sub conformance: pubsub.jetstream', () => it('needs NATS', { skip: help(nats) }, () => {}))
+else {
+  pubsubConformance('pubsub.jetstream', {
+    open: ({ appId, properties }) =>
+      openDriver('pubsub.jetstream', appId, {
+        natsURL: stream.address,
+        durableName: `${appId}-{topic}`,
+        queueGroupName: appId,
+        ...properties,
+      }),
+    durable: true,
+    groups: true,
+    contentType: false,
+    metadata: (_sent, topic) => ({ Topic: topic }),
+  })
+}

@@ -10,6 +10,8 @@ export interface DriverRow {
 
 export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.in-memory', versions: ['v1'], load: async () => (await import('./in-memory/driver.ts')).driver },
+  { type: 'pubsub.jetstream', versions: ['v1'], load: async () => (await import('./jetstream/driver.ts')).driver },
+  { type: 'pubsub.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

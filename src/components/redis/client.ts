@@ -19,6 +19,8 @@ export interface RedisClient {
   callBuffer(name: string, ...args: Argument[]): Promise<Reply>
   /** Runs a Lua script; its text travels only when the server does not have it. */
   script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
+  /** Those that hold the keys: this server, or each of a cluster's masters. */
+  masters(): Pick<RedisClient, 'call'>[]
   /** Says good-bye if connected, and closes for good. */
   close(): Promise<void>
   /** Closes at once for good; commands under way fail. */
@@ -140,6 +142,10 @@ export class RedisConnection implements RedisClient {
       if (!(error instanceof RedisReplyError) || !error.message.startsWith('NOSCRIPT')) throw error
       return this.call('EVAL', script.text, keys.length, ...keys, ...args)
     }
+  }
+
+  masters(): Pick<RedisClient, 'call'>[] {
+    return [this]
   }
 
   async close(): Promise<void> {

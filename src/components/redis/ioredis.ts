@@ -48,11 +48,17 @@ function settings(options: RedisClientOptions): RedisOptions {
 class IoRedisClient implements RedisClient {
   readonly isCluster: boolean
   readonly #client: Redis | Cluster
+  readonly #where: string
+  /** Milliseconds for a command with all its tries; 0: as long as it takes. */
+  readonly #patience: number
   #last: Error | undefined
 
   constructor(client: Redis | Cluster, isCluster: boolean, options: RedisClientOptions) {
     this.#client = client
     this.isCluster = isCluster
+    this.#where = `${isCluster ? 'the Redis cluster at' : 'the Redis master behind'} ${options.host}:${options.port}`
+    // ioredis queues without limit of time while it looks for a node.
+    this.#patience = options.commandTimeout ? options.commandTimeout + (options.connectTimeout ?? 5000) : 0
     // Without a listener a lost connection would end the process.
     client.on('error', (error: Error) => {
       this.#last = error
@@ -90,7 +96,30 @@ class IoRedisClient implements RedisClient {
   }
 
   callBuffer(name: string, ...args: Argument[]): Promise<Reply> {
-    return this.#client.callBuffer(name, ...args) as Promise<Reply>
+    return this.#bounded(this.#client.callBuffer(name, ...args) as Promise<Reply>)
+  }
+
+  masters(): Pick<RedisClient, 'call'>[] {
+    const nodes = this.#client instanceof Cluster ? this.#client.nodes('master') : [this.#client]
+    return nodes.map((node) => ({
+      call: async (name: string, ...args: Argument[]) => asText(await this.#bounded(node.callBuffer(name, ...args) as Promise<Reply>)),
+    }))
+  }
+
+  async #bounded<T>(work: Promise<T>): Promise<T> {
+    if (this.#patience === 0) return work
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const reason = this.#last ? `: ${this.#last.message}` : ''
+        reject(new Error(`${this.#where} gave no answer within ${this.#patience} ms${reason}`))
+      }, this.#patience)
+    })
+    try {
+      return await Promise.race([work, late])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {

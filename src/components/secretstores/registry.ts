@@ -10,5 +10,7 @@ export interface DriverRow {
 
 export const secretStoreDrivers: readonly DriverRow[] = [
   { type: 'secretstores.local.file', versions: ['v1'], load: async () => (await import('./local-file/driver.ts')).driver },
+  { type: 'secretstores.hashicorp.vault', versions: ['v1'], load: async () => (await import('./vault/driver.ts')).driver },
+  { type: 'secretstores.kubernetes', versions: ['v1'], load: async () => (await import('./kubernetes/driver.ts')).driver },
   { type: 'secretstores.local.env', versions: ['v1'], load: async () => (await import('./local-env/driver.ts')).driver },
 ]

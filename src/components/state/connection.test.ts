@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
+import { crc32 } from 'node:zlib'
+import { mariadb } from '../../../test/servers/mariadb.ts'
+import { memcached } from '../../../test/servers/memcached.ts'
 import { postgresServer } from '../../../test/servers/postgres.ts'
 import { freePort } from '../../../test/servers/process.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
+import { serverOf } from '../../../test/servers/server.ts'
 import type { StateStore } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { stateDrivers } from './registry.ts'
@@ -65,4 +69,92 @@ it('state.postgresql: stores that start at once share one set of tables', async 
   assert.equal(await stores[1]?.get({ key: 'k0', metadata: {} }), undefined)
   await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
   await server.stop()
+})
+
+it('state.mysql says which user the server refused, and where, without the password', async (context) => {
+  const server = await serverOf(mariadb)
+  if (!server) return context.skip('no MariaDB')
+  const { host } = new URL(server.address)
+  await using store = await make('state.mysql', 'v1', { connectionString: `nobody:hid/d@en@tcp(${host})/` })
+  await assert.rejects(
+    store.init(signal()),
+    (error: Error) =>
+      error.message.includes(`${host} as user nobody`) &&
+      /denied.*correct user and password/.test(error.message) &&
+      !error.message.includes('hid'),
+  )
+  await server.stop()
+})
+
+it('state.postgresql says which user the server refused, and where, without the password', async (context) => {
+  const server = await postgresServer()
+  if (!server) return context.skip('no postgres')
+  const url = new URL(server.url)
+  url.username = 'nobody'
+  url.password = 'hidden'
+  await using store = await make('state.postgresql', 'v2', { connectionString: url.href })
+  await assert.rejects(
+    store.init(signal()),
+    (error: Error) =>
+      error.message.includes(`${url.host}/postgres as user nobody`) &&
+      /correct user and password/.test(error.message) &&
+      !error.message.includes('hidden'),
+  )
+  await server.stop()
+})
+
+it('state.mysql: stores that start at once share one set of tables', async (context) => {
+  const server = await serverOf(mariadb)
+  if (!server) return context.skip('no MariaDB')
+  const { host, username } = new URL(server.address)
+  const properties = { connectionString: `${username}@tcp(${host})/`, schemaName: `c${process.pid}` }
+  const stores = await Promise.all([1, 2, 3, 4].map(() => make('state.mysql', 'v1', properties)))
+  await Promise.all(stores.map((store) => store.init(signal())))
+  await stores[0]?.set({ kind: 'upsert', key: 'k', value: Buffer.from('1'), json: true, metadata: {} })
+  assert.ok(await stores[3]?.get({ key: 'k', metadata: {} }))
+  await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
+  await server.stop()
+})
+
+it('state.etcd starts without its server, as under Dapr, and says at the first operation which it is', async () => {
+  const port = await freePort()
+  await using store = await make('state.etcd', 'v2', { endpoints: `localhost:${port}, 127.0.0.1:${port}` })
+  await store.init(signal())
+  await assert.rejects(
+    store.get({ key: 'k', metadata: {} }),
+    new RegExp(`state store store: cannot reach etcd at localhost:${port}, 127.0.0.1:${port}`),
+  )
+})
+
+it('state.memcached spreads keys as gomemcache does', async (context) => {
+  const [one, two] = await Promise.all([serverOf(memcached), serverOf(memcached)])
+  if (!one || !two || one.address === two.address) return context.skip('no two Memcached')
+  await using both = await make('state.memcached', 'v1', { hosts: `${one.address},${two.address}` })
+  await using second = await make('state.memcached', 'v1', { hosts: two.address })
+  await both.init(signal())
+  // CRC-32 of the key modulo the number of servers.
+  for (const key of ['abc', 'a', 'b', 'c', 'd']) {
+    await both.set({ kind: 'upsert', key, value: Buffer.from('1'), json: true, metadata: {} })
+    assert.equal((await second.get({ key, metadata: {} })) !== undefined, crc32(key) % 2 === 1, key)
+  }
+  await Promise.all([one.stop(), two.stop()])
+})
+
+it('settings that cannot be right say which field it is, and show no password', async () => {
+  for (const [type, properties, message] of [
+    ['state.mysql', {}, /connectionString/],
+    ['state.mysql', { connectionString: 'root:hidden@127.0.0.1' }, /connectionString: .*tcp\(host:3306\)/],
+    ['state.mysql', { connectionString: 'root:hidden@tcp(127.0.0.1:3306)/?tls=custom' }, /pemPath/],
+    ['state.mysql', { connectionString: 'root:hidden@tcp(127.0.0.1:3306)/?tls=some' }, /tls=some/],
+    ['state.mysql', { connectionString: 'root@tcp(127.0.0.1)/', tableName: 'a;b' }, /tableName/],
+    ['state.etcd', {}, /endpoints/],
+    ['state.etcd', { endpoints: 'localhost' }, /endpoints: "localhost" is not host:port/],
+    ['state.etcd', { endpoints: 'localhost:1', tlsEnable: 'true', ca: 'x' }, /tls authentication information is incomplete/],
+    ['state.memcached', { hosts: '' }, /hosts/],
+  ] as const)
+    await assert.rejects(
+      make(type, 'v1', properties),
+      (error: Error) => message.test(error.message) && !error.message.includes('hidden'),
+      type,
+    )
 })

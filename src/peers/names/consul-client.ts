@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { Agent, request } from 'undici'
 import { isTruthy } from '../../components/metadata.ts'
+import { HttpClient } from '../../transport/http1/client.ts'
 import type { Settings } from './settings.ts'
 
 /** Bytes of a reply that we read; thousands of instances fit. */
@@ -27,14 +27,21 @@ export async function openConsul(settings: Settings, env: Readonly<Record<string
   const basic = settings.inside('httpAuth')
   const login = basic.text('username') === undefined ? env.CONSUL_HTTP_AUTH : `${basic.text('username')}:${basic.text('password') ?? ''}`
   const verify = env.CONSUL_HTTP_SSL_VERIFY
-  const agent = new Agent({
+  const [ca, cert, key] = await Promise.all([
+    file(tls.text('caFile') ?? env.CONSUL_CACERT),
+    file(tls.text('certFile') ?? env.CONSUL_CLIENT_CERT),
+    file(tls.text('keyFile') ?? env.CONSUL_CLIENT_KEY),
+  ])
+  const servername = tls.text('address') ?? env.CONSUL_TLS_SERVER_NAME
+  const client = new HttpClient({
     connections: 4,
-    connect: {
-      timeout: TIMEOUT,
-      ca: await file(tls.text('caFile') ?? env.CONSUL_CACERT),
-      cert: await file(tls.text('certFile') ?? env.CONSUL_CLIENT_CERT),
-      key: await file(tls.text('keyFile') ?? env.CONSUL_CLIENT_KEY),
-      servername: tls.text('address') ?? env.CONSUL_TLS_SERVER_NAME,
+    connectTimeout: TIMEOUT,
+    silenceTimeout: TIMEOUT,
+    tls: {
+      ...(ca !== undefined && { ca }),
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+      ...(servername !== undefined && { servername }),
       rejectUnauthorized: !(tls.flag('insecureSkipVerify') || (verify !== undefined && verify !== '' && !isTruthy(verify))),
     },
   })
@@ -45,25 +52,24 @@ export async function openConsul(settings: Settings, env: Readonly<Record<string
   }
   const call = async (method: 'GET' | 'PUT', path: string, query: Readonly<Record<string, string>>, more: object, body?: unknown) => {
     const search = new URLSearchParams({ ...(datacenter ? { dc: datacenter } : {}), ...query }).toString()
-    const reply = await request(`${base}${path}${search ? `?${search}` : ''}`, {
-      method,
-      dispatcher: agent,
-      headersTimeout: TIMEOUT,
-      bodyTimeout: TIMEOUT,
-      headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...more },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    }).catch((error: unknown) => {
-      throw new Error(`Consul at ${base} cannot be reached: ${reason(error)}`, { cause: error })
-    })
-    const chunks: Buffer[] = []
-    let size = 0
-    for await (const chunk of reply.body as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > REPLY_LIMIT) throw new Error(`Consul answers ${path} with more than ${REPLY_LIMIT} bytes`)
-      chunks.push(chunk)
-    }
-    const text = Buffer.concat(chunks).toString()
-    if (reply.statusCode !== 200) throw new Error(`Unexpected response code: ${reply.statusCode} (${text.slice(0, 200).trim()})`)
+    let large = false
+    const reply = await client
+      .request({
+        url: new URL(`${base}${path}${search ? `?${search}` : ''}`),
+        method,
+        headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...more },
+        body: body === undefined ? undefined : JSON.stringify(body),
+        limit: REPLY_LIMIT,
+        tooLarge() {
+          large = true
+          return new Error(`Consul answers ${path} with more than ${REPLY_LIMIT} bytes`)
+        },
+      })
+      .catch((error: unknown) => {
+        throw large ? error : new Error(`Consul at ${base} cannot be reached: ${reason(error)}`, { cause: error })
+      })
+    const text = reply.body.toString()
+    if (reply.status !== 200) throw new Error(`Unexpected response code: ${reply.status} (${text.slice(0, 200).trim()})`)
     return text
   }
   return {
@@ -73,7 +79,7 @@ export async function openConsul(settings: Settings, env: Readonly<Record<string
     async put(path, body) {
       await call('PUT', path, {}, {}, body)
     },
-    [Symbol.asyncDispose]: () => agent.destroy(),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
 }
 

@@ -1,21 +1,37 @@
 import type { Address, Registration, Resolver } from '../resolver.ts'
 
+/** Apps of this machine that are remembered. */
+const MOST_OURS = 1000
+/** Milliseconds after the loss of an app of this machine in which a search for another one is short, and how short. */
+const LOST_TIME = 5000
+const LOST_WAIT = 40
+
 /**
  * Asks the registry of this machine and, for what it does not know, the network; both at once, so that neither waits for
  * the other. What the registry knows is never asked of the network.
  */
 export function createLocalFirst(local: Resolver, network: Resolver): Resolver {
+  /** Apps of this machine; `until` while one of them was lost a moment ago. */
+  const ours = new Map<string, { until: number }>()
   return {
     resolve(appId, namespace, signal) {
       const here = attempt(() => local.resolve(appId, namespace, signal))
-      if (Array.isArray(here) && here.length > 0) return here
+      const key = `${namespace}/${appId}`
+      if (Array.isArray(here) && here.length > 0) {
+        if (!ours.has(key) && ours.size < MOST_OURS) ours.set(key, { until: 0 })
+        return here
+      }
       // Its failure counts only where somebody waits for it.
       if (!Array.isArray(here)) here.catch(() => {})
       const there = network.resolve(appId, namespace, signal)
       if (Array.isArray(there) && (there.length > 0 || Array.isArray(here))) return there
-      return firstFound([here, there])
+      const found = firstFound([here, there])
+      // It has said goodbye: whether the network has another one is known at once, or not at all.
+      return (ours.get(key)?.until ?? 0) > Date.now() ? Promise.race([found, nobody(LOST_WAIT)]) : found
     },
     invalidate(appId, namespace) {
+      const known = ours.get(`${namespace}/${appId}`)
+      if (known) known.until = Date.now() + LOST_TIME
       local.invalidate(appId, namespace)
       network.invalidate(appId, namespace)
     },
@@ -58,4 +74,8 @@ function firstFound(answers: (Address[] | Promise<Address[]>)[]): Promise<Addres
         done([])
       })
   })
+}
+
+function nobody(milliseconds: number): Promise<Address[]> {
+  return new Promise((resolve) => setTimeout(() => resolve([]), milliseconds).unref())
 }

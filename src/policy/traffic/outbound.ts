@@ -9,7 +9,7 @@ const bare: Runner = (operation, signal) => operation(signal)
  * The layers of a call from the app beside us to another, top to bottom. Below them the resolver's balancer chooses an address,
  * and the ejection of outliers says which it may choose: each request of a call can go elsewhere.
  */
-export function outboundPolicies(resiliency: Resiliency, traffic: Traffic): CallPolicies {
+export function outboundPolicies(resiliency: Pick<Resiliency, 'app' | 'hasApp'>, traffic: Traffic): CallPolicies {
   const mayRetry = (appId: string): boolean => {
     const target = traffic.app(appId)
     const allowed = target?.budget?.take() ?? true

@@ -1,5 +1,5 @@
-import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
+import { request as requestHttp } from '../../transport/node-http.ts'
 
 /** Posts to a collector; rejects when it cannot be reached, is late (milliseconds) or answers with anything but 2xx. */
 export function postBytes(url: string, body: Buffer, headers: Readonly<Record<string, string>>, timeout: number): Promise<void> {

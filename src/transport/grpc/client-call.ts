@@ -1,25 +1,33 @@
-import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
+import { QueueFull } from '../http2/client-pool.ts'
+import { type ClientStreamSink, Http2ClientStream } from '../http2/client-stream.ts'
+import { H2 } from '../http2/protocol.ts'
 import type { GrpcCallOptions, GrpcClientStream, GrpcListener } from './client.ts'
-import type { Connection } from './client-connection.ts'
-import { formatTimeout } from './deadline.ts'
-import { ACCEPT_ENCODING, FrameReader, wholeMessage } from './frames.ts'
+import { FrameReader, wholeMessage } from './frames.ts'
 import { GrpcStatus, httpToGrpc, readStatus, resetToGrpc } from './status.ts'
 
-/** From a stream to its call, so that all streams share their listeners instead of having closures of their own. */
-const CALL = Symbol('call')
-type CallStream = ClientHttp2Stream & { [CALL]: Call }
+/** Bytes of a request that are kept, to be sent once more when the server surely did not look at them. */
+const REPLAY = 65_536
 
-const KEEP_OPEN = { endStream: false }
+/** What a call needs of its client. */
+export interface CallTransport {
+  /** Bytes of one message, both ways. */
+  readonly limit: number
+  /** The call's header block; throws what its metadata are refused with. */
+  head(address: string, path: string, options: GrpcCallOptions): Buffer
+  request(address: string, stream: Http2ClientStream): void
+}
 
 /** One call of a client. States: open → half closed → over, after which its listener hears nothing more. */
-export class Call implements GrpcClientStream {
-  readonly #connection: Connection
+export class Call implements GrpcClientStream, ClientStreamSink {
+  readonly #transport: CallTransport
+  readonly #address: string
   readonly #listener: GrpcListener
-  readonly #limit: number
   readonly #signal: AbortSignal | undefined
-  readonly #timer: NodeJS.Timeout | undefined
-  #stream: ClientHttp2Stream | undefined
+  #timer: NodeJS.Timeout | undefined
+  #head: Buffer | undefined
+  #stream: Http2ClientStream | undefined
   #reader: FrameReader | undefined
   #reason: GrpcStatus | undefined
   #encoding = ''
@@ -27,76 +35,76 @@ export class Call implements GrpcClientStream {
   #rawTrailers: readonly string[] | undefined
   #status = 0
   #over = false
+  #paused = false
+  #ended = false
+  /** What was written; absent when it can or need not be sent again. */
+  #sent: Buffer[] | undefined
+  #sentSize = 0
+  /** It may be sent again. */
+  #fresh = true
 
-  /** @param limit Bytes of one message, both ways. */
-  constructor(connection: Connection, path: string, options: GrpcCallOptions, listener: GrpcListener, limit: number) {
-    this.#connection = connection
+  constructor(transport: CallTransport, address: string, path: string, options: GrpcCallOptions, listener: GrpcListener) {
+    this.#transport = transport
+    this.#address = address
     this.#listener = listener
-    this.#limit = limit
     this.#signal = options.signal
-    connection.enter()
-    const headers: OutgoingHttpHeaders = {
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      'grpc-accept-encoding': ACCEPT_ENCODING,
-      ...options.headers,
-    }
-    if (options.timeout !== undefined) {
-      headers['grpc-timeout'] = formatTimeout(options.timeout)
+    if (options.timeout !== undefined)
       this.#timer = setTimeout(
         () => this.cancel(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')),
         Math.min(options.timeout, 0x7fffffff),
       )
-    }
     try {
       this.#signal?.throwIfAborted()
-      const stream = connection.session.request(headers, KEEP_OPEN)
-      this.#stream = stream
-      ;(stream as CallStream)[CALL] = this
-      stream.on('response', onResponse)
-      stream.on('trailers', onTrailers)
-      stream.on('data', onData)
-      stream.on('error', onError)
-      stream.on('close', onClose)
-      if (listener.onReady) {
-        const ready = () => void (this.#over || listener.onReady?.())
-        if (stream.pending) stream.once('ready', ready)
-        else queueMicrotask(ready)
-      }
-      if (listener.onDrain) stream.on('drain', () => listener.onDrain?.())
+      this.#head = transport.head(address, path, options)
+      this.#open()
     } catch (error) {
-      this.#reason = this.#signal?.aborted ? canceled(this.#signal) : this.#lost(error as Error)
-      queueMicrotask(() => this.close())
+      this.#reason = this.#signal?.aborted ? canceled(this.#signal) : GrpcStatus.from(error)
+      queueMicrotask(() => this.#close())
       return
     }
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (this.#signal) this.#signal.addEventListener('abort', this, { once: true })
   }
 
-  readonly #onAbort = () => this.cancel(canceled(this.#signal as AbortSignal))
-
-  response(head: IncomingHttpHeaders, raw: readonly string[]): void {
-    this.#status = Number(head[':status'] ?? 0)
-    const encoding = head['grpc-encoding']
-    if (typeof encoding === 'string') this.#encoding = encoding
-    if (head['grpc-status'] !== undefined) this.trailers(head, raw)
-    this.#listener.onHeaders?.(head, raw)
+  #open(): void {
+    const stream = new Http2ClientStream(this.#head as Buffer)
+    stream.sink = this
+    this.#stream = stream
+    if (this.#paused) stream.pause()
+    this.#transport.request(this.#address, stream)
   }
 
-  trailers(trailers: IncomingHttpHeaders, raw: readonly string[]): void {
-    this.#trailers = trailers
-    this.#rawTrailers = raw
+  /** The signal was aborted. */
+  handleEvent(): void {
+    this.cancel(canceled(this.#signal as AbortSignal))
+  }
+
+  opened(): void {
+    const { onReady } = this.#listener
+    // Whoever makes the call does not have it yet.
+    if (onReady) queueMicrotask(() => void (this.#over || this.#listener.onReady?.()))
+  }
+
+  head(headers: IncomingHttpHeaders, raw: readonly string[], last: boolean): void {
+    this.#sent = undefined
+    this.#fresh = false
+    this.#status = Number(headers[':status'])
+    const encoding = headers['grpc-encoding']
+    if (encoding !== undefined) this.#encoding = String(encoding)
+    if (last || headers['grpc-status'] !== undefined) {
+      this.#trailers = headers
+      this.#rawTrailers = raw
+    }
+    if (!this.#over) this.#listener.onHeaders?.(headers, raw)
   }
 
   data(chunk: Buffer): void {
     if (this.#over) return
     try {
       if (!this.#reader) {
-        const whole = wholeMessage(chunk, this.#limit)
+        const whole = wholeMessage(chunk, this.#transport.limit)
         if (whole) return this.#listener.onMessage(whole)
         this.#reader = new FrameReader(
-          this.#limit,
+          this.#transport.limit,
           (message) => {
             if (!this.#over) this.#listener.onMessage(message)
           },
@@ -110,101 +118,128 @@ export class Call implements GrpcClientStream {
     }
   }
 
-  error(error: Error): void {
-    if (!this.#reason && !this.#trailers) this.#reason = this.#lost(error)
+  replyEnd(trailers: IncomingHttpHeaders | undefined, raw: readonly string[]): void {
+    if (trailers) {
+      this.#trailers = trailers
+      this.#rawTrailers = raw
+    } else if (!this.#trailers && this.#status === 200)
+      this.#reason ??= new GrpcStatus(Code.Internal, 'server closed the stream without sending trailers')
+    this.#close()
   }
 
-  #lost(error: Error): GrpcStatus {
-    return lostStatus(this.#connection, this.#stream, error)
+  drained(): void {
+    if (!this.#over) this.#listener.onDrain?.()
   }
 
-  close(): void {
+  streamClosed(): void {
+    if (this.#over) return
+    const stream = this.#stream as Http2ClientStream
+    if (!this.#reason && this.#fresh && this.#kept && wasRefused(stream)) return this.#again()
+    this.#close()
+  }
+
+  /** Whether all that was written is still here. */
+  get #kept(): boolean {
+    return this.#sentSize === 0 || this.#sent !== undefined
+  }
+
+  /** Once more, for the server surely did nothing: it goes away, or has no room. */
+  #again(): void {
+    this.#fresh = false
+    const sent = this.#sent ?? []
+    this.#open()
+    const stream = this.#stream as Http2ClientStream
+    for (const framed of sent) stream.write(framed)
+    if (this.#ended) stream.end()
+  }
+
+  #close(): void {
     if (this.#over) return
     this.#over = true
-    clearTimeout(this.#timer)
-    this.#signal?.removeEventListener('abort', this.#onAbort)
-    this.#connection.leave()
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#signal?.removeEventListener('abort', this)
+    this.#sent = undefined
     let status = this.#reason
-    const trailers = this.#trailers ?? {}
     if (!status) {
-      if (this.#trailers) status = readStatus(this.#trailers)
+      if (this.#trailers && (this.#status === 200 || this.#trailers['grpc-status'] !== undefined)) status = readStatus(this.#trailers)
       else if (this.#status !== 0 && this.#status !== 200)
-        status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#connection.address}`)
-      else status = this.#lost(new Error('closed without a status'))
+        status = new GrpcStatus(httpToGrpc(this.#status), `unexpected HTTP status ${this.#status} from ${this.#address}`)
+      else status = lostStatus(this.#address, this.#stream)
     }
-    this.#listener.onClose(status, trailers, this.#rawTrailers)
+    this.#listener.onClose(status, this.#trailers ?? {}, this.#rawTrailers)
   }
 
-  #fits(framed: Buffer | undefined): boolean {
-    const size = framed ? framed.length - 5 : 0
-    if (size <= this.#limit) return true
-    this.cancel(new GrpcStatus(Code.ResourceExhausted, `trying to send message larger than max (${size} vs. ${this.#limit})`))
+  #fits(framed: Buffer): boolean {
+    const size = framed.length - 5
+    const { limit } = this.#transport
+    if (size <= limit) return true
+    this.cancel(new GrpcStatus(Code.ResourceExhausted, `trying to send message larger than max (${size} vs. ${limit})`))
     return false
   }
 
+  #keep(framed: Buffer): void {
+    if (!this.#fresh || !this.#kept) return
+    this.#sentSize += framed.length
+    if (this.#sentSize > REPLAY) this.#sent = undefined
+    else if (this.#sent) this.#sent.push(framed)
+    else this.#sent = [framed]
+  }
+
   write(framed: Buffer): boolean {
-    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded || !this.#fits(framed)) return true
+    if (this.#over || !this.#stream || this.#ended || !this.#fits(framed)) return true
+    this.#keep(framed)
     return this.#stream.write(framed)
   }
 
   end(framed?: Buffer): void {
-    if (this.#over || !this.#stream || this.#stream.destroyed || this.#stream.writableEnded || !this.#fits(framed)) return
-    if (framed) this.#stream.end(framed)
-    else this.#stream.end()
+    if (this.#over || !this.#stream || this.#ended) return
+    if (framed) {
+      if (!this.#fits(framed)) return
+      this.#keep(framed)
+    }
+    this.#ended = true
+    this.#stream.end(framed)
   }
 
   pause(): void {
+    this.#paused = true
     this.#stream?.pause()
   }
 
   resume(): void {
+    this.#paused = false
     if (!this.#over) this.#stream?.resume()
   }
 
   cancel(reason?: GrpcStatus): void {
     if (this.#over) return
     this.#reason ??= reason ?? new GrpcStatus(Code.Canceled, 'context canceled')
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
-    // A paused stream would not reach its end.
-    this.#stream?.resume()
-    if (!this.#stream || this.#stream.pending) this.close()
+    this.#stream?.reset(H2.CANCEL)
+    this.#close()
   }
-}
-
-function onResponse(this: ClientHttp2Stream, head: IncomingHttpHeaders, _flags: number, raw: string[]): void {
-  ;(this as CallStream)[CALL].response(head, raw)
-}
-
-function onTrailers(this: ClientHttp2Stream, trailers: IncomingHttpHeaders, _flags: number, raw: string[]): void {
-  ;(this as CallStream)[CALL].trailers(trailers, raw)
-}
-
-function onData(this: ClientHttp2Stream, chunk: Buffer): void {
-  ;(this as CallStream)[CALL].data(chunk)
-}
-
-function onError(this: ClientHttp2Stream, error: Error): void {
-  ;(this as CallStream)[CALL].error(error)
-}
-
-function onClose(this: ClientHttp2Stream): void {
-  ;(this as CallStream)[CALL].close()
 }
 
 function canceled(signal: AbortSignal): GrpcStatus {
   return signal.reason instanceof GrpcStatus ? signal.reason : new GrpcStatus(Code.Canceled, 'context canceled', { cause: signal.reason })
 }
 
-/** Why a call ended without a status: the connection, or the server resetting this one call. */
-export function lostStatus(connection: Connection, stream: ClientHttp2Stream | undefined, error: Error): GrpcStatus {
-  const cause = connection.failure ?? error
-  const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause.message
-  if (!connection.connected)
-    return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${connection.address}: ${text}`, { sent: false, cause })
-  const code = stream?.rstCode ?? constants.NGHTTP2_NO_ERROR
-  const unseen =
-    code === constants.NGHTTP2_REFUSED_STREAM || stream === undefined || stream.id === undefined || stream.id > connection.lastStream
-  if (!unseen && !connection.failure && !connection.session.destroyed && code !== constants.NGHTTP2_NO_ERROR)
-    return new GrpcStatus(resetToGrpc(code), `stream terminated by RST_STREAM with error code: ${code}`, { cause })
-  return new GrpcStatus(Code.Unavailable, `the connection to ${connection.address} was lost: ${text}`, { sent: !unseen, cause })
+/** Whether a server that stood did nothing for a stream: then it is worth asking again at once. */
+function wasRefused(stream: Http2ClientStream): boolean {
+  return stream.unseen && stream.id > 0
+}
+
+/** Why a call ended without a status: no connection, a lost one, or the server resetting this one call. */
+export function lostStatus(address: string, stream: Http2ClientStream | undefined): GrpcStatus {
+  const cause = stream?.failure
+  if (cause instanceof QueueFull) return new GrpcStatus(Code.ResourceExhausted, cause.message, { sent: false, cause })
+  const text = cause instanceof AggregateError ? cause.errors.map((one: Error) => one.message).join('; ') : cause?.message
+  if (!stream || stream.id === 0)
+    return new GrpcStatus(Code.Unavailable, `connection error: cannot reach ${address}: ${text ?? 'closed'}`, { sent: false, cause })
+  const code = stream.remoteCode
+  if (code !== undefined && code !== H2.NO_ERROR && !stream.unseen)
+    return new GrpcStatus(resetToGrpc(code), `stream terminated by RST_STREAM with error code: ${code}`)
+  return new GrpcStatus(Code.Unavailable, `the connection to ${address} was lost: ${text ?? 'closed without a status'}`, {
+    sent: !stream.unseen,
+    cause,
+  })
 }

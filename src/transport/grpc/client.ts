@@ -1,27 +1,33 @@
-import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
-import type { ConnectionOptions } from 'node:tls'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
-import { Call, lostStatus } from './client-call.ts'
-import { Connection } from './client-connection.ts'
+import { ClientPool } from '../http2/client-pool.ts'
+import { Http2ClientStream } from '../http2/client-stream.ts'
+import type { ClientTls } from '../http2/dial.ts'
+import { CallHeads } from './call-head.ts'
+import { Call, type CallTransport, lostStatus } from './client-call.ts'
 import { frame } from './frames.ts'
 import { GrpcStatus } from './status.ts'
 
 export interface GrpcClientOptions {
   /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
-  /** Milliseconds for a connection to come up. Default 10,000. */
+  /** Milliseconds for a connection to come up, the server's first words included. Default 10,000. */
   connectTimeout?: number
   /** Milliseconds without calls after which a connection is closed. Default 3 minutes; 0: never. */
   idleTimeout?: number
   /** A connection to an address takes no more calls: it is lost, idle or told to go away. */
   onGone?: (address: string) => void
   /** Speak TLS, with ALPN h2; as a function, asked anew for each connection. Default: cleartext with prior knowledge. */
-  tls?: ConnectionOptions | ((address: string) => ConnectionOptions) | undefined
+  tls?: ClientTls
   /**
    * Pings a connection on which nothing came for `interval` milliseconds and cuts it without an answer within `timeout`.
    * Default: never, for many servers take pings for an attack; daprd's takes them every 8 s.
    */
   keepalive?: { interval: number; timeout: number }
+  /** Connections to one address, opened when those there are have no room for another call. Default 100. */
+  maxConnections?: number
+  /** Calls that may wait at one address when all connections are full or none stands yet; past it RESOURCE_EXHAUSTED. Default 10,000. */
+  maxWaiting?: number
 }
 
 export interface GrpcCallOptions {
@@ -58,9 +64,10 @@ export interface GrpcClientStream {
 
 /** An HTTP/2 stream of the pool. */
 export interface RawStream {
-  readonly stream: ClientHttp2Stream
+  /** Its `sink` is to be set in the same turn of the loop. */
+  readonly stream: Http2ClientStream
   /** What it means that the stream broke off; `sent` tells whether the other side can have seen it. */
-  lost(error: Error): GrpcStatus
+  lost(): GrpcStatus
 }
 
 export interface GrpcClient extends AsyncDisposable {
@@ -71,81 +78,60 @@ export interface GrpcClient extends AsyncDisposable {
   stream(address: string, path: string, options: GrpcCallOptions, listener: GrpcListener): GrpcClientStream
   /** Rejects with GrpcStatus. */
   unary(address: string, path: string, message: Uint8Array, options?: GrpcCallOptions): Promise<Buffer>
-  /** Opens a stream for passing bytes on. Throws GrpcStatus when there is no connection and none can be begun. */
+  /** Opens a stream for passing bytes on. Throws GrpcStatus for headers that cannot be sent. */
   raw(address: string, headers: readonly string[]): RawStream
   /** Sends no more calls over the connections to an address, without one over any that stand; those under way finish. */
   forget(address?: string): void
 }
 
-/** A gRPC client that keeps connections per address, opens them on demand and closes idle ones. */
-export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
-  const pool = new Map<string, Connection[]>()
-  const limit = options.maxMessageSize || 4 * 1024 * 1024
+/** What a server may send ahead on one stream whose reader is slow. */
+const STREAM_WINDOW = 1 << 20
+const MAX_HEADER_SIZE = 65_536
 
-  const acquire = (address: string): Connection => {
-    let connections = pool.get(address)
-    if (!connections) {
-      connections = []
-      pool.set(address, connections)
-    }
-    let best: Connection | undefined
-    for (const connection of connections) if (connection.usable && (!best || connection.calls < best.calls)) best = connection
-    if (best && best.calls < best.capacity) return best
-    const opened: Connection = new Connection(address, options, () => {
-      const list = pool.get(address)
-      const index = list?.indexOf(opened) ?? -1
-      if (index >= 0) list?.splice(index, 1)
-      if (list?.length === 0) pool.delete(address)
-      options.onGone?.(address)
-    })
-    connections.push(opened)
-    return opened
+/** A gRPC client on our own HTTP/2 that keeps connections per address, opens them on demand and closes idle ones. */
+export function createGrpcClient(options: GrpcClientOptions = {}): GrpcClient {
+  const heads = new CallHeads(options.tls)
+  const pool = new ClientPool({
+    tls: options.tls,
+    connectTimeout: options.connectTimeout ?? 10_000,
+    idleTimeout: options.idleTimeout ?? 180_000,
+    keepalive: options.keepalive,
+    onGone: options.onGone,
+    streamWindow: STREAM_WINDOW,
+    maxHeaderSize: MAX_HEADER_SIZE,
+    maxHeaderBlock: MAX_HEADER_SIZE * 2 + 65_536,
+    maxConnections: options.maxConnections ?? 100,
+    maxWaiting: options.maxWaiting ?? 10_000,
+  })
+  const transport: CallTransport = {
+    limit: options.maxMessageSize || 4 * 1024 * 1024,
+    head: (address, path, { headers, timeout }) => heads.call(address, path, headers, timeout),
+    request: (address, stream) => pool.request(address, stream),
   }
 
   return {
-    stream: (address, path, call, listener) => new Call(acquire(address), path, call, listener, limit),
+    stream: (address, path, call, listener) => new Call(transport, address, path, call, listener),
     unary: (address, path, message, call = {}) =>
       new Promise((resolve, reject) => {
         let reply: Buffer | undefined
-        const stream = new Call(
-          acquire(address),
-          path,
-          call,
-          {
-            onMessage(received) {
-              reply ??= received
-            },
-            onClose(status) {
-              if (status) reject(status)
-              else if (reply) resolve(reply)
-              else reject(new GrpcStatus(Code.Internal, 'the server ended the call without a message'))
-            },
+        const stream = new Call(transport, address, path, call, {
+          onMessage(received) {
+            reply ??= received
           },
-          limit,
-        )
+          onClose(status) {
+            if (status) reject(status)
+            else if (reply) resolve(reply)
+            else reject(new GrpcStatus(Code.Internal, 'the server ended the call without a message'))
+          },
+        })
         stream.end(frame(message))
       }),
     raw(address, headers) {
-      const connection = acquire(address)
-      let stream: ClientHttp2Stream | undefined
-      try {
-        // The typings do not know the flat form yet.
-        stream = connection.session.request(headers as unknown as OutgoingHttpHeaders, { endStream: false })
-      } catch (error) {
-        throw lostStatus(connection, undefined, error as Error)
-      }
-      connection.enter()
-      stream.once('close', () => connection.leave())
-      return { stream, lost: (error) => lostStatus(connection, stream, error) }
+      const stream = new Http2ClientStream(heads.raw(address, headers))
+      pool.request(address, stream)
+      return { stream, lost: () => lostStatus(address, stream) }
     },
-    forget(address) {
-      const connections = address === undefined ? [...pool.values()].flat() : [...(pool.get(address) ?? [])]
-      for (const connection of connections) connection.retire()
-    },
-    async [Symbol.asyncDispose]() {
-      const all = [...pool.values()].flat()
-      pool.clear()
-      await Promise.all(all.map((connection) => connection.destroy()))
-    },
+    forget: (address) => pool.forget(address),
+    [Symbol.asyncDispose]: () => pool.destroy(),
   }
 }

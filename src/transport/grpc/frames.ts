@@ -81,7 +81,7 @@ export function wholeMessage(chunk: Buffer, limit: number): Buffer | undefined {
 }
 
 /**
- * Cuts a byte stream into gRPC messages and unpacks compressed ones. What it holds of an unfinished message is at most twice
+ * Cuts a byte stream into gRPC messages and unpacks compressed ones. What it holds of an unfinished message is at most four times
  * what has come, whatever length was announced and however small the pieces are.
  * Throws GrpcStatus for a message past the limit or one that cannot be unpacked; it must get nothing more after that.
  */
@@ -149,7 +149,7 @@ export class FrameReader {
   #hold(chunk: Buffer, at: number, count: number): void {
     const size = this.#size + count
     if (size > this.#held.length) {
-      const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, this.#held.length * 2))))
+      const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, size * 4))))
       this.#held.copy(larger, 0, 0, this.#size)
       this.#held = larger
     }

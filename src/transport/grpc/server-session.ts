@@ -49,7 +49,7 @@ export class ServerSession {
   pinged(): void {
     const now = performance.now()
     const { output } = this.#session
-    // Pings so far are forgiven once something was sent: clients measure with them what comes, .NET's with every frame of it at first.
+    // Whoever was sent something since it last pinged measures with pings what comes, as grpc-go does.
     if (output.answered) {
       output.answered = false
       this.#strikes = 0

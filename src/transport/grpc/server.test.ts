@@ -250,6 +250,33 @@ test('keepalive: a client may measure with a ping each frame of a long reply', a
   }
 })
 
+test('keepalive: a client may measure a long reply that is passed on byte by byte', async () => {
+  let more: (() => void) | undefined
+  await using peer = await serve({
+    '/s.T/raw': {
+      kind: 'raw',
+      handle(stream) {
+        stream.sink = { data() {}, requestEnd() {}, streamClosed() {}, drained() {} }
+        stream.respond([':status', '200', 'content-type', 'application/grpc'])
+        more = () => void stream.write(Buffer.alloc(100))
+      },
+    },
+  })
+  using raw = await RawHttp2.connect(peer.port)
+  raw.send(h2Frame(FRAME.HEADERS, FLAG.END_HEADERS, 1, grpcHead('/s.T/raw')))
+  assert.ok(await raw.until(({ type }) => type === FRAME.HEADERS))
+  for (let round = 1; round < 10; round++) {
+    more?.()
+    assert.ok(await raw.until(() => raw.frames.filter(({ type }) => type === FRAME.DATA).length === round))
+    raw.send(h2Frame(FRAME.PING, 0, 0, Buffer.alloc(8, round)))
+    assert.ok(await raw.until(({ type, flags, payload }) => type === FRAME.PING && flags === FLAG.ACK && payload[0] === round))
+  }
+  assert.equal(
+    raw.frames.find(({ type }) => type === FRAME.GOAWAY),
+    undefined,
+  )
+})
+
 test('drain: calls under way finish, the GOAWAY says that later ones were not looked at, then the connection ends', async () => {
   const arrived = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()

@@ -1,5 +1,6 @@
-import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import { Code, type ErrorDetail, OutriderError } from '../../errors.ts'
+import { H2 } from '../http2/protocol.ts'
 import { encodeBinary } from './metadata.ts'
 import { ProtoReader, ProtoWriter } from './wire.ts'
 
@@ -123,14 +124,14 @@ export function httpToGrpc(status: number): Code {
 /** What a stream reset by its server means, by HTTP/2 error code and as grpc-go has it. */
 export function resetToGrpc(error: number): Code {
   switch (error) {
-    case constants.NGHTTP2_REFUSED_STREAM:
+    case H2.REFUSED:
       return Code.Unavailable
-    case constants.NGHTTP2_CANCEL:
+    case H2.CANCEL:
       return Code.Canceled
-    case constants.NGHTTP2_FLOW_CONTROL_ERROR:
-    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+    case H2.FLOW_CONTROL:
+    case H2.CALM:
       return Code.ResourceExhausted
-    case constants.NGHTTP2_INADEQUATE_SECURITY:
+    case H2.INADEQUATE_SECURITY:
       return Code.PermissionDenied
     default:
       return Code.Internal

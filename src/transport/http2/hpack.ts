@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http2'
 import { HUFFMAN_LENGTHS, STATIC_TABLE } from './hpack-tables.ts'
 
 /** Header compression of HTTP/2: https://www.rfc-editor.org/rfc/rfc7541 */
@@ -70,8 +71,30 @@ function huffman(bytes: Buffer, start: number, end: number): string {
   return out.toString('latin1', 0, length)
 }
 
+/** A header block that was read. */
+export interface DecodedBlock {
+  /** Names and values in turn. */
+  readonly raw: readonly string[]
+  /** `raw` by names, kept here by whoever makes it first. */
+  head: IncomingHttpHeaders | undefined
+}
+
+/** Blocks that each decoder remembers, and their longest. */
+const REMEMBERED = 4
+const MAX_REMEMBERED = 1024
+
+interface Remembered {
+  readonly bytes: Buffer
+  readonly version: number
+  readonly block: DecodedBlock
+}
+
 /** Reads the header blocks of one connection, in their order. */
 export class HpackDecoder {
+  /** Counts changes of the table. */
+  #version = 0
+  readonly #remembered: Remembered[] = []
+  #oldest = 0
   /** Names and values in turn, newest first. */
   #table: string[] = []
   #size = 0
@@ -79,6 +102,25 @@ export class HpackDecoder {
   #bytes: Buffer = Buffer.alloc(0)
   #at = 0
   #end = 0
+
+  /**
+   * As `decode`. Most blocks of a connection are those that came before: bytes that say the same give the same object, which
+   * nobody may change.
+   */
+  read(bytes: Buffer, limit: number): DecodedBlock | undefined {
+    const version = this.#version
+    for (const known of this.#remembered)
+      if (known.version === version && known.bytes.length === bytes.length && known.bytes.equals(bytes)) return known.block
+    const raw = this.decode(bytes, limit)
+    if (!raw) return undefined
+    const block: DecodedBlock = { raw, head: undefined }
+    // What changes the table means something else the next time.
+    if (version === this.#version && bytes.length <= MAX_REMEMBERED) {
+      this.#remembered[this.#oldest] = { bytes: Buffer.from(bytes), version, block }
+      this.#oldest = (this.#oldest + 1) % REMEMBERED
+    }
+    return block
+  }
 
   /**
    * Names and values in turn; undefined when they are more than `limit` characters together: few bytes can name a long entry of
@@ -106,6 +148,7 @@ export class HpackDecoder {
         const capacity = this.#integer(5)
         if (capacity > TABLE_SIZE || begun) throw new HpackError('wrong table size')
         this.#capacity = capacity
+        this.#version++
         this.#evict(0)
       } else {
         const name = this.#name(4)
@@ -138,6 +181,7 @@ export class HpackDecoder {
 
   #add(name: string, value: string): void {
     const size = name.length + value.length + OVERHEAD
+    this.#version++
     this.#evict(size)
     if (size > this.#capacity) return
     this.#table.unshift(name, value)
@@ -183,29 +227,46 @@ for (let entry = STATIC_ENTRIES; entry > 0; entry--) NAMES.set(STATIC_TABLE[entr
 const CONNECTION = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
 const UPPER = /[A-Z]/
 const WIDE = /[^\0-\xff]/
-const BREAKS = /[\0\r\n]/g
+const BREAKS = /[\0\r\n]/
+const ALL_BREAKS = /[\0\r\n]/g
 
 /**
  * Names and values in turn as a header block that touches no table, so that it may be kept and sent again anywhere, and no secret
  * stays in one. Names go out in lower case; fields of a connection are left out; line breaks in values become spaces, and none stand at their ends.
  */
 export function encodeHeaders(fields: readonly string[]): Buffer {
-  const parts: Buffer[] = []
+  let at = 0
   for (let index = 0; index < fields.length; index += 2) {
     const given = fields[index] as string
     const name = UPPER.test(given) ? given.toLowerCase() : given
     const value = fields[index + 1] as string
+    // A character has three bytes at most, a length five.
+    reserve(at, 20 + 3 * (name.length + value.length))
     if (name === ':status' && value === '200') {
-      parts.push(Buffer.from([0x88]))
+      scratch[at++] = 0x88
       continue
     }
     if (CONNECTION.has(name)) continue
     const entry = NAMES.get(name)
-    if (entry === undefined) parts.push(Buffer.from([0]), literal(name))
-    else parts.push(integer(entry, 4))
-    parts.push(literal(trimmed(value.replace(BREAKS, ' '))))
+    if (entry === undefined) {
+      scratch[at++] = 0
+      at = literal(name, at)
+    } else at = integer(entry, 4, at)
+    at = literal(BREAKS.test(value) ? trimmed(value.replace(ALL_BREAKS, ' ')) : trimmed(value), at)
   }
-  return Buffer.concat(parts)
+  return Buffer.from(scratch.subarray(0, at))
+}
+
+/** Where blocks are put together; it grows to the longest one but does not keep what only a giant needed. */
+const USUAL_SCRATCH = 16_384
+let scratch = Buffer.allocUnsafeSlow(USUAL_SCRATCH)
+
+function reserve(at: number, more: number): void {
+  if (at === 0 && scratch.length > USUAL_SCRATCH) scratch = Buffer.allocUnsafeSlow(USUAL_SCRATCH)
+  if (at + more <= scratch.length) return
+  const larger = Buffer.allocUnsafeSlow(Math.max(at + more, scratch.length * 2))
+  scratch.copy(larger, 0, 0, at)
+  scratch = larger
 }
 
 /** By hand: a regular expression takes the square of the length for a long run of spaces. */
@@ -221,15 +282,25 @@ function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x09
 }
 
-function integer(value: number, bits: number): Buffer {
+/** Writes a number behind `at` and gives where it ends. */
+function integer(value: number, bits: number, at: number): number {
   const most = 2 ** bits - 1
-  if (value < most) return Buffer.from([value])
-  const out = [most]
-  for (value -= most; value > 127; value >>= 7) out.push((value & 127) | 128)
-  return Buffer.from([...out, value])
+  if (value < most) {
+    scratch[at] = value
+    return at + 1
+  }
+  scratch[at++] = most
+  let rest = value - most
+  for (; rest > 127; rest >>= 7) scratch[at++] = (rest & 127) | 128
+  scratch[at] = rest
+  return at + 1
 }
 
-function literal(text: string): Buffer {
-  const bytes = Buffer.from(text, WIDE.test(text) ? 'utf8' : 'latin1')
-  return Buffer.concat([integer(bytes.length, 7), bytes])
+function literal(text: string, at: number): number {
+  if (WIDE.test(text)) {
+    const start = integer(Buffer.byteLength(text), 7, at)
+    return start + scratch.write(text, start)
+  }
+  const start = integer(text.length, 7, at)
+  return start + scratch.write(text, start, 'latin1')
 }

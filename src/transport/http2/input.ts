@@ -2,8 +2,12 @@ import type { Socket } from 'node:net'
 import type { Output } from './output.ts'
 import { ConnectionError, H2, MAX_FRAME, MAX_WINDOW } from './protocol.ts'
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+/** What a client says first: https://www.rfc-editor.org/rfc/rfc9113#section-3.4 */
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const NOTHING = Buffer.alloc(0)
+
+/** Bytes from which on a chunk is rather cut than copied to what came before it. */
+const WORTH_CUTTING = 8192
 
 /** What becomes of the frames that come. */
 export interface FrameSink {
@@ -20,14 +24,24 @@ export class Input {
   readonly #output: Output
   readonly #sink: FrameSink
   #rest: Buffer = NOTHING
-  #greeted = false
+  #greeted: boolean
+  /** What comes is in memory that is not ours to keep. */
+  readonly #borrowed: boolean
   #stalled = false
 
-  constructor(socket: Socket, output: Output, sink: FrameSink) {
+  /**
+   * @param greeted Nothing stands before the first frame, as at a client.
+   * @param feed Gives what comes in memory that is used again; absent: the socket's `data` events.
+   */
+  constructor(socket: Socket, output: Output, sink: FrameSink, greeted = false, feed?: (read: (chunk: Buffer) => void) => void) {
+    this.#greeted = greeted
+    this.#borrowed = feed !== undefined
     this.#socket = socket
     this.#output = output
     this.#sink = sink
-    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    const read = (chunk: Buffer) => this.#read(chunk)
+    if (feed) feed(read)
+    else socket.on('data', read)
     output.onDrain = () => this.#goOn()
   }
 
@@ -40,8 +54,23 @@ export class Input {
 
   #read(chunk: Buffer): void {
     if (this.#sink.closed) return
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    if (this.#rest.length === 0) this.#rest = chunk
+    else if (this.#stalled || !this.#complete(chunk)) this.#rest = Buffer.concat([this.#rest, chunk])
     if (!this.#stalled) this.#parse()
+    if (this.#borrowed && this.#rest.buffer === chunk.buffer) this.#rest = Buffer.from(this.#rest)
+  }
+
+  /** Puts only the frame together whose beginning came before; the rest of a large chunk is not copied. False: not worth it. */
+  #complete(chunk: Buffer): boolean {
+    const rest = this.#rest
+    if (chunk.length < WORTH_CUTTING || rest.length < 9 || !this.#greeted) return false
+    const missing = rest.readUIntBE(0, 3) + 9 - rest.length
+    if (missing <= 0 || missing >= chunk.length) return false
+    this.#rest = Buffer.concat([rest, chunk.subarray(0, missing)])
+    this.#parse()
+    // Stopped in between, the frame waits with what comes after it.
+    this.#rest = this.#rest.length === 0 ? chunk.subarray(missing) : Buffer.concat([this.#rest, chunk.subarray(missing)])
+    return true
   }
 
   /** The other side has read what it left unread. */
@@ -90,6 +119,6 @@ export class Input {
       if (this.#sink.closed) return NOTHING
     }
     if (at === bytes.length) return NOTHING
-    return at === 0 ? bytes : Buffer.from(bytes.subarray(at))
+    return at === 0 ? bytes : this.#borrowed ? bytes.subarray(at) : Buffer.from(bytes.subarray(at))
   }
 }

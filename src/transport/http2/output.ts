@@ -1,10 +1,14 @@
 import type { Socket } from 'node:net'
 import { FLAG, MAX_FRAME, T } from './protocol.ts'
 
-/** Bytes of replies that are written in one turn of the loop; the rest waits for the socket to take them. */
+/** Bytes that are written in one turn of the loop; the rest waits for the socket to take them. */
 const MAX_TURN = 256 << 10
 /** Bytes that the other side may leave unread before nothing more is read from it: each frame it sends may cost an answer. */
 const MAX_UNSENT = 1 << 20
+
+/** From so many bytes on they are written piece by piece; pieces below the second figure are put together all the same. */
+const WORTH_PIECES = 32_768
+const SMALL = 4096
 
 /** Who waits for room. */
 export interface Waiter {
@@ -16,7 +20,7 @@ export class Output {
   /** What the other side lets us send on the whole connection. */
   window = 65_535
   maxFrame = MAX_FRAME
-  /** HEADERS or DATA went out since somebody set this back. */
+  /** Something of a stream was sent: HEADERS or DATA. For whoever sets it back. */
   answered = false
   /** What was written is gone, or at least with the system. */
   onDrain: () => void = () => {}
@@ -51,6 +55,7 @@ export class Output {
   /** Writes a frame with what else this turn of the loop brings. */
   frame(type: number, flags: number, stream: number, payload?: Buffer): void {
     if (this.#ended) return
+    if (type <= T.HEADERS) this.answered = true
     const length = payload?.length ?? 0
     const head = Buffer.allocUnsafe(9)
     head[0] = length >> 16
@@ -62,10 +67,20 @@ export class Output {
     this.#parts.push(head)
     if (payload && length > 0) this.#parts.push(payload)
     this.#bytes += length + 9
-    if (type <= T.HEADERS) this.answered = true
+    this.#schedule()
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
     process.nextTick(flush, this)
+  }
+
+  /** Writes what is no frame: a client's preface. */
+  raw(bytes: Buffer): void {
+    this.#parts.push(bytes)
+    this.#bytes += bytes.length
+    this.#schedule()
   }
 
   /** Writes a header block, in as many frames as it needs. */
@@ -84,13 +99,38 @@ export class Output {
     const parts = this.#parts
     if (parts.length === 0) return
     this.#parts = []
-    const bytes = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, this.#bytes)
+    const bytes = this.#bytes
     this.#bytes = 0
-    if (!this.#socket.write(bytes)) this.#full = true
+    if (!this.#write(parts, bytes)) this.#full = true
     else if (!this.#full) {
       if (this.#waiting.size > 0) this.wake()
       this.onDrain()
     }
+  }
+
+  /** One write for the socket. What is large goes as it is, for copying it would cost more than the list of pieces does. */
+  #write(parts: readonly Buffer[], bytes: number): boolean {
+    if (parts.length === 1) return this.#socket.write(parts[0] as Buffer)
+    if (bytes < WORTH_PIECES) return this.#socket.write(Buffer.concat(parts, bytes))
+    const socket = this.#socket
+    let room = true
+    let from = 0
+    let small = 0
+    socket.cork()
+    for (let index = 0; index < parts.length; index++) {
+      const part = parts[index] as Buffer
+      if (part.length < SMALL) {
+        small += part.length
+        continue
+      }
+      if (small > 0) socket.write(index - from === 1 ? (parts[from] as Buffer) : Buffer.concat(parts.slice(from, index), small))
+      room = socket.write(part)
+      from = index + 1
+      small = 0
+    }
+    if (small > 0) room = socket.write(Buffer.concat(parts.slice(from), small))
+    socket.uncork()
+    return room
   }
 
   /** Nothing is written after what is written so far. */

@@ -10,6 +10,7 @@ export const H2 = {
   CANCEL: 8,
   COMPRESSION: 9,
   CALM: 11,
+  INADEQUATE_SECURITY: 12,
 } as const
 
 /** Types of frames: https://www.rfc-editor.org/rfc/rfc9113#section-6 */

@@ -38,8 +38,12 @@ export function readRequest(raw: readonly string[]): IncomingHttpHeaders | undef
 /** Whether the fields after a body may stand there. */
 export function trailersAllowed(raw: readonly string[]): boolean {
   for (let index = 0; index < raw.length; index += 2) {
-    const name = raw[index] as string
-    if (!NAME.test(name) || CONNECTION.has(name) || BAD_VALUE.test(raw[index + 1] as string)) return false
+    if (badField(raw[index] as string, raw[index + 1] as string)) return false
   }
   return true
+}
+
+/** Whether a field that is no pseudo header may not stand in a head or in trailers. */
+export function badField(name: string, value: string): boolean {
+  return !NAME.test(name) || CONNECTION.has(name) || BAD_VALUE.test(value)
 }

@@ -11,6 +11,8 @@ export interface CertificateOptions {
   notAfter: Date
   /** SPIFFE id of the holder. */
   uri?: string
+  /** DNS name of the holder. */
+  dns?: string
   /** May sign certificates; else it serves both ends of TLS. */
   authority?: boolean
 }
@@ -21,7 +23,7 @@ const SERVER_AND_CLIENT = tlv(TAG.sequence, oid('1.3.6.1.5.5.7.3.1'), oid('1.3.6
 
 /** An X.509 certificate (RFC 5280) signed with an Ed25519 key, as PEM. */
 export function issueCertificate(options: CertificateOptions): string {
-  const { publicKey, subject, issuer, notBefore, notAfter, uri, authority = false } = options
+  const { publicKey, subject, issuer, notBefore, notAfter, uri, dns, authority = false } = options
   const serial = randomBytes(16)
   // Positive, and of full length.
   serial[0] = ((serial[0] as number) & 0x7f) | 0x40
@@ -34,7 +36,11 @@ export function issueCertificate(options: CertificateOptions): string {
   if (authority) extensions.push(extension('2.5.29.14', false, tlv(TAG.octets, keyId(publicKey))))
   else extensions.push(extension('2.5.29.37', false, SERVER_AND_CLIENT))
   // Critical where the subject is empty: then this is the name.
-  if (uri !== undefined) extensions.push(extension('2.5.29.17', subject === '', tlv(TAG.sequence, tlv(0x86, Buffer.from(uri, 'ascii')))))
+  const names = [
+    ...(uri === undefined ? [] : [tlv(0x86, Buffer.from(uri, 'ascii'))]),
+    ...(dns === undefined ? [] : [tlv(0x82, Buffer.from(dns, 'ascii'))]),
+  ]
+  if (names.length > 0) extensions.push(extension('2.5.29.17', subject === '', tlv(TAG.sequence, ...names)))
   const body = tlv(
     TAG.sequence,
     VERSION_3,

@@ -1,5 +1,5 @@
 import { Code, OutriderError } from '../../../errors.ts'
-import { noContent, type Route } from '../route.ts'
+import { json, noContent, type Route } from '../route.ts'
 
 export interface Health {
   appId: string
@@ -8,11 +8,13 @@ export interface Health {
   outboundReady(): boolean
   /** Sentences for a human: which component waits for what. */
   reasons(): readonly string[]
+  /** All there is to tell, for `?verbose`. */
+  verbose(): unknown
 }
 
 export const HEALTH_PATHS = new Set(['/v1.0/healthz', '/v1.0/healthz/outbound'])
 
-/** `/v1.0/healthz` and `/v1.0/healthz/outbound`. */
+/** `/v1.0/healthz` and `/v1.0/healthz/outbound`; with `?verbose` the same status with all states in the body. */
 export function healthRoutes(health: Health): Route[] {
   const row = { methods: ['GET'], group: 'healthz', version: 'v1' }
   return [
@@ -25,6 +27,7 @@ export function healthRoutes(health: Health): Route[] {
         if (appId !== null && appId !== health.appId)
           throw refuse('ERR_HEALTH_APPID_NOT_MATCH', 'dapr app-id does not match', `This sidecar serves ${health.appId}.`)
         const targets = health.notReady()
+        if (call.query.has('verbose')) return { ...json(health.verbose()), status: targets.length > 0 ? 500 : 200 }
         if (targets.length > 0)
           throw refuse(
             'ERR_HEALTH_NOT_READY',
@@ -38,7 +41,8 @@ export function healthRoutes(health: Health): Route[] {
       ...row,
       path: '/v1.0/healthz/outbound',
       name: 'HealthzOutbound',
-      handler: () => {
+      handler: (call) => {
+        if (call.query.has('verbose')) return { ...json(health.verbose()), status: health.outboundReady() ? 200 : 500 }
         if (!health.outboundReady())
           throw refuse('ERR_OUTBOUND_HEALTH_NOT_READY', 'dapr outbound is not ready', health.reasons().join('; ') || 'Wait and ask again.')
         return noContent

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { STATUS_CODES } from 'node:http'
-import { Agent, type Dispatcher, interceptors } from 'undici'
 import type { Binding, BindingRequest, BindingResponse } from '../../../blocks/bindings/driver.ts'
+import { HttpClient } from '../../../transport/http1/client.ts'
+import { STATUS_CODES } from '../../../transport/node-http.ts'
 import type { DriverModule } from '../../component.ts'
 import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 
@@ -58,8 +58,7 @@ export const driver: DriverModule<Binding> = {
     if (!URL.canParse(base) || !/^https?:/.test(base)) throw new MetadataError(`metadata field url: "${base}" is not an http or https URL`)
     const limit = byteSize(String(values.maxResponseBodySize))
     const timeout = Number(values.responseTimeout ?? 0)
-    let agent: Agent | undefined
-    let dispatcher: Dispatcher | undefined
+    let client: HttpClient | undefined
 
     const headersFor = (request: BindingRequest, hasBody: boolean) => {
       const headers = new Map<string, string>()
@@ -82,44 +81,43 @@ export const driver: DriverModule<Binding> = {
         const [ca, cert, key] = await Promise.all(
           [values.MTLSRootCA, values.MTLSClientCert, values.MTLSClientKey].map((value) => pem(value as string | undefined)),
         )
-        agent = new Agent({
+        client = new HttpClient({
           connections: 128,
-          headersTimeout: timeout,
-          bodyTimeout: timeout,
-          connect: { timeout: 10_000, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
+          redirections: 10,
+          tls: { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
         })
-        dispatcher = agent.compose(interceptors.redirect({ maxRedirections: 10 }))
       },
       async invoke(request, signal) {
-        if (!dispatcher) throw new Error(`binding ${context.name} is closed`)
+        if (!client) throw new Error(`binding ${context.name} is closed`)
         const method = request.operation === 'create' ? 'POST' : request.operation.toUpperCase()
         const url = join(base, request.metadata.path)
-        const body = WITH_BODY.has(method) ? request.data : null
+        const body = WITH_BODY.has(method) ? request.data : undefined
         const limits = [...(signal ? [signal] : []), ...(timeout > 0 ? [AbortSignal.timeout(timeout)] : [])]
-        const reply = await dispatcher.request({
-          origin: url.origin,
-          path: url.pathname + url.search,
-          method: method as Dispatcher.HttpMethod,
-          headers: headersFor(request, body !== null),
+        const reply = await client.request({
+          url,
+          method,
+          headers: headersFor(request, body !== undefined),
           body,
-          ...(limits.length > 0 && { signal: AbortSignal.any(limits) }),
+          signal: limits.length > 0 ? AbortSignal.any(limits) : undefined,
+          limit,
+          tooLarge: () => new Error(`the response body is larger than maxResponseBodySize (${limit} bytes)`),
         })
         const response: BindingResponse = {
-          data: await readLimited(reply.body, limit),
+          data: reply.body,
           metadata: {
-            statusCode: String(reply.statusCode),
-            status: `${reply.statusCode} ${reply.statusText || (STATUS_CODES[reply.statusCode] ?? '')}`.trim(),
+            statusCode: String(reply.status),
+            status: `${reply.status} ${reply.reason || (STATUS_CODES[reply.status] ?? '')}`.trim(),
             ...shownHeaders(reply.headers),
           },
         }
         const override = request.metadata.errorIfNot2XX
         const strict = override === undefined ? values.errorIfNot2XX === true : isTruthy(override)
-        if (strict && (reply.statusCode < 200 || reply.statusCode > 299)) throw new StatusError(reply.statusCode, response)
+        if (strict && (reply.status < 200 || reply.status > 299)) throw new StatusError(reply.status, response)
         return response
       },
       async [Symbol.asyncDispose]() {
-        const closing = agent
-        agent = dispatcher = undefined
+        const closing = client
+        client = undefined
         await closing?.close()
       },
     }
@@ -145,17 +143,6 @@ function shownHeaders(headers: Record<string, string | string[] | undefined>): R
     shown[name.toLowerCase().replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())] = Array.isArray(value) ? value.join(', ') : value
   }
   return shown
-}
-
-async function readLimited(body: AsyncIterable<Buffer>, limit: number): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (limit > 0 && size > limit) throw new Error(`the response body is larger than maxResponseBodySize (${limit} bytes)`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, size)
 }
 
 const UNITS: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1024 ** 2, Gi: 1024 ** 3 }

@@ -59,7 +59,7 @@ test('what cannot be run is said in the error', { skip }, async () => {
 
 test('a server that is not there is named, its password is not', async () => {
   await assert.rejects(open({ url: 'host=127.0.0.1 port=1 user=u password=hidden dbname=orders' }), (error: Error) => {
-    assert.match(error.message, /cannot connect to PostgreSQL at 127\.0\.0\.1:1\/orders/)
+    assert.match(error.message, /binding db: cannot reach PostgreSQL at 127\.0\.0\.1:1\/orders/)
     assert.doesNotMatch(error.message, /hidden/)
     return true
   })

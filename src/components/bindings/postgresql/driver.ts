@@ -12,12 +12,14 @@ const OPERATIONS = ['exec', 'query', 'close']
 /** Runs the SQL of requests; rows come as arrays of values. */
 class PostgresBinding implements Binding {
   readonly operations = OPERATIONS
+  private readonly name: string
   private readonly address: string
   private readonly pool: Pool
   private ended: Promise<void> | undefined
 
   constructor(context: ComponentContext) {
     const { pool, address } = readConnection(parseMetadata(connectionFields, context.properties))
+    this.name = context.name
     this.address = address
     this.pool = new Pool({ ...pool, types: jsonTypes })
     // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
@@ -28,7 +30,7 @@ class PostgresBinding implements Binding {
     try {
       await this.ping()
     } catch (error) {
-      throw connectionError(this.address, error)
+      throw connectionError(`binding ${this.name}`, this.address, error)
     }
   }
 

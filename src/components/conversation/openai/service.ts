@@ -1,4 +1,4 @@
-import { Pool } from 'undici'
+import { HttpClient } from '../../../transport/http1/client.ts'
 import { readError } from './chat.ts'
 
 export interface ServiceOptions {
@@ -22,51 +22,37 @@ const REPLY_LIMIT = 32 * 1024 * 1024
 
 /** One HTTP endpoint that takes and answers JSON. */
 export function createService({ url, headers, key }: ServiceOptions): Service {
-  const pool = new Pool(url.origin, {
-    connections: CONNECTIONS,
-    headersTimeout: PATIENCE,
-    bodyTimeout: PATIENCE,
-    connect: { timeout: 10_000 },
-  })
+  const client = new HttpClient({ connections: CONNECTIONS, silenceTimeout: PATIENCE })
   return {
     async ask(body, signal) {
-      const reply = await pool.request({
-        path: url.pathname + url.search,
+      const reply = await client.request({
+        url,
         method: 'POST',
         headers: { ...headers, 'content-type': 'application/json', accept: 'application/json' },
         body,
-        ...(signal && { signal }),
+        signal,
+        limit: REPLY_LIMIT,
+        tooLarge: () => new Error(`the API returned more than ${REPLY_LIMIT} bytes`),
       })
-      const text = await readLimited(reply.body)
+      const text = reply.body.toString()
       let parsed: unknown
       try {
         parsed = JSON.parse(text)
       } catch {
         parsed = undefined
       }
-      if (reply.statusCode !== 200) {
+      if (reply.status !== 200) {
         const said = readError(parsed)
-        throw new Error(`API returned unexpected status code: ${reply.statusCode}${said ? `: ${hideKey(said, key)}` : ''}`)
+        throw new Error(`API returned unexpected status code: ${reply.status}${said ? `: ${hideKey(said, key)}` : ''}`)
       }
       if (parsed === undefined) throw new Error('the API returned a reply that is not JSON')
       return parsed
     },
-    [Symbol.asyncDispose]: () => pool.destroy(),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
 }
 
 /** Services repeat keys, whole or with stars in the middle. */
 function hideKey(said: string, key: string): string {
   return (key === '' ? said : said.replaceAll(key, '***')).replaceAll(/[\w-]*\*{3,}[\w*-]*/g, '***').slice(0, 2000)
-}
-
-async function readLimited(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > REPLY_LIMIT) throw new Error(`the API returned more than ${REPLY_LIMIT} bytes`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, size).toString()
 }

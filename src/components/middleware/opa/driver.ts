@@ -1,6 +1,6 @@
-import { STATUS_CODES } from 'node:http'
 import type { Middleware, MiddlewareReply, MiddlewareRequest } from '../../../blocks/middleware/driver.ts'
 import { messageOf } from '../../../errors.ts'
+import { STATUS_CODES } from '../../../transport/node-http.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { Fetcher } from '../fetch.ts'

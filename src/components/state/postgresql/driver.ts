@@ -1,4 +1,4 @@
-import { Pool, type PoolClient, type QueryResult } from 'pg'
+import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg'
 import {
   EtagError,
   type StateDelete,
@@ -13,7 +13,8 @@ import {
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import { connectionError } from '../../postgres/connection.ts'
+import { connectionError, PostgresUnreachable } from '../../postgres/connection.ts'
+import { Lanes } from '../../postgres/lanes.ts'
 import { Failures } from '../bulk.ts'
 import { checkPattern } from '../like.ts'
 import { readTtl } from '../ttl.ts'
@@ -21,7 +22,9 @@ import { type Layout, layoutOf, type Row } from './layout.ts'
 import { offsetOf, toSql } from './query.ts'
 import { fields, type PostgresSettings, readSettings } from './settings.ts'
 
-type Session = Pool | PoolClient
+interface Session {
+  query<R extends object>(statement: QueryConfig): Promise<QueryResult<R>>
+}
 
 /** How often work that lost to a deadlock is done again. */
 const ATTEMPTS = 3
@@ -34,6 +37,9 @@ class PostgresState implements StateStore, ListsKeys {
   private readonly settings: PostgresSettings
   private readonly layout: Layout
   private readonly pool: Pool
+  private readonly lanes: Lanes | undefined
+  /** Where statements go that stand alone and are quick. */
+  private readonly single: Session
   private cleaner: NodeJS.Timeout | undefined
 
   constructor(context: ComponentContext) {
@@ -42,18 +48,20 @@ class PostgresState implements StateStore, ListsKeys {
     this.layout = layoutOf(this.settings)
     this.features = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', ...(this.settings.version === 'v1' ? (['QUERY_API'] as const) : [])]
     if (this.settings.version === 'v1') this.query = (query) => this.ask(query as StateQuery)
-    this.pool = new Pool(this.settings.pool)
+    const { pool, prepare } = this.settings
+    const most = pool.max as number
+    // Behind a pooler that shares connections, statements wait their turn.
+    this.lanes = prepare && most > 1 ? new Lanes(pool, Math.min(2, most >> 1)) : undefined
+    this.pool = new Pool({ ...pool, max: this.lanes ? most - Math.min(2, most >> 1) : most })
+    this.single = this.lanes ?? this.pool
     // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
     this.pool.on('error', (error) => context.log.debug(`state store ${context.name}: ${error.message}`))
+    // One that breaks in a transaction tells the transaction, and its own listeners.
+    this.pool.on('connect', (client) => client.on('error', () => {}))
   }
 
   async init(): Promise<void> {
-    let client: PoolClient
-    try {
-      client = await this.pool.connect()
-    } catch (error) {
-      throw connectionError(this.settings.address, error)
-    }
+    const client = await this.connect()
     try {
       await this.layout.migrate(client)
     } finally {
@@ -65,11 +73,11 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   async ping(): Promise<void> {
-    await this.pool.query('SELECT 1')
+    await this.run(this.single, 'ping', 'SELECT 1', [])
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
-    const row = (await this.run<Row>(this.pool, 'get', `${this.layout.select} WHERE key = $1 AND ${this.layout.live}`, [key])).rows[0]
+    const row = (await this.run<Row>(this.single, 'get', `${this.layout.select} WHERE key = $1 AND ${this.layout.live}`, [key])).rows[0]
     return row && this.layout.item(row)
   }
 
@@ -82,18 +90,20 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   set(item: StateSet): Promise<void> {
-    return this.put(this.pool, item)
+    return this.put(this.single, item)
   }
 
   delete(item: StateDelete): Promise<void> {
-    return this.remove(this.pool, item)
+    return this.remove(this.single, item)
   }
 
   async bulkSet(items: readonly StateSet[]): Promise<void> {
     if (items.some((item) => item.etag !== undefined || item.concurrency === 'first-write')) return this.list(items)
     // One statement takes a key once; the order of keys is everybody's, so that two lists cannot block each other.
     const last = [...new Map(items.map((item) => [item.key, item])).values()].sort((a, b) => (a.key < b.key ? -1 : 1))
-    await this.run(this.pool, 'upsert', this.layout.upsert, this.columns(last))
+    const rows = last.map((item) => this.row(item))
+    const columns = [0, 1, 2, 3].map((column) => rows.map((row) => row[column]))
+    await this.run(this.pool, 'upsertAll', this.layout.upsertAll, columns)
   }
 
   async bulkDelete(items: readonly StateDelete[]): Promise<void> {
@@ -104,7 +114,7 @@ class PostgresState implements StateStore, ListsKeys {
   async transact(operations: readonly StateOperation[]): Promise<void> {
     const [first] = operations
     if (!first) return
-    if (operations.length === 1) return this.write(this.pool, first)
+    if (operations.length === 1) return this.write(this.single, first)
     await this.inTransaction(async (client) => {
       for (const operation of operations) await this.write(client, operation)
     })
@@ -126,11 +136,12 @@ class PostgresState implements StateStore, ListsKeys {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.cleaner)
+    await this.lanes?.[Symbol.asyncDispose]()
     await this.pool.end()
   }
 
   private async ask(query: StateQuery): Promise<StateQueryResult> {
-    const { rows } = await this.pool.query<Row>(toSql(this.layout.select, query))
+    const { rows } = await this.pool.query<Row>(toSql(this.layout.select, query)).catch((error: unknown) => this.refuse(error))
     const results = rows.map((row) => ({ key: row.key, data: this.layout.item(row).data, etag: row.etag }))
     return query.limit > 0 ? { results, token: String(offsetOf(query) + rows.length) } : { results }
   }
@@ -158,13 +169,13 @@ class PostgresState implements StateStore, ListsKeys {
 
   private async put(session: Session, item: StateSet): Promise<void> {
     const { layout } = this
+    const row = this.row(item)
     if (item.etag !== undefined) {
       layout.checkEtag(item.etag)
-      const row = this.columns([item]).map((column) => column[0])
       if ((await this.run(session, 'update', layout.update, [...row, item.etag])).rowCount === 0) throw new EtagError('mismatch', '')
     } else if (item.concurrency === 'first-write') {
-      if ((await this.run(session, 'insert', layout.insert, this.columns([item]))).rowCount === 0) throw new NotUpdated()
-    } else await this.run(session, 'upsert', layout.upsert, this.columns([item]))
+      if ((await this.run(session, 'insert', layout.insert, row)).rowCount === 0) throw new NotUpdated()
+    } else await this.run(session, 'upsert', layout.upsert, row)
   }
 
   private async remove(session: Session, item: StateDelete): Promise<void> {
@@ -186,30 +197,49 @@ class PostgresState implements StateStore, ListsKeys {
       throw new EtagError('mismatch', '')
   }
 
-  private columns(items: readonly StateSet[]): unknown[][] {
-    const ttls = items.map((item) => readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ") ?? null)
-    return [items.map((item) => item.key), items.map((item) => this.layout.value(item)), items.map((item) => !item.json), ttls]
+  private row(item: StateSet): unknown[] {
+    const ttl = readTtl(item.metadata, "error parsing TTL: incorrect value for metadata 'ttlInSeconds': ")
+    return [item.key, this.layout.value(item), !item.json, ttl ?? null]
   }
 
-  private run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
-    return session.query<R>(
-      this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
-    )
+  private async run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
+    try {
+      return await session.query<R>(
+        this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
+      )
+    } catch (error) {
+      return this.refuse(error)
+    }
+  }
+
+  private async connect(): Promise<PoolClient> {
+    try {
+      return await this.pool.connect()
+    } catch (error) {
+      return this.refuse(error)
+    }
+  }
+
+  private refuse(error: unknown): never {
+    throw connectionError(`state store ${this.context.name}`, this.settings.address, error)
   }
 
   private async inTransaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      const client = await this.pool.connect()
+      const client = await this.connect()
       let broken: Error | undefined
       try {
-        await client.query('BEGIN')
+        await this.run(client, 'begin', 'BEGIN', [])
         const result = await work(client)
-        await client.query('COMMIT')
+        await this.run(client, 'commit', 'COMMIT', [])
         return result
       } catch (error) {
-        await client.query('ROLLBACK').catch((failure: Error) => {
-          broken = failure
-        })
+        // Who got no answer would get none to this either.
+        if (error instanceof PostgresUnreachable) broken = error
+        else
+          await client.query('ROLLBACK').catch((failure: Error) => {
+            broken = failure
+          })
         const code = error instanceof Error && 'code' in error ? error.code : undefined
         if (attempt >= ATTEMPTS || broken || (code !== '40P01' && code !== '40001')) throw error
       } finally {

@@ -11,10 +11,11 @@ import {
 } from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import { MetadataError, type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
+import { type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
 import type { RedisClient } from '../../redis/client.ts'
 import { redisFields } from '../../redis/fields.ts'
 import { openRedis } from '../../redis/open.ts'
+import { slotOf } from '../../redis/slot.ts'
 import { likeMatcher } from '../like.ts'
 import { readTtl } from '../ttl.ts'
 import { APPLY, refusal } from './script.ts'
@@ -41,8 +42,6 @@ class RedisState implements StateStore, ListsKeys {
     this.values = parseMetadata(fields, context.properties)
     this.context = context
     this.defaultTtl = this.values.ttlInSeconds as number | undefined
-    if (this.values.redisType === 'cluster')
-      throw new MetadataError('metadata field redisType: cluster is not supported by this component; use node, with failover for sentinels')
   }
 
   private get client(): RedisClient {
@@ -57,6 +56,8 @@ class RedisState implements StateStore, ListsKeys {
       signal,
       onError: (error) => log.debug(`state store ${name}: ${error.message}`),
     })
+    // In a cluster each key has replicas of its own, and WAIT would ask any node.
+    if (this.client.isCluster) return
     this.replicas = Number(/connected_slaves:(\d+)/.exec(String(await this.client.call('INFO', 'replication')))?.[1] ?? 0)
   }
 
@@ -91,6 +92,7 @@ class RedisState implements StateStore, ListsKeys {
 
   async transact(operations: readonly StateOperation[]): Promise<void> {
     if (operations.length === 0) return
+    if (this.client.isCluster) return this.transactInCluster(operations)
     const refused = operations[(await this.apply(operations, operations.map(etagOf), false)) - 1]
     if (refused) throw new Error(refusal(refused.kind === 'upsert' ? 'set' : 'del', refused.key))
     await this.settle(operations.find((operation) => operation.consistency === 'strong'))
@@ -106,12 +108,14 @@ class RedisState implements StateStore, ListsKeys {
     const offset = page.token ? Number(page.token) : 0
     if (!Number.isInteger(offset)) throw new Error(`invalid continuation token ${JSON.stringify(page.token)}`)
     const found = new Set<string>()
-    let cursor = '0'
-    do {
-      const [next, keys] = (await this.client.call('SCAN', cursor, 'MATCH', coarseGlob(pattern), 'COUNT', SCAN_COUNT)) as [string, string[]]
-      for (const key of keys) if (matches(key)) found.add(key)
-      cursor = next
-    } while (cursor !== '0')
+    for (const master of this.client.masters()) {
+      let cursor = '0'
+      do {
+        const [next, keys] = (await master.call('SCAN', cursor, 'MATCH', coarseGlob(pattern), 'COUNT', SCAN_COUNT)) as [string, string[]]
+        for (const key of keys) if (matches(key)) found.add(key)
+        cursor = next
+      } while (cursor !== '0')
+    }
     const sorted = [...found].sort()
     const end = page.size && page.size > 0 ? offset + page.size : sorted.length
     return { keys: sorted.slice(offset, end), ...(end < sorted.length ? { token: String(end) } : {}) }
@@ -121,7 +125,32 @@ class RedisState implements StateStore, ListsKeys {
     await this.opened?.close()
   }
 
-  private async apply(operations: readonly StateOperation[], etags: readonly string[], firstWrite: boolean): Promise<number> {
+  /**
+   * A script runs where its keys are: operations on keys of one slot hold together, as braces in a key arrange it. Those of several
+   * are looked at everywhere before any is written, as far as others do not write in between; daprd does not look.
+   */
+  private async transactInCluster(operations: readonly StateOperation[]): Promise<void> {
+    const slots = new Map<number, StateOperation[]>()
+    for (const operation of operations) {
+      const slot = slotOf(operation.key)
+      const list = slots.get(slot)
+      if (list) list.push(operation)
+      else slots.set(slot, [operation])
+    }
+    for (const phase of slots.size > 1 ? (['look', 'write'] as const) : (['write'] as const)) {
+      for (const list of slots.values()) {
+        const refused = list[(await this.apply(list, list.map(etagOf), false, phase === 'look')) - 1]
+        if (refused) throw new Error(refusal(refused.kind === 'upsert' ? 'set' : 'del', refused.key))
+      }
+    }
+  }
+
+  private async apply(
+    operations: readonly StateOperation[],
+    etags: readonly string[],
+    firstWrite: boolean,
+    lookOnly = false,
+  ): Promise<number> {
     const values = operations.flatMap((operation, index): (string | Buffer)[] => {
       const etag = etags[index] as string
       if (operation.kind === 'delete') return ['del', etag, '', '1', '']
@@ -132,7 +161,7 @@ class RedisState implements StateStore, ListsKeys {
       await this.client.script(
         APPLY,
         operations.map(({ key }) => key),
-        values,
+        lookOnly ? [...values, 'look'] : values,
       ),
     )
   }

@@ -4,7 +4,7 @@ import { redisScript } from '../../redis/client.ts'
  * Checks every operation of a list against the stored versions, then applies all or none; gives the number of the first
  * operation that is refused, or 0. KEYS: one key an operation. ARGV, five an operation: `set` or `del`, ETag (`0`: none),
  * data, `0` for first-write, TTL in seconds (empty: keep what is there, 0 or less: remove it).
- * A key is a hash of `data`, `version` and, once written with first-write, `first-write`.
+ * One more ARGV: nothing is written, only looked at. A key is a hash of `data`, `version` and, once written with first-write, `first-write`.
  */
 export const APPLY = redisScript(`
 local versions, marks, foreign = {}, {}, {}
@@ -30,6 +30,7 @@ for i, key in ipairs(KEYS) do
     marks[key] = false
   end
 end
+if ARGV[#KEYS * 5 + 1] then return 0 end
 for i, key in ipairs(KEYS) do
   local kind, data, first, ttl = ARGV[i * 5 - 4], ARGV[i * 5 - 2], ARGV[i * 5 - 1], ARGV[i * 5]
   if kind == 'set' then

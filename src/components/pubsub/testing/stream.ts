@@ -1,0 +1,10 @@
+import { jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
+
+/** For tests and the bench: the driver makes no streams, as daprd does not. */
+export async function makeStream(address: string, name: string, subjects: string[]): Promise<void> {
+  const connection = await connect({ servers: address.replace('nats://', '') })
+  const manager = await jetstreamManager(connection)
+  await manager.streams.add({ name, subjects, storage: StorageType.File })
+  await connection.close()
+}

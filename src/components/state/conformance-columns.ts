@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { etcd } from '../../../test/servers/etcd.ts'
+import { mariadb } from '../../../test/servers/mariadb.ts'
+import { memcached } from '../../../test/servers/memcached.ts'
+import { postgres } from '../../../test/servers/postgres.ts'
+import { redis } from '../../../test/servers/redis.ts'
+import { redisCluster } from '../../../test/servers/redis-topologies.ts'
+import { type RunningServer, serverOf } from '../../../test/servers/server.ts'
+import type { ConformanceOptions, Subject } from '../../blocks/state/conformance/kit.ts'
+import { stateConformance } from '../../blocks/state/conformance/suite.ts'
+import type { StateFeature } from '../../blocks/state/driver.ts'
+import { createLogger } from '../../telemetry/log.ts'
+import { stateDrivers } from './registry.ts'
+
+/** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
+interface Column extends Omit<ConformanceOptions, 'features'> {
+  name: string
+  type: string
+  version?: string
+  /** The server it needs; undefined: none. */
+  server?: () => Promise<RunningServer | undefined>
+  /** metadata of the component, from the server's address. */
+  properties: (address: string) => Record<string, string>
+  /** What it claims beside ETAG, TRANSACTIONAL, TTL and KEYS_LIKE; `only`: instead. */
+  also?: readonly StateFeature[]
+  only?: readonly StateFeature[]
+}
+
+const usual = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true, badEtag: 'bad-etag' }
+const likeRedis = {
+  type: 'state.redis',
+  badEtag: '9999999',
+  invalidEtag: { text: 'word', kind: 'invalid' },
+  tellsExpiry: false,
+  keepsTtl: true,
+  strictFirstWrite: false,
+  transactionEtagError: false,
+} as const
+const folder = mkdtempSync(join(tmpdir(), 'outrider-state-'))
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+/** Names of this run on servers that others use, too. */
+const own = `t${randomUUID().slice(0, 8)}`
+
+const COLUMNS: readonly Column[] = [
+  { ...usual, name: 'state.in-memory', type: 'state.in-memory', properties: () => ({}), also: ['DELETE_WITH_PREFIX'] },
+  {
+    ...usual,
+    name: 'state.sqlite',
+    type: 'state.sqlite',
+    properties: () => ({ connectionString: join(folder, 'new', 'state.db') }),
+  },
+  {
+    ...usual,
+    name: 'state.sqlite, memory',
+    type: 'state.sqlite3',
+    properties: () => ({ connectionString: ':memory:', tableName: 'other' }),
+  },
+  { ...usual, ...likeRedis, name: 'state.redis', server: () => serverOf(redis), properties: (redisHost) => ({ redisHost }) },
+  {
+    ...usual,
+    ...likeRedis,
+    name: 'state.redis, cluster, keys of one slot',
+    server: redisCluster,
+    properties: (redisHost) => ({ redisHost, redisType: 'cluster' }),
+    oneSlot: true,
+  },
+  {
+    ...usual,
+    name: 'state.postgresql v1',
+    type: 'state.postgresql',
+    server: () => serverOf(postgres),
+    properties: (connectionString) => ({ connectionString }),
+    badEtag: '1',
+    invalidEtag: { text: 'word', kind: 'invalid' },
+    also: ['QUERY_API'],
+  },
+  {
+    ...usual,
+    name: 'state.postgresql v2',
+    type: 'state.postgresql',
+    version: 'v2',
+    server: () => serverOf(postgres),
+    properties: (connectionString) => ({ connectionString }),
+    badEtag: randomUUID(),
+    invalidEtag: { text: 'word', kind: 'mismatch' },
+  },
+  {
+    ...usual,
+    name: 'state.mysql (MariaDB)',
+    type: 'state.mysql',
+    server: () => serverOf(mariadb),
+    properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
+  },
+  ...(['v1', 'v2'] as const).map(
+    (version): Column => ({
+      ...usual,
+      name: `state.etcd ${version}`,
+      type: 'state.etcd',
+      version,
+      server: () => serverOf(etcd),
+      properties: (endpoints) => ({ endpoints, keyPrefixPath: own + version }),
+      tellsExpiry: version === 'v2',
+      badEtag: '9999999',
+      invalidEtag: { text: 'word', kind: 'mismatch' },
+      largestValue: 1.5 * 1024 * 1024,
+    }),
+  ),
+  {
+    ...usual,
+    name: 'state.memcached',
+    type: 'state.memcached',
+    server: () => serverOf(memcached),
+    properties: (hosts) => ({ hosts }),
+    only: ['TTL'],
+    tellsExpiry: false,
+    strictFirstWrite: false,
+    plainKeys: true,
+    largestValue: 1024 * 1024,
+  },
+]
+
+/** Runs the suite for the columns whose types are named. */
+export function proveColumns(...types: string[]): void {
+  for (const { name, server, also = [], only, ...column } of COLUMNS.filter(({ type }) => types.includes(type))) {
+    const features = only ?? ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', ...also]
+    stateConformance(
+      name,
+      async () => {
+        if (!server) return open(column, '')
+        const running = await server()
+        return running && open(column, running.address, running.stop)
+      },
+      { ...column, features },
+    )
+  }
+}
+
+async function open(
+  { type, version = 'v1', properties }: Omit<Column, 'name'>,
+  address: string,
+  stop?: () => Promise<void>,
+): Promise<Subject> {
+  const row = stateDrivers.find((candidate) => candidate.type === type && candidate.versions.includes(version))
+  if (!row) throw new Error(`${type}/${version} is not registered`)
+  const log = createLogger({ level: 'error', json: false, appId: 'test', version: 'test' })
+  const store = (await row.load()).create({
+    name: 'store',
+    type,
+    version,
+    properties: properties(address),
+    appId: 'test',
+    namespace: '',
+    log,
+  })
+  await store.init(AbortSignal.timeout(20_000))
+  return { store, ...(stop ? { stop } : {}) }
+}
+
+/** `mysql://user:password@host:port` as Go's driver has it. */
+function goDsn(address: string): string {
+  const { username, password, host } = new URL(address)
+  return `${username}:${password}@tcp(${host})/?allowNativePasswords=true`
+}

@@ -1,0 +1,55 @@
+import type { Server } from 'node:http'
+import type { DaprdFlags } from '../cli/flags.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { metricsPage } from '../telemetry/open-metrics.ts'
+import { createServer } from '../transport/node-http.ts'
+
+export interface SidePortsOptions {
+  flags: DaprdFlags
+  log: Logger
+  /** Undefined: none are served. */
+  metrics: Metrics | undefined
+}
+
+const LOOPBACK = '127.0.0.1'
+
+/** Opens the ports of metrics and profiles where they are wanted; one that is taken is an error in the log. Disposing closes them. */
+export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): Promise<AsyncDisposable> {
+  const servers: Server[] = []
+  const listen = (server: Server, port: number, host: string, what: string, flag: string) =>
+    new Promise<boolean>((resolve) => {
+      server.once('error', (error) => {
+        log.error(`${what} port ${port} cannot be opened: ${error.message}; choose another with --${flag}`)
+        resolve(false)
+      })
+      server.listen(port, host, () => {
+        servers.push(server)
+        resolve(true)
+      })
+    })
+  if (flags.enableMetrics && metrics) {
+    const server = createServer((request, response) => {
+      const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
+      response.writeHead(200, { 'content-type': contentType }).end(body)
+    })
+    const host = flags.given.has('metrics-listen-address') ? flags.metricsListenAddress : LOOPBACK
+    await listen(server, flags.metricsPort, host, 'metrics', 'metrics-port')
+  }
+  if (flags.enableProfiling) {
+    const { createProfilingServer } = await import('../telemetry/profiling.ts')
+    // Profiles hold what the app has sent: loopback only.
+    if (await listen(createProfilingServer(), flags.profilePort, LOOPBACK, 'profiling', 'profile-port'))
+      log.info(`profiles are served at http://${LOOPBACK}:${flags.profilePort}/debug/pprof/`)
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      await Promise.all(
+        servers.map((server) => {
+          server.closeAllConnections()
+          return new Promise<void>((resolve) => server.close(() => resolve()))
+        }),
+      )
+    },
+  }
+}
