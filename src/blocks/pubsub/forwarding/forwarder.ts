@@ -1,7 +1,6 @@
-import { isLost } from '../../../components/unreachable.ts'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
-import { bounded } from './bounded.ts'
+import { LaneRunner } from './lanes.ts'
 import type { ForwardStore, Lane, OutgoingEvent, StoredEvent } from './store.ts'
 
 /** Hears what becomes of events, for metrics. */
@@ -30,12 +29,6 @@ export interface ForwarderOptions {
 
 /** Milliseconds: the first wait after a failure, doubled up to the most. */
 const BACKOFF = { first: 250, most: 5000 }
-/** Lanes that are forwarded at once; events of one lane in a row; how long one look at all of them may take. */
-const WIDTH = 16
-const RUN = 100
-const PASS = 5000
-/** Lanes whose first event the broker refuses; with so many nothing is forwarded until one is due again. */
-const MAX_BLOCKED = 10_000
 /** Looks for what a process that has ended left behind. */
 const IDLE = 5000
 /** In-flight events have so long at the end; what is given up then may come twice. */
@@ -52,8 +45,8 @@ export class Forwarder {
   #waiting = false
   /** Why the broker is taken for away. */
   #unreachable: string | undefined
-  readonly #blocked = new Map<string, { until: number; wait: number }>()
   readonly #abort = new AbortController()
+  readonly #lanes: LaneRunner
   #stopping = false
   #wake: (() => void) | undefined
   #woken = false
@@ -61,12 +54,24 @@ export class Forwarder {
   #failures = 0
   /** Events on their way into the store. */
   #coming = 0
-  #cursor: Lane = START
   #sent = 0
   #expired = 0
 
   constructor(options: ForwarderOptions) {
     this.#options = options
+    const { pubsubName, timeout, store, log, send } = options
+    this.#lanes = new LaneRunner({
+      ...{ pubsubName, timeout, store, log, send },
+      over: () => this.#stopping,
+      givenUp: this.#abort.signal,
+      answered: () => {
+        this.#unreachable = undefined
+      },
+      sent: () => {
+        this.#sent++
+        options.observer.forwarded(pubsubName)
+      },
+    })
   }
 
   /** Begins with what waits from before. */
@@ -161,8 +166,9 @@ export class Forwarder {
   async #round(): Promise<number> {
     const { store, pubsubName } = this.#options
     if (!(await store.lease(pubsubName))) {
-      // Another sidecar of this app forwards; its end is seen by looking.
+      // Another sidecar of this app forwards. Its end is seen by looking, and the broker's state by the next publish.
       if (store.waiting(pubsubName).events === 0 && this.#coming === 0) this.#over()
+      this.#unreachable = undefined
       return 1000
     }
     await this.#expire()
@@ -175,9 +181,9 @@ export class Forwarder {
     const away = this.#options.away()
     if (away !== undefined) this.#unreachable = away
     else {
-      const { lost, sent, whole } = await this.#pass()
+      const { lost, sent, whole } = await this.#lanes.pass(this.#unreachable !== undefined)
       if (sent > 0) this.#failures = 0
-      if (lost === undefined) return sent === 0 && whole ? this.#untilDue() : 0
+      if (lost === undefined) return sent === 0 && whole ? this.#bounded(this.#lanes.untilDue(BACKOFF.most)) : 0
       this.#unreachable = messageOf(lost)
     }
     const wait = Math.min(BACKOFF.first * 2 ** Math.min(this.#failures++, 10), BACKOFF.most)
@@ -190,7 +196,7 @@ export class Forwarder {
     this.#waiting = false
     this.#unreachable = undefined
     this.#failures = 0
-    this.#blocked.clear()
+    this.#lanes.clear()
     const { pubsubName, log } = this.#options
     const expired = this.#expired > 0 ? `, ${this.#expired} expired` : ''
     log.info(
@@ -214,93 +220,6 @@ export class Forwarder {
     }
   }
 
-  /** One look at every lane. While the broker is taken for away, one event only, to see. */
-  async #pass(): Promise<{ lost: unknown; sent: number; whole: boolean }> {
-    const { store, pubsubName } = this.#options
-    const end = Date.now() + PASS
-    const probing = this.#unreachable !== undefined
-    const fromStart = this.#cursor === START
-    let lost: unknown
-    let failure: unknown
-    let sent = 0
-    let through = false
-    if (this.#blocked.size >= MAX_BLOCKED)
-      for (const [lane, { until }] of this.#blocked) if (until <= Date.now()) this.#blocked.delete(lane)
-    const over = () =>
-      lost !== undefined || failure !== undefined || this.#stopping || Date.now() > end || this.#blocked.size >= MAX_BLOCKED
-    const next = (): Lane | undefined => {
-      while (!over() && !through) {
-        const lane = store.nextLane(pubsubName, this.#cursor)
-        this.#cursor = lane ?? START
-        if (!lane) {
-          through = true
-          return undefined
-        }
-        if ((this.#blocked.get(nameOf(lane))?.until ?? 0) <= Date.now()) return lane
-      }
-      return undefined
-    }
-    const forward = async (lane: Lane, most: number) => {
-      const removals: Promise<void>[] = []
-      let seq = 0
-      for (let count = 0; count < most && !over(); count++) {
-        const event = store.head(pubsubName, lane, seq)
-        if (!event) break
-        seq = event.seq
-        if (event.expiresAt <= Date.now()) continue
-        try {
-          await bounded((signal) => this.#options.send(event, signal), this.#options.timeout, undefined, this.#abort.signal)
-        } catch (error) {
-          if (this.#abort.signal.aborted) break
-          if (isLost(error)) lost = error
-          else this.#block(lane, error)
-          break
-        }
-        sent++
-        this.#sent++
-        this.#unreachable = undefined
-        if (this.#blocked.size > 0) this.#blocked.delete(nameOf(lane))
-        this.#options.observer.forwarded(pubsubName)
-        removals.push(
-          store.remove(pubsubName, seq).catch((error: unknown) => {
-            failure = error
-          }),
-        )
-      }
-      await Promise.all(removals)
-    }
-    if (probing) {
-      // The next lane each time: one event that the broker never answers must not stand before all others.
-      for (let lane = next(); lane; lane = sent === 0 ? next() : undefined) await forward(lane, 1)
-    } else {
-      const worker = async () => {
-        for (let lane = next(); lane; lane = next()) await forward(lane, RUN)
-      }
-      const ended = await Promise.allSettled(Array.from({ length: WIDTH }, worker))
-      failure ??= ended.find((result) => result.status === 'rejected')?.reason
-    }
-    // Taken by the broker and still in the store: it comes a second time.
-    if (failure !== undefined) throw failure
-    return { lost, sent, whole: (fromStart && through) || this.#blocked.size >= MAX_BLOCKED }
-  }
-
-  /** The broker is there and does not want this event: its lane waits, doubling up to the most. */
-  #block(lane: Lane, error: unknown): void {
-    const { pubsubName, log } = this.#options
-    this.#unreachable = undefined
-    const wait = Math.min((this.#blocked.get(nameOf(lane))?.wait ?? BACKOFF.first) * 2, 12 * BACKOFF.most)
-    this.#blocked.set(nameOf(lane), { until: Date.now() + wait, wait })
-    log.error(
-      `pubsub ${pubsubName} refuses an accepted event of topic ${lane.topic}${lane.key ? `, key ${lane.key}` : ''}, next attempt in ${wait / 1000}s: ${messageOf(error)}`,
-    )
-  }
-
-  #untilDue(): number {
-    let until = Date.now() + BACKOFF.most
-    for (const blocked of this.#blocked.values()) until = Math.min(until, blocked.until)
-    return this.#bounded(until - Date.now())
-  }
-
   /** Not past the moment at which an event expires. */
   #bounded(wait: number): number {
     const expiry = this.#options.store.nextExpiry(this.#options.pubsubName)
@@ -320,6 +239,3 @@ export class Forwarder {
     })
   }
 }
-
-const START: Lane = { topic: '', key: '' }
-const nameOf = ({ topic, key }: Lane) => `${topic}\n${key}`

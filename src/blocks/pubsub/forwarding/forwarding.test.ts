@@ -205,7 +205,7 @@ test("an event's own time to live counts from when it was accepted", LIMIT, asyn
   kit.forwarding.came('ps')
   await kit.until(() => kit.waiting() === 0)
   const left = Number(broker.published[0]?.metadata.ttlInSeconds)
-  assert.ok(broker.published.length === 1 && left < 600 && left > 580, `${left} s are left`)
+  assert.ok(broker.published.length === 1 && left <= 600 && left > 580, `${left} s are left`)
   assert.deepEqual(aged({ TTL: '10s', own: '1' }, 3500), { TTL: '7', own: '1' })
   assert.deepEqual(aged({ own: '1' }, 3500), { own: '1' })
 })
