@@ -5,6 +5,8 @@ import type { Schema } from './json-schema.ts'
 const DURATION = '^(\\d+(\\.\\d+)?(ns|us|µs|ms|s|m|h))+$'
 /** Below this not even a few events fit. */
 const LEAST_BYTES = 1024
+/** Who forwards shows between two events that it lives; see LEASE_TIMEOUT of the store. */
+const MOST_TIMEOUT = 20_000
 
 /** spec of a StoreAndForward. */
 export const storeAndForwardSpec: Schema = {
@@ -19,7 +21,6 @@ export const storeAndForwardSpec: Schema = {
     },
     maxBytes: {
       'x-text': true,
-      type: 'string',
       description: 'Most bytes of events that may wait, for each component; a quantity as 64Mi. Default 64Mi.',
     },
     maxAge: {
@@ -30,7 +31,8 @@ export const storeAndForwardSpec: Schema = {
     timeout: {
       type: 'string',
       pattern: DURATION,
-      description: 'How long the broker may take to answer before it counts as one that cannot be reached. As 500ms or 5s. Default 5s.',
+      description:
+        'How long the broker may take to answer before it counts as one that cannot be reached. As 500ms or 5s, at most 20s. Default 5s.',
     },
     whenFull: {
       type: 'string',
@@ -79,7 +81,7 @@ export function readStoreAndForward(text: StoreAndForwardText): StoreAndForwardS
   const maxAge = parseDuration(text.maxAge ?? '24h') as number
   if (!(maxAge >= 1)) return wrong('maxAge', `must be at least 1ms, not ${text.maxAge}`)
   const timeout = parseDuration(text.timeout ?? '5s') as number
-  if (!(timeout >= 1 && timeout <= 600_000)) return wrong('timeout', `must be from 1ms to 10m, not ${text.timeout}`)
+  if (!(timeout >= 1 && timeout <= MOST_TIMEOUT)) return wrong('timeout', `must be from 1ms to 20s, not ${text.timeout}`)
   const twice = pubsubs.find((name, index) => pubsubs.indexOf(name) !== index)
   if (twice !== undefined) return wrong('pubsubs', `names "${twice}" twice`)
   return { pubsubs, maxBytes, maxAge, timeout, synchronous }

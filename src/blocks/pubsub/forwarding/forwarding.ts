@@ -48,6 +48,7 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
   const store = new ForwardStore({ file: options.file, owner, synchronous: full ? 'full' : 'normal' })
   const lines = new Map<string, PublishLine>()
   const forwarders = new Map<string, Forwarder>()
+  let closed = false
 
   const away = (name: string) => (components.has(name) ? undefined : (components.waiting?.(name) ?? `no component ${name} is loaded`))
 
@@ -84,7 +85,7 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
 
   return {
     lines,
-    waiting: () => [...lines.keys()].map((name) => [name, store.waiting(name)]),
+    waiting: () => (closed ? [] : [...lines.keys()].map((name) => [name, store.waiting(name)])),
     start() {
       for (const [name, forwarder] of forwarders) {
         if (options.properties(name) === undefined)
@@ -101,6 +102,7 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
       for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending: ${messageOf(result.reason)}`)
       for (const [name, { events }] of this.waiting())
         if (events > 0) log.info(`pubsub ${name}: ${events} accepted events wait for the next start`)
+      closed = true
       store[Symbol.dispose]()
     },
   }
