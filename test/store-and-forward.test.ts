@@ -181,6 +181,39 @@ test('a broker killed under load, and the sidecar too: all that was accepted arr
   await sidecar.stop()
 })
 
+test('a sidecar killed while it forwards: the next one goes on, in order per key', options, async (t) => {
+  const { broker, start } = await setUp('again')
+  await using _ = broker
+  const keys = Array.from({ length: 8 }, (_, index) => `k${index}`)
+  const each = 60
+  {
+    await using sidecar = await start()
+    const fill = async (key: string) => {
+      for (let number = 0; number < each; number++)
+        assert.equal((await publish(sidecar, { key, number }, `?metadata.partitionKey=${key}`)).status, 204)
+    }
+    await Promise.all(keys.map(fill))
+    await broker.start()
+    await until(async () => (await broker.events('events')).length > 20)
+    await sidecar.kill()
+  }
+  const before = (await broker.events('events')).length
+  assert.ok(before < keys.length * each, `${before} had arrived`)
+  await using sidecar = await start()
+  await until(async () => (await waiting(sidecar)).startsWith('0 '))
+  const events = await broker.events('events')
+  t.diagnostic(`${before} had arrived when it was killed, ${events.length - keys.length * each} came twice`)
+  for (const key of keys) {
+    const arrived = events.filter(({ data }) => data.key === key).map(({ data }) => data.number)
+    assert.deepEqual(
+      [...new Set(arrived)],
+      Array.from({ length: each }, (_, number) => number),
+    )
+  }
+  const ids = new Map(events.map(({ id, data }) => [`${data.key} ${data.number}`, id]))
+  for (const { id, data } of events) assert.equal(id, ids.get(`${data.key} ${data.number}`))
+})
+
 test('publishing works before the broker has ever been there: HTTP, gRPC, bulk; what is not allowed is refused', options, async () => {
   const { broker, start } = await setUp('never', {}, { allowedTopics: 'events' })
   await using _ = broker

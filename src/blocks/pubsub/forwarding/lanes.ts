@@ -82,7 +82,7 @@ export class LaneRunner {
           await bounded((signal) => this.#options.send(event, signal), this.#options.timeout, undefined, this.#options.givenUp)
         } catch (error) {
           if (this.#options.givenUp.aborted) break
-          if (isLost(error)) lost = error
+          if (isLost(error, [pubsubName, lane.topic])) lost = error
           else this.#block(lane, error)
           break
         }

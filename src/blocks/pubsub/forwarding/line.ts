@@ -54,7 +54,7 @@ export function createLine(options: LineOptions): PublishLine {
           await bounded(direct, timeout, signal)
           return forwarder.reached()
         } catch (error) {
-          if (signal?.aborted || !isLost(error)) throw error
+          if (signal?.aborted || !isLost(error, [pubsubName, event.topic])) throw error
           reason = messageOf(error)
           cause = error
           forwarder.lost(reason)
@@ -78,7 +78,7 @@ export function createLine(options: LineOptions): PublishLine {
         if (result.failedEntries.length < now.length) forwarder.reached()
         for (const { entryId, error } of result.failedEntries) {
           const cause = result.causes?.get(entryId) ?? result.error
-          if (!signal?.aborted && isLost(cause)) later.set(entryId, error)
+          if (!signal?.aborted && isLost(cause, [pubsubName, request.topic])) later.set(entryId, error)
           else {
             errors.set(entryId, error)
             failures.set(entryId, cause)
