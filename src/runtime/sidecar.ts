@@ -137,6 +137,7 @@ export class Sidecar {
         if (block === 'pubsub') this.#blocks?.forwarding?.came(name)
         return this.#intake?.changed(block, name)
       },
+      onBack: (name) => this.#blocks?.forwarding?.came(name),
       retire: (name) => inFlight.retire(name, flags.gracefulShutdownMs),
     })
     this.#manager = manager
@@ -153,6 +154,7 @@ export class Sidecar {
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
       waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
+      log,
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
@@ -249,6 +251,7 @@ export class Sidecar {
     await this.#intake.begin()
     if (this.#stop.signal.aborted) return
     lifecycle.started()
+    manager.watch()
     if (app && flags.outriderExitWithApp) void this.#endWithApp()
     const edges = this.#edges
     this.#memory = keepIdleMemoryLow(() => edges.requests)
