@@ -32,7 +32,7 @@ export const storeAndForwardSpec: Schema = {
       type: 'string',
       pattern: DURATION,
       description:
-        'How long the broker may take to answer before it counts as one that cannot be reached. As 500ms or 5s, at most 20s. Default 5s.',
+        'How long the broker may take to answer before it counts as one that cannot be reached; above the limit that the component has itself, which tells why. As 500ms or 5s, at most 20s. Default 8s.',
     },
     whenFull: {
       type: 'string',
@@ -80,7 +80,7 @@ export function readStoreAndForward(text: StoreAndForwardText): StoreAndForwardS
   if (maxBytes < LEAST_BYTES || !Number.isSafeInteger(maxBytes)) return wrong('maxBytes', `must be from 1Ki to 8Pi, not ${text.maxBytes}`)
   const maxAge = parseDuration(text.maxAge ?? '24h') as number
   if (!(maxAge >= 1)) return wrong('maxAge', `must be at least 1ms, not ${text.maxAge}`)
-  const timeout = parseDuration(text.timeout ?? '5s') as number
+  const timeout = parseDuration(text.timeout ?? '8s') as number
   if (!(timeout >= 1 && timeout <= MOST_TIMEOUT)) return wrong('timeout', `must be from 1ms to 20s, not ${text.timeout}`)
   const twice = pubsubs.find((name, index) => pubsubs.indexOf(name) !== index)
   if (twice !== undefined) return wrong('pubsubs', `names "${twice}" twice`)

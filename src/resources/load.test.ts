@@ -192,7 +192,7 @@ test('a StoreAndForward gets its defaults, and every mistake is named by line an
     pubsubs: ['a'],
     maxBytes: 67_108_864,
     maxAge: 86_400_000,
-    timeout: 5000,
+    timeout: 8000,
     synchronous: 'normal',
   })
   const { storeAndForwards } = await read('{pubsubs: [a, b], maxBytes: 1048576, maxAge: 1h30m, timeout: 500ms, synchronous: full}')
