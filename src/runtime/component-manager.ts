@@ -25,6 +25,9 @@ export interface ComponentStatus {
   nextAttempt?: Date
 }
 
+/** Milliseconds between attempts at a server that is away: what came back is used within 5 s. */
+const LONGEST_WAIT = 4000
+
 /** A component that cannot be used as its resource has it. At start it ends the sidecar. */
 export class ComponentInitError extends Error {
   override readonly name = 'ComponentInitError'
@@ -282,7 +285,7 @@ export class ComponentManager {
     if (!replaces) slot.status.since = new Date()
     const retry = async () => {
       let error = first
-      for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
+      for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, LONGEST_WAIT)) {
         const next = new Date(Date.now() + wait)
         const reason = messageOf(error)
         if (replaces)
