@@ -1,4 +1,55 @@
 import type { RunResult } from './certify-run.ts'
-export function certificationPage(results: readonly RunResult[], commit: string): string {
-  return `${commit} ${results.length}`
+
+const ORDER = ['pubsub.redis', 'pubsub.rabbitmq', 'pubsub.jetstream', 'pubsub.mqtt3', 'pubsub.kafka', 'pubsub.sqlite']
+const HEAD = `<!-- Written by node bench/certify.ts --page from what was measured; edit that program instead. -->
+# What becomes of requests while a server is away
+
+One sidecar (bin/outriderd) for each driver, with one app; 100 publishes or saves a second, at an even rate whatever the answers take. The same sidecar comes through every cut of its driver, one after the other, without a restart; each cut begins after 2 s of work and is followed by 10 s of it. Publishes are counted at the app by number, saves are read back one by one at the end.
+
+| cut | is |
+| --- | --- |
+| link cut | a proxy between sidecar and server ends all connections and every new one |
+| link silent | the proxy keeps connections and takes new ones, and passes nothing on |
+| server stopped | SIGSTOP to all of its processes |
+| server killed | SIGKILL, and the same program again 10 s later with what it has on disk |
+| file locked | another process holds the write lock of the SQLite file |
+
+The columns: \`acknowledged\` were answered 204; \`failed\` got an error; \`longest\` is the longest wait for any answer; \`lost\` were acknowledged and never came (within 75 s) or were not read back; \`duplicated\` came to the app more than once; \`back\` is the time from the server's return (for a killed one: from the moment it listens) to the first request acknowledged, and \`delivered\` to the first event at the app; \`told\` is the time from the begin of the cut until \`/v1.0/healthz?verbose\` names the component as not up, \`well\` from the server's return until it is up again; RSS is the sidecar's before the cut, at most, and after. Times in seconds, memory in MiB.
+
+The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change); Kafka with one broker; PostgreSQL with synchronous commits; MariaDB with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death: what was saved before is not counted as lost there.
+`
+
+/** docs/components/CERTIFICATION.md. */
+export function certificationPage(results: readonly RunResult[], conditions: string): string {
+  const rank = (driver: string) => (ORDER.indexOf(driver) + 1 || ORDER.length + 1) + driver
+  const drivers = [...new Set(results.map(({ driver }) => driver))].sort((a, b) => (rank(a) < rank(b) ? -1 : 1))
+  const parts = [HEAD, `Measured: ${conditions}\n`]
+  for (const block of ['pubsub', 'state']) {
+    const extra = block === 'pubsub' ? ['duplicated', 'back', 'delivered'] : ['back']
+    const names = ['driver', 'cut', 'sent', 'acknowledged', 'failed', 'longest', 'lost', ...extra, 'told', 'well', 'RSS']
+    parts.push(`## ${block}\n`, row(names), row(names.map((_, index) => (index < 2 ? '---' : '--:'))))
+    for (const driver of drivers.filter((one) => one.startsWith(`${block}.`)))
+      for (const result of results.filter((one) => one.driver === driver)) {
+        const { sent, acknowledged, failed, longest, lost, duplicated, back, delivered, told, well, rss } = result
+        const own = block === 'pubsub' ? [duplicated, back, delivered] : [back]
+        parts.push(row([driver, result.cut, sent, acknowledged, failed, longest, lost, ...own, told, well, rss.join(' → ')]))
+      }
+    parts.push('')
+  }
+  parts.push('## What the callers read\n', 'The answer that most of the failed requests got.\n')
+  for (const driver of drivers) {
+    const errors = new Set(results.filter((one) => one.driver === driver && one.error).map(({ error }) => messageOf(error)))
+    for (const error of errors) parts.push(`- ${driver}: ${error}`)
+  }
+  return `${parts.join('\n').trimEnd()}\n`
+}
+
+function row(cells: readonly (string | number | undefined)[]): string {
+  return `| ${cells.map((cell) => cell ?? '–').join(' | ')} |`
+}
+
+/** Without the rest of the JSON, and with no port that is another one each time. */
+function messageOf(error: string): string {
+  const message = /"message":"((?:[^"\\]|\\.)*)/.exec(error)?.[1] ?? error
+  return `\`${error.slice(0, 3)}\` ${message.replace(/127\.0\.0\.1:\d+/g, 'HOST:PORT').replaceAll('\\"', '"')}`
 }

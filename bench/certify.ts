@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { parseArgs } from 'node:util'
@@ -12,10 +12,10 @@ import { pause, Victim } from './certify-server.ts'
 import { SUBJECTS, type Subject } from './certify-subjects.ts'
 
 /**
- * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--results FILE] [--page]`: what becomes of
+ * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--results FILE] [--page] [--note TEXT]`: what becomes of
  * 100 publishes or saves a second while the server of a driver is away, through bin/outriderd. `--long` adds cuts of 60 s;
  * `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
- * docs/components/CERTIFICATION.md from that file. Linux; the servers are those of the tests.
+ * docs/components/CERTIFICATION.md from that file, with the note on what else the machine did (--only '^$' measures nothing). Linux; the servers are those of the tests.
  */
 const { values: flags } = parseArgs({
   options: {
@@ -25,6 +25,7 @@ const { values: flags } = parseArgs({
     parallel: { type: 'string', default: '3' },
     results: { type: 'string', default: join(tmpdir(), 'outrider-certify.json') },
     page: { type: 'boolean', default: false },
+    note: { type: 'string', default: 'nothing else ran' },
   },
 })
 const seconds = flags.long ? [5, 30, 60] : [5, 30]
@@ -56,7 +57,9 @@ await Promise.all(
 )
 if (flags.page) {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim()
-  writeFileSync(join(import.meta.dirname, '../docs/components/CERTIFICATION.md'), certificationPage(results, commit))
+  const [cpu] = cpus()
+  const conditions = `${new Date().toISOString().slice(0, 10)}, commit ${commit}, Node ${process.version}, ${cpus().length} × ${cpu?.model ?? 'CPU'}, load average ${loadavg()[0]?.toFixed(0)}; ${flags.note}`
+  writeFileSync(join(import.meta.dirname, '../docs/components/CERTIFICATION.md'), certificationPage(results, conditions))
 }
 process.exit()
 

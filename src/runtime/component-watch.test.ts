@@ -42,6 +42,43 @@ test('one missed answer says nothing, a second one that the server is lost, the 
   assert.deepEqual(heard, ['ok', 'no', 'ok', 'no', 'no', 'lost: gone', 'no', 'lost: gone', 'ok', 'back', 'end'])
 })
 
+test('a server is lost too when its driver waits for it longer than the watch, and is asked one question at a time', async () => {
+  const heard: string[] = []
+  const stop = new AbortController()
+  const gate = Promise.withResolvers<void>()
+  let asked = 0
+  const component = {
+    init: async () => {},
+    ping: () => {
+      asked++
+      return gate.promise
+    },
+    [Symbol.asyncDispose]: async () => {},
+  }
+  const watched = { name: 'c', component, lost: false }
+  // The watch keeps no process alive.
+  const alive = setInterval(() => {}, 1000)
+  await watchComponents({
+    running: () => [{ ...watched }],
+    lost: () => {
+      watched.lost = true
+      heard.push('lost')
+      if (heard.length === 3) gate.resolve()
+    },
+    back: () => {
+      heard.push('back')
+      stop.abort()
+    },
+    signal: stop.signal,
+    interval: 10,
+    lostInterval: 2,
+    patience: 5,
+  })
+  clearInterval(alive)
+  assert.deepEqual(heard.slice(-2), ['lost', 'back'])
+  assert.equal(asked, 2, 'the question that stayed open, and the one after it')
+})
+
 test('a store whose server dies shows as retrying, can be used still, and is up again with its server', async (t) => {
   const server = await ownServer(redis)
   if (!server) return t.skip('Redis is not on this machine')

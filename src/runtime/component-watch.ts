@@ -23,6 +23,8 @@ export interface ComponentWatchOptions {
   /** Milliseconds between questions to servers that answer, and to those that do not. Default 5 s and 1 s. */
   interval?: number
   lostInterval?: number
+  /** Milliseconds a server has to answer. Default 3 s. */
+  patience?: number
 }
 
 /**
@@ -31,11 +33,20 @@ export interface ComponentWatchOptions {
  */
 export async function watchComponents(options: ComponentWatchOptions): Promise<void> {
   const { running, lost, back, signal } = options
-  const { interval = INTERVAL, lostInterval = LOST_INTERVAL } = options
+  const { interval = INTERVAL, lostInterval = LOST_INTERVAL, patience = PATIENCE } = options
   const missed = new WeakMap<Component, number>()
+  const asked = new WeakMap<Component, Promise<void>>()
+  /** Waits no longer than the signal says, also for a driver that does not heed it; a question still open is not asked again. */
+  const answer = (component: Component, limit: AbortSignal) =>
+    new Promise<void>((resolve, reject) => {
+      const open = asked.get(component) ?? Promise.resolve(component.ping?.(limit)).finally(() => asked.delete(component))
+      asked.set(component, open)
+      open.then(resolve, reject)
+      limit.addEventListener('abort', () => reject(limit.reason), { once: true })
+    })
   const ask = async ({ name, component, lost: wasLost }: WatchedComponent) => {
     try {
-      await component.ping?.(AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]))
+      await answer(component, AbortSignal.any([signal, AbortSignal.timeout(patience)]))
       missed.delete(component)
       if (wasLost) back(name)
     } catch (error) {
