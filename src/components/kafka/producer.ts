@@ -24,6 +24,8 @@ const MOST_BYTES = 64 * 2 ** 20
 const MOST_RECORDS = 100_000
 const RETRY = 100
 const MOST_RETRY = 1000
+/** Least time for one request, connecting included; a publish may take that much longer than its limit. */
+const LEAST_TRY = 1000
 
 interface Item {
   topic: string
@@ -198,7 +200,8 @@ export class Producer {
     try {
       for (const items of parts) for (const item of items) item.tries++
       const first = (parts[0] as Item[])[0] as Item
-      const limit = Math.max(1, first.until - Date.now())
+      // The oldest may be about to expire; the others behind it need a try that can succeed, or none ever does under load.
+      const limit = Math.max(Math.min(LEAST_TRY, this.#options.timeout), first.until - Date.now())
       const codecNumber = codecOf(this.#options.compression)
       if (codecNumber !== 0) await loadCodec(codecNumber)
       const now = Date.now()
