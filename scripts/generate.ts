@@ -74,7 +74,7 @@ async function pages(): Promise<Map<string, string>> {
   }
   made.set(
     'docs/components/README.md',
-    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
+    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md). What becomes of requests while a server is away: [CERTIFICATION.md](CERTIFICATION.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
   )
 
   const errors = findErrors(root).map(
@@ -97,9 +97,12 @@ async function pages(): Promise<Map<string, string>> {
 }
 
 const made = await pages()
-// MATRIX.md is scripts/matrix.ts' page: it follows from what the tests saw.
+// MATRIX.md is scripts/matrix.ts' page, CERTIFICATION.md bench/certify.ts': they follow from what was seen.
 const generated = () =>
-  globSync(['docs/components/*.md', 'docs/schemas/*.json', 'docs/errors.md'], { cwd: root, exclude: ['docs/components/MATRIX.md'] }).sort()
+  globSync(['docs/components/*.md', 'docs/schemas/*.json', 'docs/errors.md'], {
+    cwd: root,
+    exclude: ['docs/components/MATRIX.md', 'docs/components/CERTIFICATION.md'],
+  }).sort()
 if (process.argv.includes('--check')) {
   const stale = [...made].filter(([path, text]) => read(path) !== text).map(([path]) => path)
   if (!isDeepStrictEqual(generated(), [...made.keys()].sort())) stale.push(...generated().filter((path) => !made.has(path)))
