@@ -1,4 +1,5 @@
 import type { ResponseSink } from '../app/response-sink.ts'
+import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import type { Span } from '../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../telemetry/tracing/span-context.ts'
@@ -13,8 +14,17 @@ export interface CallObserver {
   tracer: Tracer | undefined
 }
 
-/** Counts a call of another sidecar, and gives it a span that the app sees as its parent. The reply goes through to `sink`. */
-export function observedCall({ metrics, tracer }: CallObserver, appId: string, invocation: Invocation, sink: ResponseSink): ResponseSink {
+/**
+ * Counts a call of another sidecar, and gives it a span that the app sees as its parent. The reply goes through to `sink`.
+ * `api` is the method that the other sidecar called.
+ */
+export function observedCall(
+  { metrics, tracer }: CallObserver,
+  appId: string,
+  api: string,
+  invocation: Invocation,
+  sink: ResponseSink,
+): ResponseSink {
   const { headers, method } = invocation
   const caller = headerOf(headers, 'dapr-caller-app-id')
   if (caller !== undefined) metrics.requestReceived(caller)
@@ -30,23 +40,22 @@ export function observedCall({ metrics, tracer }: CallObserver, appId: string, i
       'rpc.service': 'ServiceInvocation',
       'dapr.invoke_method': method,
       'dapr.protocol': 'grpc',
-      'dapr.api': '/dapr.proto.internals.v1.ServiceInvocation/CallLocal',
+      'dapr.api': api,
     })
   }
-  return new ObservedReply(sink, (status) => {
+  return new ObservedReply(sink, (status, error) => {
     if (caller !== undefined) metrics.responseSent(caller, status)
-    // A status from 100 on is one of HTTP.
-    const failed = status >= 100 ? status >= 400 : status !== 0
-    span?.end(failed ? `Code(${status})` : undefined)
+    // Whatever status the app answers with: this call has brought it. The caller's span tells it.
+    span?.end(error && messageOf(error))
   })
 }
 
 class ObservedReply implements ResponseSink {
   readonly #sink: ResponseSink
-  readonly #over: (status: number) => void
+  readonly #over: (status: number, error: Error | undefined) => void
   #status = 0
 
-  constructor(sink: ResponseSink, over: (status: number) => void) {
+  constructor(sink: ResponseSink, over: (status: number, error: Error | undefined) => void) {
     this.#sink = sink
     this.#over = over
   }
@@ -61,12 +70,12 @@ class ObservedReply implements ResponseSink {
   }
 
   end(): void {
-    this.#over(this.#status)
+    this.#over(this.#status, undefined)
     this.#sink.end()
   }
 
   failed(error: Error): void {
-    this.#over(this.#status)
+    this.#over(this.#status, error)
     this.#sink.failed(error)
   }
 }

@@ -11,6 +11,7 @@ import { healthMethods } from '../api/grpc/health.ts'
 import { invokeMethods } from '../api/grpc/invoke.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
+import { tracedProxy } from '../api/grpc/proxy-span.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { reflectionMethods } from '../api/grpc/reflection.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
@@ -156,6 +157,8 @@ export function openEdges(options: EdgesOptions): Edges {
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
   const listening: Listening[] = []
+  const fromApp = tracedProxy(blocks.proxy.fromApp, options.tracer, flags.appId)
+  const fromPeer = tracedProxy(blocks.proxy.fromPeer, options.tracer, flags.appId)
   let side: AsyncDisposable | undefined
 
   const listenGrpc = async (api: GrpcApi, at: ListenAt) => {
@@ -170,7 +173,7 @@ export function openEdges(options: EdgesOptions): Edges {
       appId: flags.appId,
       namespace,
       maxMessageSize: maxBodySize,
-      unknown: () => blocks.proxy.fromPeer,
+      unknown: () => fromPeer,
       mutual: options.identity,
       authorize: options.authorize,
       inbound: blocks.inbound,
@@ -223,7 +226,7 @@ export function openEdges(options: EdgesOptions): Edges {
       grpc = createGrpcApi({
         methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
-        proxy: () => blocks.proxy.fromApp,
+        proxy: () => fromApp,
         apiToken: options.apiToken,
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,

@@ -100,16 +100,12 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   /** A proxied call is the handler's from its first byte on: what became of it shows in its last headers. */
   const watched = (path: string, method: GrpcMethod): GrpcMethod => {
     if (method.kind !== 'raw') return traced(path, method)
-    if (!onCall && !tracer) return method
+    if (!onCall) return method
     return {
       kind: 'raw',
       handle(stream, headers, rawHeaders, peer) {
         const since = performance.now()
-        const span = tracer && startSpan(tracer, path, { headers, rawHeaders })
-        const over = (code: Code) => {
-          if (span) endSpan(span, path, headers, code, undefined)
-          told(headers, code, { received: undefined, sent: 0 }, since)
-        }
+        const over = (code: Code) => told(headers, code, { received: undefined, sent: 0 }, since)
         try {
           method.handle(stream, headers, rawHeaders, peer)
         } catch (error) {

@@ -6,6 +6,7 @@ import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
+import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
@@ -243,6 +244,10 @@ export class HttpApi {
       const { tracer } = this.#options
       if (tracer) exchange.span = startSpan(tracer, request, path)
       traceparent = exchange.span?.traceparent ?? passTraceparent(headers.traceparent as string | undefined)
+      if (typeof headers.tracestate === 'string') {
+        const state = parseTraceparent(headers.traceparent as string | undefined, headers.tracestate)?.state
+        if (state) response.setHeader('tracestate', state)
+      }
     }
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
