@@ -1,11 +1,10 @@
 import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf, OutriderError } from '../../errors.ts'
 import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
-import type { Span } from '../../telemetry/tracing/span.ts'
-import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PublishRequest, PubSub } from './driver.ts'
+import { EntrySpans } from './entry-spans.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
 import { codedRunner } from './publish-code.ts'
@@ -57,8 +56,8 @@ export interface PublishEntry {
 }
 
 export interface BulkPublish extends Target {
-  /** What the spans of the entries are called. */
-  spanName: string
+  /** What the spans of the entries are called. Default: they have none. */
+  spanName?: string | undefined
   entries: readonly PublishEntry[]
 }
 
@@ -194,16 +193,7 @@ export function createPublisher(options: PublishOptions): Publisher {
         ids.add(entryId)
       }
       const raw = isRaw(request)
-      const { trace } = request
-      const parent = parseTraceparent(trace?.traceparent, trace?.tracestate)
-      const spans: Span[] = []
-      /** Each event has a place of its own in the trace, so that whoever gets it can be told from the others. */
-      const traced = (): BulkPublish => {
-        if (!tracer) return request
-        const span = tracer.start(request.spanName, 'producer', parent)
-        spans.push(span)
-        return { ...request, trace: span }
-      }
+      const spans = new EntrySpans(tracer, request.spanName, request.trace)
       let problem: unknown
       try {
         const entries = request.entries.map((entry): BulkEntry => {
@@ -212,7 +202,7 @@ export function createPublisher(options: PublishOptions): Publisher {
             ? { entryId: entry.entryId, data: entry.event, contentType: entry.contentType, metadata }
             : {
                 entryId: entry.entryId,
-                data: wrap(named, traced(), entry.event, entry.contentType, metadata),
+                data: wrap(named, { ...request, trace: spans.next() }, entry.event, entry.contentType, metadata),
                 contentType: 'application/cloudevents+json',
                 metadata,
               }
@@ -238,7 +228,7 @@ export function createPublisher(options: PublishOptions): Publisher {
         problem = error
         throw error
       } finally {
-        for (const span of spans) span.end(problem === undefined ? undefined : messageOf(problem))
+        spans.end(problem)
       }
     },
   }
