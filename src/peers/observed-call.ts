@@ -1,6 +1,8 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { ResponseSink } from '../app/response-sink.ts'
 import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
+import { fromTraceBin } from '../telemetry/trace-bin.ts'
 import type { Span } from '../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
@@ -33,7 +35,7 @@ export function observedCall(
     span = tracer.start(
       `CallLocal/${appId}/${method}`,
       'server',
-      parseTraceparent(headerOf(headers, 'traceparent'), headerOf(headers, 'tracestate')),
+      parseTraceparent(invocation.calledBy ?? headerOf(headers, 'traceparent'), headerOf(headers, 'tracestate')),
     )
     replace(headers, 'traceparent', span.traceparent)
     Object.assign(span.attributes, {
@@ -87,4 +89,10 @@ function replace(headers: string[], name: string, value: string): void {
     return
   }
   headers.push(name, value)
+}
+
+/** The span that the other sidecar called within: daprd tells it with the call, and in the message the one before it. */
+export function callerSpan(headers: IncomingHttpHeaders): string | undefined {
+  const { traceparent, 'grpc-trace-bin': binary } = headers
+  return (typeof binary === 'string' ? fromTraceBin(binary) : undefined) ?? (typeof traceparent === 'string' ? traceparent : undefined)
 }

@@ -29,7 +29,7 @@ import {
   type IncomingRequest,
   type OutgoingResponse,
 } from './messages.ts'
-import { type CallObserver, observedCall } from './observed-call.ts'
+import { type CallObserver, callerSpan, observedCall } from './observed-call.ts'
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024
 
@@ -171,6 +171,7 @@ function admit(
       typeUrl: request.typeUrl,
       length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
       body: undefined,
+      ...(options.observer?.tracer && { calledBy: callerSpan(call.headers) }),
     },
   }
 }
