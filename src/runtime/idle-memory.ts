@@ -1,5 +1,4 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { collector } from '../transport/outside-heap.ts'
 
 /** Bytes that the process may have grown by before an idle moment is used to give them back. */
 const SLACK = 24 * 1024 * 1024
@@ -11,7 +10,6 @@ const PERIOD = 2000
  * `activity` counts requests. Disposing ends it.
  */
 export function keepIdleMemoryLow(activity: () => number): Disposable {
-  let collect: (() => void) | undefined
   let floor = process.memoryUsage.rss()
   let seen = -1
   const timer = setInterval(() => {
@@ -22,10 +20,7 @@ export function keepIdleMemoryLow(activity: () => number): Disposable {
     }
     const rss = process.memoryUsage.rss()
     if (rss < floor + SLACK) return
-    if (!collect) {
-      setFlagsFromString('--expose-gc')
-      collect = runInNewContext('gc') as () => void
-    }
+    const collect = collector()
     // Twice: buffers are freed by finalizers that the first collection only queues.
     collect()
     collect()

@@ -7,6 +7,7 @@ import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import type { BodyBudget } from '../../transport/body-budget.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
@@ -28,6 +29,8 @@ export interface HttpApiOptions {
   apiToken?: ApiTokens | undefined
   /** Bytes; 0: no limit. */
   maxBodySize: number
+  /** Bounds what all requests hold together; absent: nothing does. */
+  bodies?: BodyBudget | undefined
   /** Bytes of request line and headers. */
   readBufferSize: number
   allowedOrigins?: string | undefined
@@ -300,7 +303,17 @@ export class HttpApi {
     exchange.route = found?.route
     if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
-    return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
+    return new HttpCall(
+      request,
+      response,
+      handler,
+      path,
+      admitted.query,
+      found,
+      this.#options.maxBodySize,
+      traceparent,
+      this.#options.bodies,
+    )
   }
 
   #authorised(request: IncomingMessage): boolean {

@@ -90,15 +90,24 @@ export class FrameReader {
   readonly #onMessage: (message: Buffer) => void
   readonly #encoding: string
   readonly #side: 'client' | 'server'
+  readonly #onLength: ((length: number) => void) | undefined
   #held: Buffer = NOTHING
   #size = 0
   #need = 5
 
-  constructor(limit: number, onMessage: (message: Buffer) => void, encoding = '', side: 'client' | 'server' = 'server') {
+  /** @param onLength Hears how long the next message will be, before it has come; may throw. */
+  constructor(
+    limit: number,
+    onMessage: (message: Buffer) => void,
+    encoding = '',
+    side: 'client' | 'server' = 'server',
+    onLength?: (length: number) => void,
+  ) {
     this.#limit = limit
     this.#onMessage = onMessage
     this.#encoding = encoding
     this.#side = side
+    this.#onLength = onLength
   }
 
   /** Whether a message has begun and not ended. */
@@ -143,6 +152,7 @@ export class FrameReader {
   #length(bytes: Buffer, at: number): number {
     const length = bytes.readUInt32BE(at + 1)
     check(bytes[at] as number, length, this.#limit)
+    this.#onLength?.(length)
     return length + 5
   }
 
