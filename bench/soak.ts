@@ -140,7 +140,23 @@ const load = setInterval(() => {
 let reloads = 0
 const reload = setInterval(() => reloaded(++reloads), 10_000)
 
-const header = ['minute', 'done', 'failed', 'late', 'reloads', 'RSS', 'anon', 'fds', 'threads', 'CPU %', 'RSS', 'anon', 'fds', 'threads', 'CPU %']
+const header = [
+  'minute',
+  'done',
+  'failed',
+  'late',
+  'reloads',
+  'RSS',
+  'anon',
+  'fds',
+  'threads',
+  'CPU %',
+  'RSS',
+  'anon',
+  'fds',
+  'threads',
+  'CPU %',
+]
 console.log(`${rate} operations/s for ${minutes} minutes, load average ${loadavg()[0]?.toFixed(1)}; caller, then callee`)
 console.log(row(header))
 const rows: [minute: number, rss: number][] = []

@@ -2,11 +2,11 @@ import { collector } from '../transport/outside-heap.ts'
 
 /** Bytes that the process may have grown by before an idle moment is used to give them back. */
 const SLACK = 24 * 1024 * 1024
-const PERIOD = 2000
+const PERIOD = 5000
 
 /**
  * Node collects garbage only while it allocates: after a burst of large bodies an idle sidecar would keep their memory.
- * This looks every two seconds, and collects when the process has grown and no request came since the last look.
+ * This looks every five seconds, and collects when the process has grown and no request came since the last look.
  * `activity` counts requests. Disposing ends it.
  */
 export function keepIdleMemoryLow(activity: () => number): Disposable {

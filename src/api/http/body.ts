@@ -92,6 +92,8 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
     request.on('data', take)
     request.once('end', () => {
       clearTimeout(stalled)
+      // It will be put together, decoded, and encoded for a component.
+      allocated(size * 3)
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
     })
     request.once('error', (error) =>
