@@ -11,6 +11,8 @@ import { type BenchSidecar, call, startSidecar, writeComponents } from './sideca
  * 3 MiB, eight at once, to one key of a store, then 100 MiB streamed through two sidecars. Linux only.
  */
 const binaries = process.argv.slice(2).length > 0 ? process.argv.slice(2) : [`outrider=${join(import.meta.dirname, '../bin/outriderd')}`]
+/** Of this run alone: a bench beside it must not be called. */
+const calleeId = `bench-callee-${process.pid}`
 const MIB = 2 ** 20
 const AFTER = [0, 10, 20, 60]
 const work = mkdtempSync(join(tmpdir(), 'outrider-burst-'))
@@ -35,8 +37,8 @@ async function measure(given: string): Promise<void> {
   mkdirSync(data)
   writeComponents(resources, data, undefined, ['memory', 'sqlite', 'events', 'secrets'])
   const common = { resources, binary: [path], appPort, more: { 'max-body-size': '128Mi' } }
-  const caller = await startSidecar({ ...common, appId: 'bench-caller' })
-  const callee = await startSidecar({ ...common, appId: 'bench-callee' })
+  const caller = await startSidecar({ ...common, appId: `bench-caller-${process.pid}` })
+  const callee = await startSidecar({ ...common, appId: calleeId })
   try {
     for (let count = 0; count < 50; count++) await call(caller.httpPort, 'POST', '/v1.0/state/sqlite', '[{"key":"large","value":1}]')
     await stream(caller, 65_536)
@@ -65,7 +67,7 @@ async function measure(given: string): Promise<void> {
 
 async function stream(caller: BenchSidecar, bytes: number): Promise<void> {
   const answer = once(client, 'message')
-  client.send({ wire: 'http', direction: 'down', port: caller.httpPort, bytes })
+  client.send({ wire: 'http', direction: 'down', port: caller.httpPort, bytes, callee: calleeId })
   const [message] = (await answer) as [{ error?: string }]
   if (message.error) throw new Error(message.error)
 }

@@ -22,6 +22,8 @@ const rate = Number(values.rate)
 const TICK = 20
 const MOST = 500
 const STREAM = 2 ** 20
+/** Of this run alone: a bench beside it must not be called. */
+const calleeId = `bench-callee-${process.pid}`
 
 const work = mkdtempSync(join(tmpdir(), 'outrider-soak-'))
 const resources = join(work, 'resources')
@@ -63,8 +65,8 @@ await new Promise((resolve) => app.once('listening', resolve))
 const appPort = (app.address() as AddressInfo).port
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 const binary = values.binary ? { binary: [values.binary] } : {}
-const caller = await startSidecar({ appId: 'bench-caller', resources, appPort, ...binary })
-const callee = await startSidecar({ appId: 'bench-callee', resources: join(work, 'data'), appPort, ...binary })
+const caller = await startSidecar({ appId: `bench-caller-${process.pid}`, resources, appPort, ...binary })
+const callee = await startSidecar({ appId: calleeId, resources: join(work, 'data'), appPort, ...binary })
 const client = createGrpcClient()
 
 const counts = { done: 0, failed: 0, late: 0, published: 0 }
@@ -105,9 +107,9 @@ const operations: Operation[] = [
         counts.published++
       }),
   ],
-  [18, 'invoke', () => http('POST', '/v1.0/invoke/bench-callee/method/hello', `{"n":${turn}}`)],
-  [1, 'stream down', () => http('GET', '/v1.0/invoke/bench-callee/method/down')],
-  [1, 'stream up', () => http('POST', '/v1.0/invoke/bench-callee/method/up', large)],
+  [18, 'invoke', () => http('POST', `/v1.0/invoke/${calleeId}/method/hello`, `{"n":${turn}}`)],
+  [1, 'stream down', () => http('GET', `/v1.0/invoke/${calleeId}/method/down`)],
+  [1, 'stream up', () => http('POST', `/v1.0/invoke/${calleeId}/method/up`, large)],
 ]
 const wheel = operations.flatMap((operation) => Array.from({ length: operation[0] }, () => operation))
 

@@ -7,6 +7,8 @@ export interface Transfer {
   wire: 'http' | 'grpc'
   direction: 'down' | 'up'
   port: number
+  /** App id of the second sidecar. */
+  callee: string
   bytes: number
 }
 
@@ -28,9 +30,9 @@ process.on('message', (transfer: Transfer) => {
 process.on('disconnect', () => process.exit(0))
 
 /** The bytes that came, or that the app says it got. */
-function overHttp({ direction, port, bytes }: Transfer): Promise<number> {
+function overHttp({ direction, port, bytes, callee }: Transfer): Promise<number> {
   return new Promise((resolve, reject) => {
-    const path = `/v1.0/invoke/bench-callee/method/${direction}${direction === 'down' ? `?bytes=${bytes}` : ''}`
+    const path = `/v1.0/invoke/${callee}/method/${direction}${direction === 'down' ? `?bytes=${bytes}` : ''}`
     const headers = direction === 'up' ? { 'content-type': 'application/octet-stream', 'content-length': bytes } : {}
     const call = request({ host: '127.0.0.1', port, path, method: direction === 'up' ? 'POST' : 'GET', headers }, (response) => {
       let received = 0
@@ -59,7 +61,7 @@ function overHttp({ direction, port, bytes }: Transfer): Promise<number> {
   })
 }
 
-async function overGrpc({ direction, port, bytes }: Transfer): Promise<number> {
+async function overGrpc({ direction, port, bytes, callee }: Transfer): Promise<number> {
   await using client = createGrpcClient({ maxMessageSize: 2 ** 30 })
   return await new Promise((resolve, reject) => {
     let received = 0
@@ -76,7 +78,7 @@ async function overGrpc({ direction, port, bytes }: Transfer): Promise<number> {
     const stream = client.stream(
       `127.0.0.1:${port}`,
       path,
-      { headers: { 'dapr-app-id': 'bench-callee' } },
+      { headers: { 'dapr-app-id': callee } },
       {
         onMessage(message) {
           received += message.length

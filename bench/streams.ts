@@ -21,6 +21,8 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
   },
 })
+/** Of this run alone: a bench beside it must not be called. */
+const calleeOf = (name: string) => `bench-${name}-callee-${process.pid}`
 const MIB = 2 ** 20
 const bytes = Number(values.mebibytes) * MIB
 const rounds = Number(values.rounds)
@@ -105,10 +107,10 @@ async function open({ name, path }: { name: string; path: string }, scenario: Pi
     appProtocol: scenario.wire,
     more: { 'max-body-size': '1Gi' },
   }
-  const caller = await startSidecar({ ...common, appId: 'bench-caller' })
-  const callee = await startSidecar({ ...common, appId: 'bench-callee' })
+  const caller = await startSidecar({ ...common, appId: `bench-${name}-caller-${process.pid}` })
+  const callee = await startSidecar({ ...common, appId: calleeOf(name) })
   const sidecars: Pair['sidecars'] = [caller, callee]
-  for (let call = 0; call < 20; call++) await send({ ...scenario, port: portOf(caller, scenario), bytes: 65_536 })
+  for (let call = 0; call < 20; call++) await send({ ...scenario, port: portOf(caller, scenario), bytes: 65_536, callee: calleeOf(name) })
   await new Promise((resolve) => setTimeout(resolve, 3000))
   return { name, sidecars, before: sidecars.map(({ pid }) => memoryOf(pid).rss), added: [0, 0], rates: [], cpu: [] }
 }
@@ -119,7 +121,7 @@ async function transfer(pair: Pair, scenario: Pick<Transfer, 'wire' | 'direction
   for (const { pid } of sidecars) writeFileSync(`/proc/${pid}/clear_refs`, '5')
   const cpu = () => sidecars.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0)
   const before = cpu()
-  const milliseconds = await send({ ...scenario, port: portOf(sidecars[0], scenario), bytes })
+  const milliseconds = await send({ ...scenario, port: portOf(sidecars[0], scenario), bytes, callee: calleeOf(pair.name) })
   pair.cpu.push(cpu() - before)
   pair.rates.push(bytes / 1000 / milliseconds)
   sidecars.forEach(({ pid }, index) => {

@@ -25,7 +25,7 @@ export function memoryLimit(): number | undefined {
 
 /**
  * Bounds the bytes of request bodies that are held at one time by all requests together. Past the bound a request is refused
- * with 429 ERR_OVERLOADED, RESOURCE_EXHAUSTED over gRPC; a body that comes alone is let in whatever its size,
+ * with 429 ERR_MEMORY_LIMIT, RESOURCE_EXHAUSTED over gRPC; a body that comes alone is let in whatever its size,
  * for --max-body-size has its own say on that.
  */
 export class BodyBudget {
@@ -48,7 +48,7 @@ export class BodyBudget {
     if (this.#held + bytes > this.limit && this.#held > own) {
       this.refused++
       throw new OutriderError({
-        code: 'ERR_OVERLOADED',
+        code: 'ERR_MEMORY_LIMIT',
         http: 429,
         grpc: Code.ResourceExhausted,
         message: `the sidecar holds ${Math.ceil(this.#held / MIB)} MiB of request bodies, as much as its memory allows`,

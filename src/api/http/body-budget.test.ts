@@ -68,7 +68,7 @@ test('bodies past the bound are refused while others are held, and taken again a
     const refused = await post(20_000, chunked)
     assert.equal(refused.status, 429)
     assert.equal(refused.headers['retry-after'], '1')
-    assert.equal(JSON.parse(refused.text).errorCode, 'ERR_OVERLOADED')
+    assert.equal(JSON.parse(refused.text).errorCode, 'ERR_MEMORY_LIMIT')
     assert.match(decodeURIComponent(String(refused.headers['outrider-hint'])), /try again in a second/)
   }
   release()
