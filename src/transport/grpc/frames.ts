@@ -1,5 +1,6 @@
 import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import { Code } from '../../errors.ts'
+import { allocated } from '../outside-heap.ts'
 import { GrpcStatus } from './status.ts'
 
 /** What our peers may name in grpc-encoding, as grpc-accept-encoding lists it. */
@@ -160,6 +161,7 @@ export class FrameReader {
     const size = this.#size + count
     if (size > this.#held.length) {
       const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, size * 4))))
+      allocated(larger.length)
       this.#held.copy(larger, 0, 0, this.#size)
       this.#held = larger
     }
