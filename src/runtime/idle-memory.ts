@@ -1,7 +1,7 @@
 import { collector } from '../transport/outside-heap.ts'
 
 /** Bytes that the process may have grown by before an idle moment is used to give them back. */
-const SLACK = 24 * 1024 * 1024
+const SLACK = 16 * 1024 * 1024
 const PERIOD = 5000
 
 /**
@@ -19,6 +19,8 @@ export function keepIdleMemoryLow(activity: () => number): Disposable {
       return
     }
     const rss = process.memoryUsage.rss()
+    // The allocator may give memory back some time after a collection.
+    floor = Math.min(floor, rss)
     if (rss < floor + SLACK) return
     const collect = collector()
     // Twice: buffers are freed by finalizers that the first collection only queues.
