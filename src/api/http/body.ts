@@ -37,6 +37,16 @@ export function readBody(request: IncomingMessage, limit: number, hold?: () => H
   return readWhole(request, limit, held)
 }
 
+/** Reads what nobody wants, so that the client can come to its end and read the answer. */
+export function dropBody(request: IncomingMessage): void {
+  if (request.listenerCount('data') === 0) request.on('data', dropped)
+  request.resume()
+}
+
+function dropped(chunk: Buffer): void {
+  allocated(chunk.length)
+}
+
 const EMPTY = Buffer.alloc(0)
 
 /**
@@ -74,7 +84,7 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
       clearTimeout(stalled)
       request.removeListener('data', take)
       chunks.length = 0
-      request.resume()
+      dropBody(request)
       reject(error)
     }
     const take = (chunk: Buffer) => {

@@ -11,6 +11,7 @@ import type { BodyBudget } from '../../transport/body-budget.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
+import { dropBody } from './body.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { Exchange, exchangeOf, setExchange } from './exchange.ts'
@@ -225,7 +226,7 @@ export class HttpApi {
     } catch (thrown) {
       this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
     }
-    if (call && !request.complete) request.resume()
+    if (call && !request.complete) dropBody(request)
   }
 
   /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
