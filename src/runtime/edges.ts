@@ -49,6 +49,7 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
+import { BodyBudget } from '../transport/body-budget.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
 import type { ListenAt, Listening, Ports } from '../transport/ports.ts'
 import { createApiObserver } from './api-observer.ts'
@@ -135,12 +136,14 @@ export function openEdges(options: EdgesOptions): Edges {
     configuration.api.allowed,
     configuration.api.denied,
   )
+  const bodies = new BodyBudget()
   const observer = createApiObserver({ flags, log, configuration, metrics })
   const http = new HttpApi({
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
     apiToken: options.apiToken,
     maxBodySize,
+    bodies,
     readBufferSize: flags.readBufferSize,
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
@@ -226,6 +229,7 @@ export function openEdges(options: EdgesOptions): Edges {
       grpc = createGrpcApi({
         methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
+        bodies,
         proxy: () => fromApp,
         apiToken: options.apiToken,
         allowed: configuration.api.allowed,

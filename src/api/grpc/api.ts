@@ -39,6 +39,8 @@ export interface GrpcApiOptions {
   proxy?: GrpcServerOptions['unknown']
   /** Bytes of one request. Default 4 MiB. */
   maxMessageSize?: number
+  /** Bounds what all calls hold together; absent: nothing does. */
+  bodies?: GrpcServerOptions['bodies']
   /** Required as metadata `dapr-api-token` when not empty. */
   apiToken?: ApiTokens | undefined
   /** `spec.api` of the Configuration; default: everything is open. */
@@ -134,6 +136,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   return createGrpcServer({
     methods: new Map(options.methods.map(([path, method]) => [path, traced(path, method)])),
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
+    bodies: options.bodies,
     ended: report,
     ...((rules || token || options.baggage) && {
       admit: (call: GrpcCall) => {

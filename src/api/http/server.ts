@@ -8,9 +8,11 @@ import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
 import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import type { BodyBudget } from '../../transport/body-budget.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
+import { dropBody } from './body.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { Exchange, exchangeOf, setExchange } from './exchange.ts'
@@ -29,6 +31,8 @@ export interface HttpApiOptions {
   apiToken?: ApiTokens | undefined
   /** Bytes; 0: no limit. */
   maxBodySize: number
+  /** Bounds what all requests hold together; absent: nothing does. */
+  bodies?: BodyBudget | undefined
   /** Bytes of request line and headers. */
   readBufferSize: number
   allowedOrigins?: string | undefined
@@ -226,7 +230,7 @@ export class HttpApi {
     } catch (thrown) {
       this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
     }
-    if (call && !request.complete) request.resume()
+    if (call && !request.complete) dropBody(request)
   }
 
   /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
@@ -308,7 +312,17 @@ export class HttpApi {
     exchange.route = found?.route
     if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
-    return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
+    return new HttpCall(
+      request,
+      response,
+      handler,
+      path,
+      admitted.query,
+      found,
+      this.#options.maxBodySize,
+      traceparent,
+      this.#options.bodies,
+    )
   }
 
   #authorised(request: IncomingMessage): boolean {
