@@ -132,8 +132,8 @@ function isMoreSpecific(one: Pattern, other: Pattern): boolean {
 
 const isVariable = (segment: string) => segment.startsWith('{')
 
-/** As Go's URL.Path: what is escaped stands as it is meant. */
-function decoded(path: string): string {
+/** As Go's URL.Path: what is escaped stands as it is meant; as it came where its escapes make no text. */
+export function decoded(path: string): string {
   if (!path.includes('%')) return path
   try {
     return decodeURIComponent(path)

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { decoded } from '../../telemetry/path-label.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
@@ -79,13 +80,4 @@ function store(attributes: Record<string, string>, system: string, name: string 
   if (name) attributes['db.name'] = name
   attributes['db.statement'] = statement
   attributes['db.connection_string'] = system
-}
-
-function decoded(path: string): string {
-  if (!path.includes('%')) return path
-  try {
-    return decodeURIComponent(path)
-  } catch {
-    return path
-  }
 }
