@@ -161,6 +161,7 @@ test('as daprd, when told so, a bad new version ends the process', LIMIT, async 
   writeFileSync(file, component('store', 'state.sqlite'))
   while (!sidecar.log().includes('Fatal error from runtime')) await new Promise((resolve) => setTimeout(resolve, 5))
   assert.deepEqual(await sidecar.exited, { code: 1, signal: null })
+  assert.match(sidecar.log(), /Component store \(.*store\.yaml:1\) is refused: /, 'no version before goes on, and none is promised')
 })
 
 test('requests do not notice that their component is replaced: none fails while it changes twenty times', LIMIT, async (t) => {
