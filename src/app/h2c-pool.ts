@@ -1,5 +1,6 @@
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2'
 import { pipeline } from 'node:stream'
+import { HOP_BY_HOP } from '../transport/hop-by-hop.ts'
 import { HttpCallError } from '../transport/http1/errors.ts'
 import { type Carrier, type Exchange, givenUp } from '../transport/http1/exchange.ts'
 
@@ -11,17 +12,7 @@ export interface H2cPoolOptions {
 }
 
 /** HTTP/2 has framing and connections of its own: these fields may not go with it. */
-const NEVER = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'te',
-  'trailer',
-  'expect',
-])
+const NEVER = new Set([...HOP_BY_HOP.filter((name) => !name.startsWith('proxy-auth')), 'expect'])
 
 /** One connection to an app over HTTP/2 in cleartext with prior knowledge, opened anew when it is lost. */
 export class H2cPool {

@@ -3,8 +3,8 @@ import type { HttpChannel } from '../app/http-channel.ts'
 import type { ResponseSink } from '../app/response-sink.ts'
 import { Code } from '../errors.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
+import { HOP_BY_HOP } from '../transport/hop-by-hop.ts'
 import { callGrpcApp } from './grpc-app-call.ts'
-import { HOP_BY_HOP } from './headers.ts'
 import { escapePath, type Invocation } from './invocation.ts'
 
 /** Names that never reach the app although they travel between sidecars. */

@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
+import { toTraceBin } from '../telemetry/trace-bin.ts'
+import { NO_TRACEPARENT } from '../telemetry/trace-context.ts'
 import type { Invocation } from './invocation.ts'
-import { NO_TRACE, traceToBinary } from './trace.ts'
 
 /** HTTP's own request headers: gRPC apps get them with `dapr-` in front. */
 const RENAMED = new Set(
@@ -39,7 +40,7 @@ export function addMetadata(metadata: OutgoingHttpHeaders, name: string, value: 
 export function appMetadata(invocation: Invocation): OutgoingHttpHeaders {
   const metadata: OutgoingHttpHeaders = {}
   const { headers } = invocation
-  let traceparent = NO_TRACE
+  let traceparent = NO_TRACEPARENT
   let overHttp = true
   for (let i = 0; i < headers.length; i += 2) {
     const raw = headers[i] as string
@@ -56,7 +57,7 @@ export function appMetadata(invocation: Invocation): OutgoingHttpHeaders {
     if (invocation.length !== undefined) metadata['dapr-content-length'] = String(invocation.length)
   }
   metadata.traceparent = traceparent
-  const binary = traceToBinary(traceparent)
+  const binary = toTraceBin(traceparent)
   if (binary) metadata['grpc-trace-bin'] = binary
   return metadata
 }

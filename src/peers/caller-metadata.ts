@@ -1,5 +1,6 @@
+import { fromTraceBin } from '../telemetry/trace-bin.ts'
+import { NO_TRACEPARENT } from '../telemetry/trace-context.ts'
 import { headerOf } from './headers.ts'
-import { NO_TRACE, traceFromBinary } from './trace.ts'
 
 /** Names that end at this sidecar: gRPC's own, the caller's secret, and those only a sidecar may set. */
 const ENDED = new Set(
@@ -20,7 +21,7 @@ export function callerMetadata(raw: readonly string[]): string[] {
   }
   if (headerOf(metadata, 'traceparent') === undefined) {
     const binary = headerOf(metadata, 'grpc-trace-bin')
-    metadata.push('traceparent', (binary && traceFromBinary(binary)) || NO_TRACE)
+    metadata.push('traceparent', (binary && fromTraceBin(binary)) || NO_TRACEPARENT)
   }
   return metadata
 }

@@ -1,23 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { BESIDE_CONNECTION, HOP_BY_HOP } from '../transport/hop-by-hop.ts'
 import type { Invocation } from './invocation.ts'
 
 /** What becomes of a header: the name it travels under, or undefined when it does not travel. */
 type Fate = { readonly name: string; readonly kind: 'plain' | 'type' | 'length' | 'connection' } | undefined
 
-/** `Connection` has a say of its own in requests: it names more headers that do not travel. */
-const BESIDE_CONNECTION = [
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'te',
-  'trailer',
-  'proxy-authorization',
-  'proxy-authenticate',
-]
-/** Headers that belong to one connection and never travel on. */
-export const HOP_BY_HOP: readonly string[] = ['connection', ...BESIDE_CONNECTION]
 const NEVER = new Set([
   ...BESIDE_CONNECTION,
   'host',

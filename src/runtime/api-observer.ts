@@ -3,9 +3,9 @@ import type { Exchange } from '../api/http/exchange.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { codeName, type OutriderError } from '../errors.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
+import { decodedPath } from '../telemetry/decoded-path.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
-import { decoded } from '../telemetry/path-label.ts'
 
 export interface ApiObserverOptions {
   flags: DaprdFlags
@@ -33,7 +33,7 @@ export function createApiObserver({ flags, log, configuration, metrics }: ApiObs
     if (apiLogging.omitHealthChecks && route?.group === 'healthz') return
     const agent = request.headers['user-agent']
     httpLog.info('HTTP API Called', {
-      method: apiLogging.obfuscateUrls ? obfuscated(exchange) : `${request.method} ${decoded(path)}`,
+      method: apiLogging.obfuscateUrls ? obfuscated(exchange) : `${request.method} ${decodedPath(path)}`,
       ...(agent !== undefined && { useragent: agent }),
       code: status,
       size: sent,

@@ -5,6 +5,7 @@ import type { ComponentSet, Named } from '../components/sets.ts'
 import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, isUnreachable, openComponent } from './component-instance.ts'
+import { type ComponentWatchOptions, watchComponents } from './component-watch.ts'
 import type { Lifecycle, PartState } from './lifecycle.ts'
 
 export interface ComponentStatus {
@@ -12,14 +13,19 @@ export interface ComponentStatus {
   type: string
   version: string
   state: PartState
+  /** Whether it can be used; it stays so when its server is lost. */
+  loaded: boolean
   capabilities: readonly string[]
   /** Why it is not up. */
   error?: string
-  /** When it was first seen away. */
+  /** When its server was first seen away. */
   since?: Date
   /** When it is tried again. */
   nextAttempt?: Date
 }
+
+/** Milliseconds between attempts at a server that is away: what came back is used within 5 s. */
+const LONGEST_WAIT = 4000
 
 /** A component that cannot be used as its resource has it. At start it ends the sidecar. */
 export class ComponentInitError extends Error {
@@ -117,6 +123,35 @@ export class ComponentManager {
     this.#retire(running, [block])
   }
 
+  /** From now on the servers of the components that run are asked whether they are there: one that is lost shows as retrying. */
+  watch(intervals: Pick<ComponentWatchOptions, 'interval' | 'lostInterval'> = {}): void {
+    const running = watchComponents({
+      ...intervals,
+      running: () =>
+        [...this.#slots.values()].flatMap(({ running, status }) =>
+          running ? [{ name: running.name, component: running.component, lost: status.state === 'retrying' }] : [],
+        ),
+      lost: (name, error, next) => {
+        const slot = this.#slots.get(name)
+        if (!slot?.running) return
+        const { status } = slot
+        if (status.state === 'up') {
+          status.since = new Date()
+          this.#options.log.warn(`Component ${name} (${status.type}) has lost its server: ${messageOf(error)}`)
+        }
+        this.#note(slot, 'retrying', error, next)
+      },
+      back: (name) => {
+        const slot = this.#slots.get(name)
+        if (!slot?.running) return
+        this.#options.log.info(`Component ${name} (${slot.status.type}) has its server back`)
+        this.#note(slot, 'up')
+      },
+      signal: this.#stop.signal,
+    }).finally(() => this.#background.delete(running))
+    this.#background.add(running)
+  }
+
   /** Ends retries and closes every component; one that fails to close is logged, never in the way of the others. */
   async close(): Promise<void> {
     this.#stop.abort()
@@ -149,7 +184,7 @@ export class ComponentManager {
     const { name, type } = spec
     const version = spec.version || 'v1'
     const title = `${name} (${type}/${version})`
-    const fresh: ComponentStatus = { name, type, version, state: 'initialising', capabilities: [] }
+    const fresh: ComponentStatus = { name, type, version, state: 'initialising', loaded: false, capabilities: [] }
     const slot: Slot = {
       spec,
       // While another version serves, it is up whatever becomes of this one.
@@ -194,7 +229,7 @@ export class ComponentManager {
     this.#set(block).set(spec.name, named)
     slot.running = named
     this.#options.metrics?.componentInitialised(spec.type)
-    slot.status = { name: spec.name, type: spec.type, version: named.version, state: 'initialising', capabilities: [] }
+    slot.status = { name: spec.name, type: spec.type, version: named.version, state: 'initialising', loaded: true, capabilities: [] }
     slot.status.capabilities = capabilitiesOf(named.component)
     this.#note(slot, 'up')
     this.#options.lifecycle?.reason(waitingKey(spec.name), undefined)
@@ -246,7 +281,7 @@ export class ComponentManager {
     if (!replaces) slot.status.since = new Date()
     const retry = async () => {
       let error = first
-      for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
+      for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, LONGEST_WAIT)) {
         const next = new Date(Date.now() + wait)
         const reason = messageOf(error)
         if (replaces)

@@ -4,11 +4,14 @@ import { Code, OutriderError } from '../errors.ts'
 import { formatGoDuration } from '../go-duration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Resources } from '../resources/kinds.ts'
+import { type Logger, levelOf } from '../telemetry/log.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentManager } from './component-manager.ts'
 import type { Lifecycle } from './lifecycle.ts'
 
 const MAX_KEYS = 1024
+/** Metadata that is more than a note: it sets what is logged from now on. */
+const LOG_LEVEL = 'outrider.logLevel'
 
 export interface SidecarMetadataOptions {
   flags: DaprdFlags
@@ -18,6 +21,7 @@ export interface SidecarMetadataOptions {
   resources: Resources
   lifecycle: Lifecycle
   subscriptions: () => readonly unknown[]
+  log: Logger
 }
 
 /** Gathers what a sidecar tells about itself. Rejected resources and waiting components stand in `extended`. */
@@ -39,7 +43,7 @@ export class SidecarMetadata implements MetadataBlock {
       enabledFeatures: [...features, ...own],
       components: manager
         .statuses()
-        .filter((status) => status.state === 'up')
+        .filter((status) => status.loaded)
         .map(({ name, type, version, capabilities }) => ({ name, type, version, ...(capabilities.length > 0 && { capabilities }) })),
       extended: { daprRuntimeVersion: VERSION, ...Object.fromEntries(this.#extended) },
       actorRuntime: { runtimeStatus: 'DISABLED', hostReady: false, placement: 'placement: disconnected' },
@@ -58,6 +62,7 @@ export class SidecarMetadata implements MetadataBlock {
   }
 
   set(key: string, value: string): void {
+    if (key === LOG_LEVEL) this.#setLogLevel(value)
     if (this.#extended.size >= MAX_KEYS && !this.#extended.has(key)) {
       throw new OutriderError({
         code: 'ERR_METADATA_FULL',
@@ -79,6 +84,22 @@ export class SidecarMetadata implements MetadataBlock {
         extended[`outrider.${kind}.${name}`] =
           `${state}${error ? `: ${error}` : ''}${nextAttempt ? `; next attempt ${nextAttempt.toISOString()}` : ''}`
     for (const [about, sentence] of lifecycle.remarks) extended[`outrider.${about}`] = sentence
+  }
+
+  #setLogLevel(text: string): void {
+    const level = levelOf(text)
+    if (!level) {
+      throw new OutriderError({
+        code: 'ERR_METADATA_LOG_LEVEL',
+        http: 400,
+        grpc: Code.InvalidArgument,
+        message: `${JSON.stringify(text.slice(0, 40))} is no log level`,
+        hint: 'Set it to debug, info, warn, error or fatal.',
+      })
+    }
+    const { log } = this.#options
+    log.setLevel?.(level)
+    log.info(`log level is ${level} from now on`)
   }
 
   #app(): NonNullable<Metadata['appConnectionProperties']> {

@@ -149,6 +149,7 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
+      log,
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
@@ -243,6 +244,7 @@ export class Sidecar {
     await this.#intake.begin()
     if (this.#stop.signal.aborted) return
     lifecycle.started()
+    manager.watch()
     if (app && flags.outriderExitWithApp) void this.#endWithApp()
     const edges = this.#edges
     this.#memory = keepIdleMemoryLow(() => edges.requests)

@@ -3,6 +3,13 @@ import { hostname } from 'node:os'
 export type Level = 'debug' | 'info' | 'warning' | 'error' | 'fatal'
 const ORDER: Record<Level, number> = { debug: 0, info: 1, warning: 2, error: 3, fatal: 4 }
 
+/** A level by the words that people use; undefined: none of them. */
+export function levelOf(text: string): Level | undefined {
+  const word = text.trim().toLowerCase()
+  const level = word === 'warn' ? 'warning' : word
+  return Object.hasOwn(ORDER, level) ? (level as Level) : undefined
+}
+
 /** A scoped writer of log lines in daprd's text or JSON format. */
 export interface Logger {
   debug(message: string): void
@@ -14,6 +21,8 @@ export interface Logger {
   /** Another logger with this scope, e.g. `dapr.runtime`. */
   scope(name: string): Logger
   readonly enabled: (level: Level) => boolean
+  /** From now on lines below this level are left out, in all scopes. */
+  setLevel?(level: Level): void
 }
 
 export interface LogOptions {
@@ -39,7 +48,11 @@ function sorted(members: Readonly<Record<string, unknown>>): string {
 export function createLogger(options: LogOptions): Logger {
   const instance = hostname()
   const write = options.write ?? ((line: string) => void process.stdout.write(`${line}\n`))
-  const enabled = (level: Level) => ORDER[level] >= ORDER[options.level]
+  let lowest = options.level
+  const enabled = (level: Level) => ORDER[level] >= ORDER[lowest]
+  const setLevel = (level: Level) => {
+    lowest = level
+  }
   const make = (scope: string): Logger => {
     const emit = (level: Level, message: string, fields?: Readonly<Record<string, string | number>>) => {
       if (!enabled(level)) return
@@ -67,6 +80,7 @@ export function createLogger(options: LogOptions): Logger {
       fatal: (message) => emit('fatal', message),
       scope: make,
       enabled,
+      setLevel,
     }
   }
   return make('dapr.runtime')

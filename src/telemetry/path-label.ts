@@ -1,3 +1,5 @@
+import { decodedPath } from './decoded-path.ts'
+
 /** How a request's path becomes a label: `spec.metrics.http` of a Configuration. */
 export interface PathLabelOptions {
   /** Paths as they are, shortened where they hold keys and ids; else empty unless a pattern matches. */
@@ -27,12 +29,12 @@ export function pathLabels({ increasedCardinality, pathMatching }: PathLabelOpti
   if (patterns.length === 0) {
     if (!increasedCardinality) return (path) => (STATIC.has(path) ? path : '')
     // Most calls end here, with a key that no other call has: nothing is remembered.
-    return (path) => quick(path) ?? label(normal(decoded(path)))
+    return (path) => quick(path) ?? label(normal(decodedPath(path)))
   }
   return (raw) => {
     let found = cache.get(raw)
     if (found === undefined) {
-      found = label(normal(decoded(raw)))
+      found = label(normal(decodedPath(raw)))
       if (cache.size >= MAX_CACHED) cache.clear()
       cache.set(raw, found)
     }
@@ -131,16 +133,6 @@ function isMoreSpecific(one: Pattern, other: Pattern): boolean {
 }
 
 const isVariable = (segment: string) => segment.startsWith('{')
-
-/** As Go's URL.Path: what is escaped stands as it is meant; as it came where its escapes make no text. */
-export function decoded(path: string): string {
-  if (!path.includes('%')) return path
-  try {
-    return decodeURIComponent(path)
-  } catch {
-    return path
-  }
-}
 
 function normal(path: string): string {
   const single = path.includes('//') ? path.replaceAll(/\/{2,}/g, '/') : path

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { decoded } from '../../telemetry/path-label.ts'
+import { decodedPath } from '../../telemetry/decoded-path.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
@@ -10,7 +10,7 @@ import type { Exchange } from './exchange.ts'
 export function startSpan(tracer: Tracer, request: IncomingMessage, path: string): Span {
   const { traceparent, tracestate } = request.headers
   const span = tracer.start(
-    decoded(path),
+    decodedPath(path),
     'client',
     parseTraceparent(traceparent as string | undefined, typeof tracestate === 'string' ? tracestate : ''),
   )
@@ -26,7 +26,7 @@ export function startSpan(tracer: Tracer, request: IncomingMessage, path: string
 export function endSpan(span: Span, { request, path, route, params, status }: Exchange): void {
   if (!span.sampled) return
   const method = request.method as string
-  const plain = decoded(path)
+  const plain = decodedPath(path)
   const { attributes } = span
   for (const [name, value] of Object.entries(request.headers)) {
     if (name.startsWith('dapr-') && !name.endsWith('-bin') && name !== 'dapr-api-token') attributes[name] = String(value)

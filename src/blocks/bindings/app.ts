@@ -1,4 +1,5 @@
 import type { AppChannel } from '../../app/channel.ts'
+import { HOP_BY_HOP } from '../../transport/hop-by-hop.ts'
 import type { BindingEvent } from './driver.ts'
 
 /** What the app answered to an event. HTTP apps only give data; gRPC apps may also name output bindings to pass it on to. */
@@ -68,26 +69,15 @@ function pathOf(route: string): string {
   return route.startsWith('/') ? route : `/${route}`
 }
 
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'content-length',
-  'content-type',
-  'host',
-])
+/** Headers that belong to one connection or one body, never to an event. */
+const OWN = new Set([...HOP_BY_HOP, 'content-length', 'content-type', 'host', 'expect'])
 
 /** Event metadata as headers, without what would break the request. */
 function headersOf(metadata: Readonly<Record<string, string>>): Record<string, string> {
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(metadata)) {
     const lower = name.toLowerCase()
-    if (HOP_BY_HOP.has(lower) || lower.endsWith('-bin') || !/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower)) continue
+    if (OWN.has(lower) || lower.endsWith('-bin') || !/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(lower)) continue
     headers[lower] = value.replace(/[^\t\x20-\x7e\x80-\xff]/g, ' ')
   }
   return headers

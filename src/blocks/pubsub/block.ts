@@ -145,6 +145,7 @@ export function createPubSubBlock(options: PubSubOptions): PubSubBlock {
       async () => {
         const subscribed = await named.component.subscribe(brokerTopic(named.name, subscription.topic), subscription.metadata, handler, {
           batch: bulk?.maxMessagesCount,
+          wait: bulk?.maxAwaitDurationMs,
         })
         tell(subscription, 'up')
         return subscribed

@@ -43,11 +43,15 @@ export interface SubscribeOptions {
    * never fills a batch. A driver told to keep the order (one handler) does so also here, and its batches hold one.
    */
   batch?: number | undefined
+  /** And how long it gathers them, milliseconds: a driver that keeps an order may hold back that long, and give a whole batch at once. */
+  wait?: number | undefined
 }
 
 /** One broker. At least once: a message leaves it only when a handler has resolved for it. */
 export interface PubSub extends Component {
   readonly features: readonly PubSubFeature[]
+  /** Gathers batches itself and gives each whole, in one turn (see `wait`), so that the handler has none to wait for. */
+  readonly givesBatches?: boolean
   publish(request: PublishRequest, signal?: AbortSignal): Promise<void>
   /** Entries that failed; empty when all are in. */
   bulkPublish?(

@@ -1,11 +1,11 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { GrpcChannel } from '../../app/grpc-channel.ts'
 import { Code, messageOf } from '../../errors.ts'
-import { HOP_BY_HOP } from '../../peers/headers.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { toTraceBin } from '../../telemetry/trace-bin.ts'
 import { encodeBinary } from '../../transport/grpc/metadata.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
+import { HOP_BY_HOP } from '../../transport/hop-by-hop.ts'
 import { type BulkDelivery, type BulkVerdict, DeliveryError, type EventApp } from './event-app.ts'
 import {
   checkEntry,

@@ -1,25 +1,12 @@
 import type { AppChannel, AppRequest } from '../../app/channel.ts'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { HOP_BY_HOP } from '../../transport/hop-by-hop.ts'
 import { type BulkDelivery, type BulkVerdict, type Delivery, DeliveryError, type EventApp, type Verdict } from './event-app.ts'
 import { goString } from './go-json.ts'
 
 /** Headers that belong to one connection or one body, never to an event. */
-const OWN = new Set([
-  'connection',
-  'content-length',
-  'content-type',
-  'host',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'expect',
-])
+const OWN = new Set([...HOP_BY_HOP, 'content-length', 'content-type', 'host', 'expect'])
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 

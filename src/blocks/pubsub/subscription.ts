@@ -111,7 +111,7 @@ export function info(subscription: Subscription): SubscriptionInfo {
 
 /** Whether a broker hands over batches itself, so that waiting for more is in vain. */
 export function flushesAtOnce(component: PubSub): boolean {
-  return component.features.includes('BULK_SUBSCRIBE_IMMEDIATE')
+  return component.givesBatches === true || component.features.includes('BULK_SUBSCRIBE_IMMEDIATE')
 }
 
 function build(spec: Record<string, unknown>, rules: Rule[], type: Subscription['type']): Subscription {

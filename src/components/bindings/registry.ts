@@ -9,6 +9,7 @@ export interface DriverRow {
 }
 
 const postgres = async () => (await import('./postgresql/driver.ts')).driver
+const mqtt = async () => (await import('./mqtt/driver.ts')).driver
 
 export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.http', versions: ['v1'], load: async () => (await import('./http/driver.ts')).driver },
@@ -17,6 +18,9 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
   { type: 'bindings.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
   { type: 'bindings.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
+  { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
+  { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },
+  { type: 'bindings.mqtt', versions: ['v1'], load: mqtt },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]

@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { kafka } from '../../../test/servers/kafka.ts'
+import { mosquitto } from '../../../test/servers/mosquitto.ts'
 import { nats } from '../../../test/servers/nats.ts'
 import { rabbitmq } from '../../../test/servers/rabbitmq.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
@@ -9,6 +11,7 @@ import { help, ownServer, serverOf } from '../../../test/servers/server.ts'
 import { type ConformanceOptions, pubsubConformance } from '../../blocks/pubsub/conformance.ts'
 import type { PubSub } from '../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
+import { makeTopic } from '../kafka/testing.ts'
 import { pubsubDrivers } from './registry.ts'
 import { makeStream } from './testing/stream.ts'
 
@@ -25,6 +28,8 @@ async function openDriver(type: string, appId: string, properties: Record<string
 
 const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
+const broker = await serverOf(kafka)
+const mqtt = await serverOf(mosquitto)
 const rabbit = await serverOf(rabbitmq)
 // Its stream takes every subject of one word, which would not suit others.
 const stream = await ownServer(nats)
@@ -32,6 +37,8 @@ const stream = await ownServer(nats)
 if (stream !== undefined) await makeStream(stream.address, 'all', ['*'])
 after(async () => {
   await redis?.stop()
+  await broker?.stop()
+  await mqtt?.stop()
   await rabbit?.stop()
   await stream?.stop()
   rmSync(directory, { recursive: true, force: true })
@@ -86,3 +93,26 @@ else {
     metadata: (_sent, topic) => ({ Topic: topic }),
   })
 }
+
+if (broker === undefined) describe('pub/sub conformance: pubsub.kafka', () => it('needs Kafka', { skip: help(kafka) }, () => {}))
+else
+  pubsubConformance('pubsub.kafka', {
+    open: open('pubsub.kafka', { brokers: broker.address, authType: 'none', consumeRetryInterval: '50ms' }),
+    durable: true,
+    groups: true,
+    contentType: false,
+    adds: /^__/,
+    prepareShared: (topic) => makeTopic(broker.address, topic, 2),
+  })
+if (mqtt === undefined) describe('pub/sub conformance: pubsub.mqtt3', () => it('needs Mosquitto', { skip: help(mosquitto) }, () => {}))
+else
+  pubsubConformance('pubsub.mqtt3', {
+    open: open('pubsub.mqtt3', { url: mqtt.address }),
+    durable: true,
+    // A session belongs to one client; sharing is a matter of the topic's name, see mqtt.test.ts.
+    groups: false,
+    contentType: false,
+    metadata: () => ({}),
+    adds: /^/,
+    underWay: 20,
+  })

@@ -8,10 +8,15 @@ export interface DriverRow {
   load(): Promise<DriverModule<PubSub>>
 }
 
+const mqtt = async () => (await import('./mqtt/driver.ts')).driver
+
 export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.in-memory', versions: ['v1'], load: async () => (await import('./in-memory/driver.ts')).driver },
   { type: 'pubsub.jetstream', versions: ['v1'], load: async () => (await import('./jetstream/driver.ts')).driver },
   { type: 'pubsub.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
+  { type: 'pubsub.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
+  { type: 'pubsub.mqtt3', versions: ['v1'], load: mqtt },
+  { type: 'pubsub.mqtt', versions: ['v1'], load: mqtt },
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

@@ -21,6 +21,11 @@ export class Running {
     this.#work.add(running)
   }
 
+  /** Resolves when nothing runs any more, or after `limit` milliseconds. */
+  async idle(limit: number): Promise<void> {
+    if (this.#work.size > 0) await within(Promise.all(this.#work), limit)
+  }
+
   /** Waits `grace` milliseconds for what runs, then aborts it and waits a last second. */
   async drain(grace: number): Promise<void> {
     if (this.#work.size > 0) await within(Promise.all(this.#work), grace)

@@ -5,7 +5,7 @@ import { type InvokeBlock, invokeError } from '../../../blocks/invoke/block.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import { forwardableHeaders, headerOf, responseHeaders } from '../../../peers/headers.ts'
 import { normalizeMethod } from '../../../peers/invocation.ts'
-import { NO_TRACE } from '../../../peers/trace.ts'
+import { NO_TRACEPARENT } from '../../../telemetry/trace-context.ts'
 import { writeChunk } from '../reply.ts'
 import type { Call, Handler } from '../route.ts'
 import { httpReply } from './grpc-reply.ts'
@@ -44,7 +44,7 @@ export function invokeHandler(block: InvokeBlock, options: InvokeHandlerOptions 
       throw invokeError(id, error)
     }
     const { headers, contentType, length } = forwardableHeaders(call.request.rawHeaders)
-    if (headerOf(headers, 'traceparent') === undefined) headers.push('traceparent', NO_TRACE)
+    if (headerOf(headers, 'traceparent') === undefined) headers.push('traceparent', NO_TRACEPARENT)
     const body = await bodyOf(call, id, length, limit)
     const invocation = {
       verb: call.method,

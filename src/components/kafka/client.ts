@@ -1,0 +1,67 @@
+import { messageOf } from '../../errors.ts'
+import type { ComponentContext } from '../component.ts'
+import { metadata } from './calls.ts'
+import { Cluster } from './cluster.ts'
+import { Consumer } from './consumer.ts'
+import { UnreachableError } from './errors.ts'
+import { toRecord } from './message.ts'
+import { Producer } from './producer.ts'
+import type { KafkaSettings } from './settings.ts'
+
+const CLOSE_GRACE = 2000
+
+/** What both Kafka components are made of: one cluster, what is published to it and what is read from it. */
+export class KafkaClient {
+  readonly settings: KafkaSettings
+  readonly consumer: Consumer
+  readonly #context: ComponentContext
+  readonly #cluster: Cluster
+  readonly #producer: Producer
+  #opened = false
+
+  constructor(context: ComponentContext, settings: KafkaSettings) {
+    this.settings = settings
+    this.#context = context
+    this.#cluster = new Cluster(settings.cluster)
+    this.#producer = new Producer(this.#cluster, settings.producer)
+    this.consumer = new Consumer(this.#cluster, settings.consumer, context.log)
+  }
+
+  /** Connects to a broker. Rejects with an Error that names the brokers and says what to do. */
+  async open(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    try {
+      await this.#cluster.ask(metadata([]), this.settings.cluster.dialTimeout)
+      this.#opened = true
+    } catch (error) {
+      throw new Error(`cannot connect to Kafka: ${messageOf(error)}${stepAfter(error)}`, { cause: error })
+    }
+  }
+
+  /** Whether a broker answers. */
+  async ping(): Promise<void> {
+    await this.#cluster.ask(metadata([]), Math.min(this.settings.cluster.requestTimeout, 3000))
+  }
+
+  /** Resolves when the broker has the message. */
+  async publish(topic: string, data: Buffer, from: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted()
+    const { name } = this.#context
+    if (!this.#opened) throw new Error(`component ${name} is not open`)
+    try {
+      const { record, partition } = toRecord(data, from, this.settings)
+      await this.#producer.publish(topic, record, partition)
+    } catch (error) {
+      throw new Error(`${name} cannot publish to topic ${topic}: ${messageOf(error)}${stepAfter(error)}`, { cause: error })
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.consumer.close(), this.#producer.close(CLOSE_GRACE)])
+    this.#cluster.close()
+  }
+}
+
+function stepAfter(error: unknown): string {
+  return error instanceof UnreachableError ? '; start the broker or correct the metadata field brokers' : ''
+}

@@ -1,0 +1,167 @@
+import type { MetadataField } from '../metadata.ts'
+import { STRATEGIES } from './assignors.ts'
+import { backoffFields } from './backoff.ts'
+import { COMPRESSIONS } from './compression.ts'
+
+export const AUTH_TYPES = ['none', 'password', 'mtls', 'certificate', 'oidc', 'oidc_private_key_jwt', 'awsiam'] as const
+
+/** The settings that both Kafka components share; `retry` is the default of consumeRetryEnabled. */
+export function kafkaFields(retry: boolean): readonly MetadataField[] {
+  return [
+    {
+      name: 'brokers',
+      kind: 'string',
+      required: true,
+      description: 'Brokers to ask first, host[:port], comma-separated; port 9092 if none.',
+    },
+    {
+      name: 'authType',
+      kind: 'enum',
+      values: AUTH_TYPES,
+      required: true,
+      description: 'How to sign in. Everything but none talks TLS, unless disableTls. oidc_private_key_jwt and awsiam are not built in.',
+    },
+    {
+      name: 'authRequired',
+      kind: 'bool',
+      description: 'Older form of authType: false is none; true is password with saslPassword, else mtls.',
+    },
+    {
+      name: 'consumerGroup',
+      kind: 'string',
+      description: 'Consumer group; members of a group share its messages, every group gets all. Default: consumerID.',
+    },
+    { name: 'consumerID', kind: 'string', description: 'Consumer group, when consumerGroup is not set. Default: the app id.' },
+    { name: 'clientID', kind: 'string', default: 'sarama', description: 'Name in the logs and quotas of the brokers.' },
+    {
+      name: 'initialOffset',
+      kind: 'enum',
+      values: ['newest', 'oldest'],
+      default: 'newest',
+      description: 'Where a group begins that has committed nothing.',
+    },
+    { name: 'saslUsername', kind: 'string', description: 'User, authType password.' },
+    { name: 'saslPassword', kind: 'string', sensitive: true, description: 'Password, authType password.' },
+    {
+      name: 'saslMechanism',
+      kind: 'enum',
+      values: ['PLAINTEXT', 'SHA-256', 'SHA-512'],
+      default: 'PLAINTEXT',
+      description: 'How the password is shown: as it is, or with SCRAM.',
+    },
+    { name: 'caCert', kind: 'string', description: "Certificate of the brokers' authority, PEM." },
+    { name: 'clientCert', kind: 'string', description: 'Client certificate, PEM, authType mtls.' },
+    { name: 'clientKey', kind: 'string', sensitive: true, description: 'Key of the client certificate, PEM.' },
+    { name: 'disableTls', kind: 'bool', default: 'false', description: 'No TLS, although authType is not none.' },
+    { name: 'skipVerify', kind: 'bool', default: 'false', description: "Does not check the brokers' certificates." },
+    { name: 'oidcTokenEndpoint', kind: 'string', description: 'Where to get tokens (client credentials), authType oidc.' },
+    { name: 'oidcClientID', kind: 'string', description: 'Client id, authType oidc.' },
+    { name: 'oidcClientSecret', kind: 'string', sensitive: true, description: 'Client secret, authType oidc.' },
+    { name: 'oidcScopes', kind: 'string', default: 'openid', description: 'Scopes of the token, comma-separated.' },
+    { name: 'oidcExtensions', kind: 'string', description: 'SASL extensions sent beside the token, a JSON object.' },
+    {
+      name: 'maxMessageBytes',
+      kind: 'int',
+      default: '0',
+      min: 0,
+      description: 'Largest message and batch; 0 is 1 MiB, what brokers take by default.',
+    },
+    { name: 'compression', kind: 'enum', values: COMPRESSIONS, default: 'none', description: 'Compression of what is published.' },
+    {
+      name: 'producerRequiredAcks',
+      kind: 'enum',
+      values: ['all', 'local', 'none'],
+      default: 'all',
+      description: 'Which replicas have to have a message before it is published.',
+    },
+    { name: 'producerRetryMax', kind: 'int', default: '5', min: 0, description: 'How often a message is sent again.' },
+    {
+      name: 'consumeRetryEnabled',
+      kind: 'bool',
+      default: String(retry),
+      description: 'A message that is not handled is tried again in its place, before those after it; otherwise it is passed over.',
+    },
+    {
+      name: 'consumeRetryInterval',
+      kind: 'duration',
+      unit: 1,
+      default: '100ms',
+      min: 1,
+      description: 'First wait before a message is tried again, and before joining the group again. A bare number is milliseconds.',
+    },
+    ...backoffFields,
+    {
+      name: 'heartbeatInterval',
+      kind: 'duration',
+      default: '500ms',
+      min: 50,
+      description: 'Time between two heartbeats: how soon this member hears that another one came or left.',
+    },
+    { name: 'sessionTimeout', kind: 'duration', default: '10s', min: 1000, description: 'Silence after which the group drops a member.' },
+    {
+      name: 'consumerGroupRebalanceStrategy',
+      kind: 'enum',
+      values: STRATEGIES,
+      default: 'range',
+      description: 'How the group shares out partitions; the same for all its members.',
+    },
+    {
+      name: 'channelBufferSize',
+      kind: 'int',
+      default: '256',
+      min: 1,
+      description: 'Messages of one partition that may wait in memory before fetching pauses.',
+    },
+    {
+      name: 'consumerFetchMin',
+      kind: 'int',
+      default: '1',
+      min: 1,
+      description: 'Bytes that a broker gathers before it answers, half a second at most.',
+    },
+    {
+      name: 'consumerFetchDefault',
+      kind: 'int',
+      default: '1048576',
+      min: 1024,
+      description: 'Bytes of one partition that are fetched at once.',
+    },
+    {
+      name: 'clientConnectionTopicMetadataRefreshInterval',
+      kind: 'duration',
+      default: '8m',
+      description: 'Time between two looks for new partitions.',
+    },
+    {
+      name: 'clientConnectionKeepAliveInterval',
+      kind: 'duration',
+      default: '0',
+      description: 'Idle time after which the system probes a connection; 0 never.',
+    },
+    { name: 'dialTimeout', kind: 'duration', default: '5s', min: 1, description: 'Limit for connecting and signing in.' },
+    { name: 'readTimeout', kind: 'duration', default: '10s', min: 1, description: "Limit for a broker's answer." },
+    { name: 'writeTimeout', kind: 'duration', default: '5s', min: 1, description: 'Limit for a publish, all its tries together.' },
+    { name: 'escapeHeaders', kind: 'bool', default: 'false', description: 'Percent-encodes header values and keys for the app.' },
+    {
+      name: 'excludeHeaderMetaRegex',
+      kind: 'string',
+      description: 'Metadata of this name is not sent as a header, headers of this name are not delivered.',
+    },
+    { name: 'version', kind: 'string', description: 'Not needed: each broker is asked what it speaks. Kafka 2.0 and later.' },
+    { name: 'schemaRegistryURL', kind: 'string', description: 'Not supported: schemas (Avro) have to be written and read by the app.' },
+    {
+      name: 'concurrency',
+      kind: 'int',
+      min: 1,
+      max: 10_000,
+      description: 'Messages of one partition that may be at the app at once; more than 1 gives up their order. Default: 1, or one batch.',
+    },
+    {
+      name: 'drainTimeout',
+      kind: 'duration',
+      unit: 1,
+      default: '5s',
+      description: 'How long running handlers may take to finish when a subscription ends.',
+    },
+  ]
+}

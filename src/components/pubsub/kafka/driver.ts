@@ -1,0 +1,87 @@
+import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
+import { messageOf } from '../../../errors.ts'
+import type { ComponentContext, DriverModule } from '../../component.ts'
+import type { Flow } from '../../kafka/claim.ts'
+import { KafkaClient } from '../../kafka/client.ts'
+import { kafkaFields } from '../../kafka/fields.ts'
+import { Gate } from '../../kafka/gate.ts'
+import { metadataOf, payloadOf } from '../../kafka/message.ts'
+import { readSettings } from '../../kafka/settings.ts'
+import { handlersFor } from '../running.ts'
+
+/** Kafka: one record a message, metadata as headers; one member of one consumer group for all topics of the component. */
+class KafkaPubSub implements PubSub {
+  readonly features: readonly PubSubFeature[] = ['BULK_PUBSUB']
+  readonly givesBatches: boolean
+  readonly #client: KafkaClient
+
+  constructor(context: ComponentContext) {
+    this.#client = new KafkaClient(context, readSettings(context, true))
+    this.givesBatches = this.#client.settings.concurrency === undefined
+  }
+
+  async init(signal: AbortSignal): Promise<void> {
+    await this.#client.open(signal)
+  }
+
+  async ping(): Promise<void> {
+    await this.#client.ping()
+  }
+
+  async publish({ topic, data, metadata }: PublishRequest, signal?: AbortSignal): Promise<void> {
+    await this.#client.publish(topic, data, metadata, signal)
+  }
+
+  async bulkPublish(
+    topic: string,
+    entries: readonly BulkEntry[],
+    extra: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<{ entryId: string; error: Error }[]> {
+    const failed: { entryId: string; error: Error }[] = []
+    await Promise.all(
+      entries.map(async ({ entryId, data, metadata }) => {
+        try {
+          await this.#client.publish(topic, data, { ...metadata, ...extra }, signal)
+        } catch (error) {
+          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
+        }
+      }),
+    )
+    return failed
+  }
+
+  async subscribe(
+    topic: string,
+    metadata: Readonly<Record<string, string>>,
+    handler: MessageHandler,
+    options: SubscribeOptions = {},
+  ): Promise<AsyncDisposable> {
+    const schema = Object.entries(metadata).find(([name]) => name.toLowerCase() === 'valueschematype')?.[1]
+    if (schema && schema.toLowerCase() !== 'none')
+      throw new Error(`valueSchemaType ${schema} is not supported: schemas (Avro) have to be written and read by the app`)
+    const { settings, consumer } = this.#client
+    return consumer.subscribe([topic], {
+      flow: flowOf(settings.concurrency, options),
+      handle: (record, signal) => handler({ topic, data: payloadOf(record), metadata: metadataOf(record, settings) }, signal),
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client.close()
+  }
+}
+
+/** The order of a partition is kept, one message or one batch at a time, unless the component says how many may run at once. */
+function flowOf(concurrency: number | undefined, { batch, wait }: SubscribeOptions): Flow {
+  if (concurrency !== undefined) return { window: handlersFor(concurrency, batch) }
+  if (batch === undefined) return { window: 1 }
+  return { window: batch, group: { size: batch, wait: wait ?? 0, gate: new Gate() } }
+}
+
+export const driver: DriverModule<PubSub> = {
+  summary:
+    'Apache Kafka 2.0 and later (and what speaks its protocol), at least once, with consumer groups; the order of a partition is kept.',
+  metadata: kafkaFields(true),
+  create: (context) => new KafkaPubSub(context),
+}

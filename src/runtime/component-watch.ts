@@ -1,0 +1,60 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Component } from '../components/component.ts'
+
+const INTERVAL = 5000
+const LOST_INTERVAL = 1000
+/** Milliseconds a server has to answer. */
+const PATIENCE = 3000
+
+export interface WatchedComponent {
+  name: string
+  component: Component
+  /** Whether its server was lost when it was asked last. */
+  lost: boolean
+}
+
+export interface ComponentWatchOptions {
+  /** The components that run now. */
+  running(): WatchedComponent[]
+  /** A server does not answer; it is asked again at `next`. Told at each failed question. */
+  lost(name: string, error: unknown, next: Date): void
+  back(name: string): void
+  signal: AbortSignal
+  /** Milliseconds between questions to servers that answer, and to those that do not. Default 5 s and 1 s. */
+  interval?: number
+  lostInterval?: number
+}
+
+/**
+ * Asks the servers behind components whether they are there, so that a loss is seen before a call fails by it. One missed
+ * answer may be a busy moment; a server is lost after two. What a component does meanwhile is its driver's.
+ */
+export async function watchComponents(options: ComponentWatchOptions): Promise<void> {
+  const { running, lost, back, signal } = options
+  const { interval = INTERVAL, lostInterval = LOST_INTERVAL } = options
+  const missed = new WeakMap<Component, number>()
+  const ask = async ({ name, component, lost: wasLost }: WatchedComponent) => {
+    try {
+      await component.ping?.(AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]))
+      missed.delete(component)
+      if (wasLost) back(name)
+    } catch (error) {
+      if (signal.aborted) return
+      const times = (missed.get(component) ?? 0) + 1
+      missed.set(component, times)
+      if (times > 1 || wasLost) lost(name, error, new Date(Date.now() + lostInterval))
+    }
+  }
+  let full = 0
+  while (!signal.aborted) {
+    const components = running().filter(({ component }) => component.ping)
+    // Those that are in doubt are asked at each step, the others now and then.
+    const due = full <= 0 ? components : components.filter(({ component, lost: away }) => away || missed.has(component))
+    if (full <= 0) full = interval
+    await Promise.all(due.map(ask))
+    const doubt = components.some(({ component, lost: away }) => away || missed.has(component))
+    const step = doubt ? lostInterval : full
+    full -= step
+    await pause(step, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
