@@ -1,4 +1,5 @@
 import { parseDuration } from '../components/metadata.ts'
+import { readStoreAndForward, type StoreAndForwardText } from './forward-schema.ts'
 import type {
   ComponentResource,
   HttpEndpointResource,
@@ -9,6 +10,7 @@ import type {
   Resource,
   Resources,
   Source,
+  StoreAndForwardResource,
   SubscriptionResource,
   TrafficPolicyResource,
   WorkflowAccessPolicyResource,
@@ -70,6 +72,12 @@ export function addManifest(resources: Resources, manifest: Manifest, source: So
       const complaint = unknownReference(spec)
       if (complaint) return complaint
       resources.trafficPolicies.push({ ...base, spec } satisfies TrafficPolicyResource)
+      return undefined
+    }
+    case 'StoreAndForward': {
+      const spec = readStoreAndForward(manifest.spec as unknown as StoreAndForwardText)
+      if ('message' in spec) return spec
+      resources.storeAndForwards.push({ ...base, spec } satisfies StoreAndForwardResource)
       return undefined
     }
     default:

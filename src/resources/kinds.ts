@@ -1,3 +1,4 @@
+import type { StoreAndForwardSpec } from './forward-schema.ts'
 import type { TrafficPolicySpec } from './traffic-schema.ts'
 
 /** Where a resource stands, for messages. */
@@ -102,6 +103,11 @@ export interface TrafficPolicyResource extends Resource {
   spec: TrafficPolicySpec
 }
 
+/** Our own; see docs/store-and-forward.md. */
+export interface StoreAndForwardResource extends Resource {
+  spec: StoreAndForwardSpec
+}
+
 export interface TlsText {
   value?: string
   secretKeyRef?: SecretKeyRef
@@ -151,6 +157,7 @@ export interface Resources {
   mcpServers: McpServerResource[]
   workflowAccessPolicies: WorkflowAccessPolicyResource[]
   trafficPolicies: TrafficPolicyResource[]
+  storeAndForwards: StoreAndForwardResource[]
   /** Documents that could not be used, already logged. */
   rejected: Rejection[]
 }

@@ -169,6 +169,42 @@ test('a TrafficPolicy is read whole, and every mistake is named by line and path
   })
 })
 
+test('a StoreAndForward gets its defaults, and every mistake is named by line and path', async (t) => {
+  const policy = (spec: string) => `apiVersion: outrider.dev/v1\nkind: StoreAndForward\nmetadata: {name: keep}\nspec:\n  ${spec}\n`
+  const read = async (spec: string) => load([await folder(t, { 'a.yaml': policy(spec) })])
+  const wrong: [string, RegExp][] = [
+    ['maxAge: 1h', /^5:3 spec\.pubsubs is missing/],
+    ['pubsubs: []', /^5:12 spec\.pubsubs must have at least 1 items/],
+    ['pubsubs: [a, b, a]', /^5:12 spec\.pubsubs names "a" twice/],
+    ['{pubsubs: [a], maxBytes: 64MB}', /^5:28 spec\.maxBytes must be a quantity such as 64Mi, not "64MB"/],
+    ['{pubsubs: [a], maxBytes: 10}', /^5:28 spec\.maxBytes must be from 1Ki to 8Pi, not 10/],
+    ['{pubsubs: [a], maxAge: soon}', /^5:26 spec\.maxAge must match .*"soon"/],
+    ['{pubsubs: [a], timeout: 0s}', /^5:27 spec\.timeout must be from 1ms to 20s, not 0s/],
+    ['{pubsubs: [a], whenFull: dropOldest}', /^5:28 spec\.whenFull must be one of refuse, not "dropOldest"/],
+    ['{pubsubs: [a], maxSize: 1}', /^5:18 spec\.maxSize is not a known field; known here: pubsubs, maxBytes/],
+  ]
+  for (const [spec, message] of wrong) {
+    const { storeAndForwards, rejected } = await read(spec)
+    assert.deepEqual(storeAndForwards, [])
+    assert.match(rejected.map((one) => `${one.line}:${one.column} ${one.message}`).join('\n'), message)
+  }
+  assert.deepEqual((await read('pubsubs: [a]')).storeAndForwards[0]?.spec, {
+    pubsubs: ['a'],
+    maxBytes: 67_108_864,
+    maxAge: 86_400_000,
+    timeout: 8000,
+    synchronous: 'normal',
+  })
+  const { storeAndForwards } = await read('{pubsubs: [a, b], maxBytes: 1048576, maxAge: 1h30m, timeout: 500ms, synchronous: full}')
+  assert.deepEqual(storeAndForwards[0]?.spec, {
+    pubsubs: ['a', 'b'],
+    maxBytes: 1_048_576,
+    maxAge: 5_400_000,
+    timeout: 500,
+    synchronous: 'full',
+  })
+})
+
 test('scopes and namespaces leave out what is for others', async (t) => {
   const named = (name: string, namespace: string) =>
     component(name).replace(`name: ${name}\n`, `name: ${name}\n  namespace: ${namespace}\n`)

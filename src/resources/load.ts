@@ -5,7 +5,7 @@ import type { Logger } from '../telemetry/log.ts'
 import { addManifest, type Manifest } from './build.ts'
 import type { SourceDocument } from './documents.ts'
 import type { ComponentResource, HttpEndpointResource, McpServerResource, Rejection, Resource, Resources } from './kinds.ts'
-import { KINDS, schemaOf } from './schema.ts'
+import { KINDS, OWN_KINDS, schemaOf } from './schema.ts'
 
 export interface LoadOptions {
   /** Folders in order; each is read without its sub-folders. */
@@ -53,6 +53,7 @@ export function emptyResources(): Resources {
     mcpServers: [],
     workflowAccessPolicies: [],
     trafficPolicies: [],
+    storeAndForwards: [],
     rejected: [],
   }
 }
@@ -102,7 +103,7 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     )
   const schema = schemaOf(kind, apiVersion)
   if (!schema) {
-    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for TrafficPolicy) and one of ${KINDS.join(', ')}`
+    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for ${OWN_KINDS.join(' and ')}) and one of ${KINDS.join(', ')}`
     if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
@@ -175,6 +176,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     mcpServers: keep('MCPServer', resources.mcpServers, mcpLogName),
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
     trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
+    storeAndForwards: keep('StoreAndForward', resources.storeAndForwards, ({ name }) => name),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

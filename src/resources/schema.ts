@@ -1,3 +1,4 @@
+import { storeAndForwardSpec } from './forward-schema.ts'
 import type { Schema } from './json-schema.ts'
 import { OUTRIDER_V1, trafficPolicySpec } from './traffic-schema.ts'
 
@@ -10,8 +11,12 @@ export const KINDS = [
   'MCPServer',
   'WorkflowAccessPolicy',
   'TrafficPolicy',
+  'StoreAndForward',
 ] as const
 export type Kind = (typeof KINDS)[number]
+
+/** Of our own, in `outrider.dev/v1`. */
+export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward']
 
 export const V1 = 'dapr.io/v1alpha1'
 export const V2 = 'dapr.io/v2alpha1'
@@ -293,9 +298,10 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`MCPServer ${V1}`]: mcpServer,
   [`WorkflowAccessPolicy ${V1}`]: workflowAccessPolicy,
   [`TrafficPolicy ${OUTRIDER_V1}`]: kind('TrafficPolicy', OUTRIDER_V1, trafficPolicySpec),
+  [`StoreAndForward ${OUTRIDER_V1}`]: kind('StoreAndForward', OUTRIDER_V1, storeAndForwardSpec),
 }
 
 /** JSON Schema of a kind, undefined when there is no such kind in that version (default: `dapr.io/v1alpha1`, of our own kinds ours). */
-export function schemaOf(kind: string, apiVersion: string = kind === 'TrafficPolicy' ? OUTRIDER_V1 : V1): Schema | undefined {
+export function schemaOf(kind: string, apiVersion: string = OWN_KINDS.includes(kind) ? OUTRIDER_V1 : V1): Schema | undefined {
   return SCHEMAS[`${kind} ${apiVersion}`]
 }

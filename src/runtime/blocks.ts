@@ -14,7 +14,9 @@ import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
+import type { Forwarding } from '../blocks/pubsub/forwarding/forwarding.ts'
 import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
+import type { PubSubPolicies } from '../blocks/pubsub/policy-hook.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
 import { createStateBlock, type StateBlock } from '../blocks/state/state.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
@@ -29,7 +31,7 @@ import type { CallPolicies, ComponentKind, Direction } from '../policy/resilienc
 import type { InboundPolicies } from '../policy/traffic/inbound.ts'
 import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
+import type { StoreAndForwardResource, SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
 import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -57,6 +59,8 @@ export interface BlocksOptions {
   resiliency: LiveResiliency
   /** Our own policies; what they do is told to the observer. */
   traffic: { resources: readonly TrafficPolicyResource[]; observer: TrafficObserver }
+  /** Which publishes are kept while their broker is away. */
+  storeAndForwards: readonly StoreAndForwardResource[]
   lifecycle: Lifecycle
   /** Counts the calls to components. */
   inFlight: InFlight
@@ -86,6 +90,8 @@ export interface Blocks {
   lock: LockBlock
   conversation: ConversationBlock
   crypto: CryptoBlock
+  /** Undefined: no resource asks for it. */
+  forwarding: Forwarding | undefined
   resolver: Resolver
   /** Makes the resources' subscriptions known, without starting them. */
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
@@ -131,6 +137,11 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const { calls, inbound } = await trafficPolicies(options)
   // Asked at each call: a reload may bring the first policies of apps.
   const policies = () => calls ?? (resiliency.coversApps ? resiliency : undefined)
+  const pubsubPolicies: PubSubPolicies = {
+    outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
+    inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
+  }
+  const forwarding = await openForwarding(options, pubsubPolicies)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -140,15 +151,13 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     app,
     eventApp: options.app?.wire === 'grpc' ? createGrpcEventApp(options.app.channel, log.scope('dapr.runtime.pubsub')) : undefined,
     askApp,
-    policies: {
-      outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
-      inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
-    },
+    policies: pubsubPolicies,
     namespaceScoped: (name) => options.namespaced.has(name),
     onState: (name, detail, state, why) =>
       state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
     metrics,
     tracer: options.tracer,
+    lines: forwarding?.lines,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -237,6 +246,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       around: around('Conversation', (name, _, success, elapsed) => metrics.conversed(name, success, elapsed)),
     }),
     crypto: createCryptoBlock({ components: manager.set('crypto'), around: around('Crypto', counting(metrics, 'crypto')) }),
+    forwarding,
     resolver,
     declareSubscriptions: (declared) => pubsub.declare(declared.map(asManifest)),
     async startSubscriptions() {
@@ -261,12 +271,36 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending intake: ${messageOf(result.reason)}`)
     },
     async close() {
+      await forwarding?.[Symbol.asyncDispose]()
       await resolver[Symbol.asyncDispose]()
       await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Keeps publishes while a broker is away; what no resource asks for is not even loaded. */
+async function openForwarding(options: BlocksOptions, policies: PubSubPolicies): Promise<Forwarding | undefined> {
+  const resources = options.storeAndForwards
+  if (resources.length === 0) return undefined
+  const { createForwarding } = await import('../blocks/pubsub/forwarding/forwarding.ts')
+  const { flags, manager, namespace, log, metrics } = options
+  const forwarding = createForwarding({
+    resources,
+    components: manager.set('pubsub'),
+    properties: (name) => manager.spec(name)?.properties,
+    appId: flags.appId,
+    namespace,
+    file: embeddedFile(flags.outriderDataDir),
+    policies,
+    namespaceScoped: (name) => options.namespaced.has(name),
+    metrics: metrics.components,
+    observer: metrics.forwarding.of(flags.appId),
+    log,
+  })
+  metrics.forwarding.watch(flags.appId, forwarding.waiting)
+  return forwarding
 }
 
 /** The policies around calls; what no resource asks for is not even loaded. */

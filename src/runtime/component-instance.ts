@@ -1,8 +1,6 @@
 import type { Component, ComponentContext } from '../components/component.ts'
 import type { Named } from '../components/sets.ts'
-import { Code } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { GrpcStatus } from '../transport/grpc/status.ts'
 import { findDriver } from './drivers.ts'
 
 /** What the manager needs to know of a Component resource. */
@@ -71,21 +69,6 @@ export function capabilitiesOf(component: Component): string[] {
   if (typeof shape.read === 'function') found.push('INPUT_BINDING')
   if (typeof shape.invoke === 'function') found.push('OUTPUT_BINDING')
   return found
-}
-
-const UNREACHABLE =
-  /ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|ECONNRESET|connect ENOENT|the database system is starting up|LOADING|timed out|Connection is closed|Connection terminated/i
-
-/** Whether an error says that a server is away, which waiting cures. */
-export function isUnreachable(thrown: unknown): boolean {
-  for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
-    const code = (error as NodeJS.ErrnoException).code
-    if (UNREACHABLE.test(`${code ?? ''} ${error.message}`)) return true
-    // A pluggable component says so of what stands behind it.
-    if (error instanceof GrpcStatus && error.code === Code.Unavailable) return true
-    if (error instanceof AggregateError && error.errors.some(isUnreachable)) return true
-  }
-  return false
 }
 
 function rejection(signal: AbortSignal, error: () => Error): Promise<never> {

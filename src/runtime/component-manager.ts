@@ -2,9 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Component } from '../components/component.ts'
 import { MetadataError } from '../components/metadata.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
+import { isUnreachable } from '../components/unreachable.ts'
 import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
-import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, isUnreachable, openComponent } from './component-instance.ts'
+import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, openComponent } from './component-instance.ts'
 import { type ComponentWatchOptions, watchComponents } from './component-watch.ts'
 import type { Lifecycle, PartState } from './lifecycle.ts'
 
@@ -39,6 +40,8 @@ export interface ComponentManagerOptions extends InstanceOptions {
   metrics?: RuntimeMetrics | undefined
   /** A component came, was replaced or went after the start: whoever holds its subscriptions takes the one there is now. */
   onChange?: (kind: string, name: string) => Promise<void> | void
+  /** The server of a component that runs was lost, and answers again. */
+  onBack?: (name: string) => void
   /** Called when a component is replaced or removed; resolves when the calls that use it are over. */
   retire?: (name: string) => Promise<unknown>
 }
@@ -146,6 +149,7 @@ export class ComponentManager {
         if (!slot?.running) return
         this.#options.log.info(`Component ${name} (${slot.status.type}) has its server back`)
         this.#note(slot, 'up')
+        this.#options.onBack?.(name)
       },
       signal: this.#stop.signal,
     }).finally(() => this.#background.delete(running))

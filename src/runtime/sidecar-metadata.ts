@@ -21,6 +21,8 @@ export interface SidecarMetadataOptions {
   resources: Resources
   lifecycle: Lifecycle
   subscriptions: () => readonly unknown[]
+  /** What publishing keeps for brokers that are away, by pub/sub. */
+  waiting?: () => readonly (readonly [pubsub: string, waiting: { events: number; bytes: number; oldest: Date | undefined }])[]
   log: Logger
 }
 
@@ -52,6 +54,9 @@ export class SidecarMetadata implements MetadataBlock {
     resources.rejected.forEach((rejected, index) => {
       metadata.extended[`outrider.rejected.${index + 1}`] = `${rejected.file}:${rejected.line}:${rejected.column}: ${rejected.message}`
     })
+    for (const [pubsub, { events, bytes, oldest }] of this.#options.waiting?.() ?? [])
+      metadata.extended[`outrider.storeAndForward.${pubsub}`] =
+        `${events} waiting, ${bytes} bytes${oldest ? `, oldest ${oldest.toISOString()}` : ''}`
     const subscriptions = this.#options.subscriptions()
     if (subscriptions.length > 0) metadata.subscriptions = [...subscriptions]
     if (resources.httpEndpoints.length > 0) metadata.httpEndpoints = resources.httpEndpoints.map(({ name }) => ({ name }))

@@ -134,7 +134,11 @@ export class Sidecar {
       check: (block, component) => {
         if (block === 'state') this.#blocks?.state.check(component as Named<StateStore>)
       },
-      onChange: (block, name) => this.#intake?.changed(block, name),
+      onChange: (block, name) => {
+        if (block === 'pubsub') this.#blocks?.forwarding?.came(name)
+        return this.#intake?.changed(block, name)
+      },
+      onBack: (name) => this.#blocks?.forwarding?.came(name),
       retire: (name) => inFlight.retire(name, flags.gracefulShutdownMs),
     })
     this.#manager = manager
@@ -150,6 +154,7 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
+      waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
       log,
     })
     const secretProperties = new Map<string, string>()
@@ -178,6 +183,7 @@ export class Sidecar {
       namespaced,
       resiliency,
       traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
+      storeAndForwards: resources.storeAndForwards,
       lifecycle,
       inFlight,
       appPipeline,
@@ -223,6 +229,7 @@ export class Sidecar {
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
     tellAllShown(resources, log)
     log.info('All outstanding components processed')
+    blocks.forwarding?.start()
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true

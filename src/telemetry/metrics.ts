@@ -1,5 +1,6 @@
 import { LATENCY_BUCKETS } from './buckets.ts'
 import { ComponentMetrics } from './component-metrics.ts'
+import { ForwardMetrics } from './forward-metrics.ts'
 import { GrpcSideMetrics } from './grpc-metrics.ts'
 import { HttpMetrics } from './http-metrics.ts'
 import { LabelRules } from './label-rules.ts'
@@ -23,6 +24,7 @@ export class Metrics {
   readonly errorCodes: Counter
   readonly resiliency = new ResiliencyMetrics()
   readonly traffic = new TrafficMetrics()
+  readonly forwarding = new ForwardMetrics()
   readonly http: HttpMetrics
   /** The gRPC API. */
   readonly grpcServer: GrpcSideMetrics
@@ -64,6 +66,7 @@ export class Metrics {
       this.resiliency.text(),
       this.runtime.text(),
       this.traffic.text(),
+      this.forwarding.text(),
       ...this.more.map((text) => text()),
       `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory}\n`,
       `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,

@@ -14,6 +14,7 @@ import { createHttpEventApp } from './http-event-app.ts'
 import { keepSubscribed } from './keep-subscribed.ts'
 import type { PubSubPolicies } from './policy-hook.ts'
 import { createPublisher, type Publisher, rawPayload } from './publish.ts'
+import type { PublishLine } from './publish-line.ts'
 import { compileRules, type Router } from './routing.ts'
 import { topicScopes } from './scopes.ts'
 import { createStreams, type StreamDelivery, type StreamRequest } from './streams.ts'
@@ -47,6 +48,8 @@ export interface PubSubOptions {
   /** Counts what is published and delivered. */
   metrics?: ComponentMetrics | undefined
   tracer?: Tracer | undefined
+  /** What stands before the brokers of some pub/subs, by name. */
+  lines?: ReadonlyMap<string, PublishLine> | undefined
 }
 
 /** As the lifecycle knows them. */

@@ -120,6 +120,21 @@ export function forbidden(pubsub: string, topic: string, appId: string): Outride
   })
 }
 
+/** The broker cannot be reached, and the events that wait for it leave no room for this one. */
+export function storeFull(pubsub: string, topic: string, maxBytes: number, policy: string, reason: string, cause: unknown): OutriderError {
+  const message = `error when publishing to topic ${topic} in pubsub ${pubsub}: the broker cannot be reached, and the ${maxBytes} bytes for events that wait for it are taken: ${reason}`
+  return new OutriderError({
+    code: 'ERR_PUBSUB_STORE_FULL',
+    http: 503,
+    grpc: Code.Unavailable,
+    message,
+    hint: `bring the broker back or raise maxBytes of StoreAndForward ${policy}, then publish the event again: it was not accepted`,
+    details: [resource(pubsub, message), errorInfo('DAPR_PUBSUB_PUBLISH_MESSAGE', { topic, error: reason })],
+    retryable: true,
+    cause,
+  })
+}
+
 export function publishFailed(pubsub: string, topic: string, reason: string, cause: unknown, advice?: string): OutriderError {
   const message = `error when publishing to topic ${topic} in pubsub ${pubsub}: ${reason}`
   return new OutriderError({

@@ -2,10 +2,11 @@ import { type ComponentSet, explained, type Named } from '../../components/sets.
 import { messageOf, OutriderError } from '../../errors.ts'
 import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
 import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
-import type { BulkEntry, PubSub } from './driver.ts'
+import type { BulkEntry, PublishRequest, PubSub } from './driver.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
 import { codedRunner } from './publish-code.ts'
+import type { PublishLine } from './publish-line.ts'
 import { type TopicScopes, topicScopes } from './scopes.ts'
 
 /** Entries published at once to a broker that cannot take many in one call. */
@@ -19,7 +20,12 @@ export interface PublishOptions {
   /** Whether the topics of this component carry the namespace before their name. */
   namespaceScoped?: ((pubsubName: string) => boolean) | undefined
   metrics?: ComponentMetrics | undefined
+  /** What stands before the brokers of some pub/subs, by name; undefined: nothing anywhere. */
+  lines?: ReadonlyMap<string, PublishLine> | undefined
 }
+
+/** A component that is up, or one that a line stands in for while it waits for its server. */
+type Destination = Omit<Named<PubSub>, 'component'> & { component: PubSub | undefined }
 
 interface Target {
   pubsubName: string
@@ -53,6 +59,8 @@ export interface BulkPublish extends Target {
 export interface BulkPublishResult {
   failedEntries: { entryId: string; error: string }[]
   error?: Error | undefined
+  /** What the messages of `failedEntries` were made of. */
+  causes?: ReadonlyMap<string, Error> | undefined
 }
 
 export interface Publisher {
@@ -67,10 +75,15 @@ export interface Publisher {
 /** Publishing: wraps into CloudEvents, checks topic scopes, hands over to the broker. Throws OutriderError with Dapr's codes. */
 export function createPublisher(options: PublishOptions): Publisher {
   const { components, appId, metrics } = options
-  const scopes = new WeakMap<Named<PubSub>, TopicScopes>()
+  const scopes = new WeakMap<Destination, TopicScopes>()
 
-  const find = (target: Target): Named<PubSub> => {
-    const named = components.get(target.pubsubName)
+  const awaited = (name: string): Destination | undefined => {
+    const properties = options.lines?.get(name)?.awaited()
+    return properties && { name, type: '', version: '', component: undefined, properties }
+  }
+
+  const find = (target: Target): Destination => {
+    const named: Destination | undefined = components.get(target.pubsubName) ?? awaited(target.pubsubName)
     if (named && target.topic && target.pubsubName) return named
     const details = target.wire === 'grpc' ? null : { ...target.metadata }
     if (!target.pubsubName) throw nameEmpty(details)
@@ -87,13 +100,13 @@ export function createPublisher(options: PublishOptions): Publisher {
   }
 
   const wrap = (
-    named: Named<PubSub>,
+    named: Destination,
     target: Target,
     body: Buffer,
     contentType: string,
     metadata: Readonly<Record<string, string>>,
   ): Buffer => {
-    const expires = !named.component.features.includes('MESSAGE_TTL')
+    const expires = !named.component?.features.includes('MESSAGE_TTL')
     try {
       return toCloudEvent({
         body,
@@ -110,7 +123,7 @@ export function createPublisher(options: PublishOptions): Publisher {
     }
   }
 
-  const allow = (named: Named<PubSub>, target: Target) => {
+  const allow = (named: Destination, target: Target) => {
     let scope = scopes.get(named)
     if (!scope) {
       scope = topicScopes(named.properties, appId)
@@ -123,6 +136,17 @@ export function createPublisher(options: PublishOptions): Publisher {
   const runnerOf = ({ pubsubName, wire }: Target): Runner => {
     const policy = options.policies?.outbound(pubsubName)
     return policy ? codedRunner(policy, wire ?? 'http') : (operation, signal) => operation(signal)
+  }
+
+  const handOver = async (target: Target, component: PubSub, request: PublishRequest, signal?: AbortSignal) => {
+    const began = performance.now()
+    try {
+      await runnerOf(target)((attempt) => component.publish(request, attempt), signal)
+      metrics?.published(target.pubsubName, target.topic, true, performance.now() - began)
+    } catch (error) {
+      metrics?.published(target.pubsubName, target.topic, false, performance.now() - began)
+      throw error
+    }
   }
 
   return {
@@ -139,12 +163,17 @@ export function createPublisher(options: PublishOptions): Publisher {
           ? { ...event.metadata, traceid: event.trace?.traceparent ?? '', tracestate: event.trace?.tracestate ?? '' }
           : event.metadata
       const request = { topic: brokerTopic(event), data, contentType: raw ? undefined : 'application/cloudevents+json', metadata }
-      const began = performance.now()
+      const { component } = named
+      const line = options.lines?.get(event.pubsubName)
       try {
-        await runnerOf(event)((attempt) => named.component.publish(request, attempt), signal)
-        metrics?.published(event.pubsubName, event.topic, true, performance.now() - began)
+        if (line)
+          await line.publish(
+            { ...request, topic: event.topic },
+            component && ((attempt) => handOver(event, component, request, attempt)),
+            signal,
+          )
+        else if (component) await handOver(event, component, request, signal)
       } catch (error) {
-        metrics?.published(event.pubsubName, event.topic, false, performance.now() - began)
         if (error instanceof OutriderError && error.code.startsWith('ERR_PUBSUB')) throw error
         throw publishFailed(event.pubsubName, event.topic, messageOf(error), error)
       }
@@ -171,10 +200,18 @@ export function createPublisher(options: PublishOptions): Publisher {
       })
       allow(named, request)
       if (entries.length === 0) return { failedEntries: [] }
-      const began = performance.now()
-      const result = await publishEntries(named.component, brokerTopic(request), entries, request.metadata, runnerOf(request), signal)
-      metrics?.bulkPublished(request.pubsubName, request.topic, result.error === undefined, performance.now() - began)
-      return result
+      const { component } = named
+      const direct =
+        component &&
+        (async (some: readonly BulkEntry[], given?: AbortSignal) => {
+          const began = performance.now()
+          const result = await publishEntries(component, brokerTopic(request), some, request.metadata, runnerOf(request), given)
+          metrics?.bulkPublished(request.pubsubName, request.topic, result.error === undefined, performance.now() - began)
+          return result
+        })
+      const line = options.lines?.get(request.pubsubName)
+      if (line) return line.bulkPublish({ topic: request.topic, entries, metadata: request.metadata }, direct, signal)
+      return direct ? direct(entries, signal) : { failedEntries: [] }
     },
   }
 }
@@ -190,12 +227,14 @@ export async function publishEntries(
 ): Promise<BulkPublishResult> {
   let left = entries
   let failed: { entryId: string; error: string }[] = []
+  let causes: Map<string, Error> | undefined
   try {
     await run(async (attempt) => {
       const errors = component.bulkPublish
         ? await component.bulkPublish(topic, left, metadata, attempt)
         : await publishEach(component, topic, left, metadata, attempt)
       failed = errors.map(({ entryId, error }) => ({ entryId, error: messageOf(error) }))
+      causes = new Map(errors.map(({ entryId, error }) => [entryId, error]))
       const ids = new Set(failed.map(({ entryId }) => entryId))
       left = left.filter(({ entryId }) => ids.has(entryId))
       if (left.length > 0) throw errors[0]?.error ?? new Error('the broker refused entries')
@@ -203,7 +242,7 @@ export async function publishEntries(
     return { failedEntries: [] }
   } catch (error) {
     if (failed.length === 0) failed = left.map(({ entryId }) => ({ entryId, error: messageOf(error) }))
-    return { failedEntries: failed, error: error instanceof Error ? error : new Error(messageOf(error)) }
+    return { failedEntries: failed, causes, error: error instanceof Error ? error : new Error(messageOf(error)) }
   }
 }
 

@@ -1,9 +1,9 @@
+import { parseQuantity } from '../../quantity.ts'
 import { inventAppId } from '../app-id.ts'
 import type { Flag, Parsed } from '../args.ts'
 import { type Command, type CommandContext, DATA_DIR_FLAG } from '../command.ts'
 import { Instances } from '../instances.ts'
 import { daprDirectory, dataDirectory, isDirectory } from '../paths.ts'
-import { parseQuantity } from '../quantity.ts'
 import { chooseDefaults, choosePorts, emptySettings, type Settings } from '../settings.ts'
 import { CommandError } from '../status.ts'
 

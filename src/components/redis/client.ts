@@ -63,6 +63,8 @@ export interface RedisClientOptions {
 }
 
 /** Commands that wait while the server is away; beyond it the newest is refused. */
+/** Milliseconds that the server has to answer QUIT. */
+const FAREWELL = 500
 const MAX_WAITING = 10_000
 /** Buffers from this size on go to the socket as they are. */
 const LARGE = 8192
@@ -149,7 +151,11 @@ export class RedisConnection implements RedisClient {
   }
 
   async close(): Promise<void> {
-    if (this.#ready) await this.call('QUIT').catch(() => undefined)
+    if (this.#ready) {
+      // A server that hangs is not waited for: what was answered is safe without a farewell.
+      const late = new Promise<void>((resolve) => setTimeout(resolve, FAREWELL).unref())
+      await Promise.race([this.call('QUIT').catch(() => undefined), late])
+    }
     this.disconnect()
   }
 

@@ -101,6 +101,18 @@ describe('RedisConnection against a server that misbehaves', () => {
     server.close()
   })
 
+  it('does not wait at its end for a server that hangs', async () => {
+    const server = await fakeServer((words, socket) => {
+      if (words[0] === 'PING') socket.write('+PONG\r\n')
+    })
+    const client = new RedisConnection({ host: '127.0.0.1', port: server.port })
+    await client.connect()
+    const began = performance.now()
+    await client.close()
+    assert.ok(performance.now() - began < 2000)
+    server.close()
+  })
+
   it('says why it cannot connect, and leaves nothing open', async () => {
     const server = await fakeServer((_, socket) => socket.write('-NOAUTH Authentication required.\r\n'))
     const client = new RedisConnection({ host: '127.0.0.1', port: server.port })
