@@ -166,7 +166,7 @@ export function sdkTest(name: string, language: string, program: Program, more: 
   })
 }
 
-const LIMIT = 20_000
+const LIMIT = 40_000
 /** What a program whose environment says DAPR_API_TOKEN must say, as must everybody else. */
 export const API_TOKEN = 'the token of the sidecar'
 const isDaprd = basename(binary) === 'daprd'

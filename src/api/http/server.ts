@@ -168,11 +168,12 @@ export class HttpApi {
       clearTimeout(late)
       this.#fresh.delete(socket)
       socket.pause()
+      // A request is coming, whatever node:http has seen of it yet.
+      idle.delete(socket)
       const http2 =
         chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
       socket.unshift(chunk)
       if (http2) {
-        idle.delete(socket)
         this.#http2?.emit('connection', socket)
       } else {
         this.#http1.emit('connection', socket)
@@ -180,6 +181,8 @@ export class HttpApi {
       }
     }
     socket.once('data', sniff)
+    // One that was handed over is paused, and a listener alone does not change that.
+    if (socket.isPaused()) socket.resume()
   }
 
   readonly #serve: RequestListener = (request, response) => {
