@@ -9,7 +9,7 @@ export interface FoundError {
 }
 
 /** Codes by which clients know a failure; other constants of that look are variables and prefixes. */
-const CODE = /^(ERR_[A-Z0-9]+_[A-Z0-9_]+|DAPR_(STATE|PUBSUB|SCHEDULER|CONVERSATION|LOCK|CRYPTO)_[A-Z0-9_]+)$/
+const CODE = /^(ERR_(CRYPTO|OVERLOADED|UNLOCK)|ERR_[A-Z0-9]+_[A-Z0-9_]+|DAPR_(STATE|PUBSUB|SCHEDULER|CONVERSATION|LOCK|CRYPTO)_[A-Z0-9_]+)$/
 
 /** Every error code that the sources throw, with the statuses and hints written beside it. */
 export function findErrors(root: string): FoundError[] {
