@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { createGrpcClient, type GrpcClient } from '../src/transport/grpc/client.ts'
+import type { GrpcStatus } from '../src/transport/grpc/status.ts'
 
 /**
  * One load generator process: keeps `connections` HTTP/1.1 requests under way for a time, over raw sockets so that it
@@ -19,6 +20,8 @@ export interface LoadResult {
   requests: number
   /** Answers outside 2xx. */
   bad: number
+  /** Of them 429, and RESOURCE_EXHAUSTED. */
+  shed: number
   elapsedMilliseconds: number
   p50Microseconds: number
   p99Microseconds: number
@@ -40,14 +43,15 @@ async function run(load: Load): Promise<LoadResult> {
   const request = Buffer.from(load.request)
   const client = load.grpc && createGrpcClient()
   const times: number[] = []
-  const result = { requests: 0, bad: 0 }
+  const result = { requests: 0, bad: 0, shed: 0 }
   const start = performance.now()
   const end = start + load.milliseconds
   await Promise.all(
     Array.from({ length: load.connections }, () => {
-      const answered = (microseconds: number, ok: boolean) => {
+      const answered = (microseconds: number, ok: boolean, shed: boolean) => {
         result.requests++
         if (!ok) result.bad++
+        if (shed) result.shed++
         if (times.length < MAX_TIMES) times.push(microseconds)
         return performance.now() < end
       }
@@ -60,8 +64,11 @@ async function run(load: Load): Promise<LoadResult> {
   return { ...result, elapsedMilliseconds: performance.now() - start, p50Microseconds: at(0.5), p99Microseconds: at(0.99) }
 }
 
+/** Hears of each answer; whether to go on. */
+type Answered = (microseconds: number, ok: boolean, shed: boolean) => boolean
+
 /** Sends the request again as long as `answered` wants more; rejects when the server ends the connection. */
-function oneConnection(port: number, request: Buffer, answered: (microseconds: number, ok: boolean) => boolean): Promise<void> {
+function oneConnection(port: number, request: Buffer, answered: Answered): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })
     let sent = 0
@@ -76,8 +83,9 @@ function oneConnection(port: number, request: Buffer, answered: (microseconds: n
       const length = answerLength(buffered)
       if (length < 0) return
       const ok = buffered[9] === 0x32
+      const shed = buffered.toString('latin1', 9, 12) === '429'
       buffered = buffered.subarray(length)
-      if (answered((performance.now() - sent) * 1000, ok)) return send()
+      if (answered((performance.now() - sent) * 1000, ok, shed)) return send()
       resolve()
       socket.destroy()
     })
@@ -87,20 +95,15 @@ function oneConnection(port: number, request: Buffer, answered: (microseconds: n
 }
 
 /** Makes the call again as long as `answered` wants more. */
-async function oneCaller(
-  client: GrpcClient,
-  port: number,
-  call: NonNullable<Load['grpc']>,
-  answered: (microseconds: number, ok: boolean) => boolean,
-): Promise<void> {
+async function oneCaller(client: GrpcClient, port: number, call: NonNullable<Load['grpc']>, answered: Answered): Promise<void> {
   const message = Buffer.from(call.message, 'base64')
   for (;;) {
     const sent = performance.now()
-    const ok = await client.unary(`127.0.0.1:${port}`, call.path, message, { headers: call.metadata }).then(
-      () => true,
-      () => false,
+    const code = await client.unary(`127.0.0.1:${port}`, call.path, message, { headers: call.metadata }).then(
+      () => 0,
+      (error: GrpcStatus) => error.code,
     )
-    if (!answered((performance.now() - sent) * 1000, ok)) return
+    if (!answered((performance.now() - sent) * 1000, code === 0, code === 8)) return
   }
 }
 

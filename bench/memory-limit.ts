@@ -54,6 +54,15 @@ async function tryLimit(limit: number): Promise<void> {
     console.log(`\nlimit ${limit} MiB: ready in ${sidecar.readyMilliseconds.toFixed(0)} ms, ${usage(sidecar.pid)}`)
     await call(sidecar.httpPort, 'POST', '/v1.0/state/memory', '[{"key":"key","value":1}]')
     const large: Scenario = { name: 'state save in-memory, 1 MiB', method: 'POST', path: '/v1.0/state/memory', body: item(MIB) }
+    const event: Scenario = {
+      name: 'publish 1 MiB',
+      method: 'POST',
+      path: '/v1.0/publish/events/topic',
+      body: JSON.stringify('x'.repeat(MIB)),
+    }
+    const { path, grpc: small } = named('gRPC publish in-memory')
+    const message = Buffer.concat([small?.message.subarray(0, 15) ?? Buffer.alloc(0), longField(3, MIB)])
+    const event2: Scenario = { name: 'gRPC publish 1 MiB', method: 'POST', path, grpc: { message, metadata: {} } }
     for (const scenario of [
       named('state get in-memory'),
       named('publish in-memory'),
@@ -61,6 +70,10 @@ async function tryLimit(limit: number): Promise<void> {
       named('gRPC state get in-memory'),
       named('gRPC publish in-memory'),
       large,
+      event,
+      event2,
+      { ...named('publish in-memory'), name: '500 publish in-memory' },
+      { ...large, name: '500 state saves, 1 MiB' },
       named('state get in-memory'),
     ]) {
       const { grpc } = scenario
@@ -72,10 +85,10 @@ async function tryLimit(limit: number): Promise<void> {
           }
         : { port: sidecar.httpPort, request: requestText(scenario) }
       try {
-        const result = await load.run({ ...what, connections: 16, milliseconds: 3000 })
+        const result = await load.run({ ...what, connections: scenario.name.startsWith('500') ? 500 : 16, milliseconds: 3000 })
         const rate = ((result.requests / result.elapsedMilliseconds) * 1000).toFixed(0)
         console.log(
-          `  ${scenario.name.padEnd(30)} ${rate.padStart(6)}/s, p99 ${(result.p99Microseconds / 1000).toFixed(1)} ms, ${result.bad} bad; ${usage(sidecar.pid)}`,
+          `  ${scenario.name.padEnd(30)} ${rate.padStart(6)}/s, p99 ${(result.p99Microseconds / 1000).toFixed(1)} ms, ${result.bad} bad, ${result.shed} of them shed; ${usage(sidecar.pid)}`,
         )
       } catch (error) {
         console.log(`  ${scenario.name.padEnd(30)} ${String(error)}; ${read('memory.oom_control').replaceAll('\n', ' ')}`)
@@ -90,6 +103,13 @@ async function tryLimit(limit: number): Promise<void> {
   } finally {
     rmdirSync(group)
   }
+}
+
+/** A protobuf field of so many bytes. */
+function longField(number: number, bytes: number): Buffer {
+  const length: number[] = []
+  for (let left = bytes; left > 0; left >>= 7) length.push((left & 127) | (left > 127 ? 128 : 0))
+  return Buffer.concat([Buffer.from([number * 8 + 2, ...length]), Buffer.alloc(bytes, 'x')])
 }
 
 function usage(pid: number): string {

@@ -25,6 +25,8 @@ export interface SidecarOptions {
   appProtocol?: 'http' | 'grpc'
   /** Started instead of bin/outriderd, with these arguments before the flags. */
   binary?: readonly string[]
+  /** Further flags. */
+  more?: Record<string, string>
   /** Writes a CPU profile here when it ends. */
   profileDirectory?: string
 }
@@ -39,7 +41,11 @@ export async function startSidecar(options: SidecarOptions): Promise<BenchSideca
     'dapr-grpc-port': grpc,
     'dapr-internal-grpc-port': internal,
     'metrics-port': metrics,
+    // What daprd needs to stand alone.
+    'placement-host-address': ' ',
+    'scheduler-host-address': ' ',
     'log-level': 'error',
+    ...options.more,
     ...(options.appPort === undefined ? {} : { 'app-port': options.appPort }),
     ...(options.appProtocol === undefined ? {} : { 'app-protocol': options.appProtocol }),
   }
@@ -78,8 +84,8 @@ export function call(port: number, method: string, path: string, body = ''): Pro
   })
 }
 
-/** Writes the six components of every run, and two more where there is a Redis, into `directory`. */
-export function writeComponents(directory: string, data: string, redisPort: number | undefined): number {
+/** Writes the six components of every run, or those of these names, and two more where there is a Redis, into `directory`. */
+export function writeComponents(directory: string, data: string, redisPort: number | undefined, only?: readonly string[]): number {
   const secrets = join(data, 'secrets.json')
   writeFileSync(secrets, '{"key":"value"}')
   const file = (name: string) => ({ connectionString: join(data, `${name}.db`) })
@@ -96,7 +102,8 @@ export function writeComponents(directory: string, data: string, redisPort: numb
     rows.push(['redis', 'state.redis', metadata], ['redis-events', 'pubsub.redis', metadata])
   }
   // JSON is YAML.
-  const documents = rows.map(([name, type, metadata]) =>
+  const chosen = only ? rows.filter(([name]) => only.includes(name)) : rows
+  const documents = chosen.map(([name, type, metadata]) =>
     JSON.stringify({
       apiVersion: 'dapr.io/v1alpha1',
       kind: 'Component',
@@ -105,5 +112,5 @@ export function writeComponents(directory: string, data: string, redisPort: numb
     }),
   )
   writeFileSync(join(directory, 'components.yaml'), documents.join('\n---\n'))
-  return rows.length
+  return chosen.length
 }

@@ -9,16 +9,13 @@ export interface FoundError {
 }
 
 /** Codes by which clients know a failure; other constants of that look are variables and prefixes. */
-const CODE = /^(ERR_[A-Z0-9]+_[A-Z0-9_]+|DAPR_(STATE|PUBSUB|SCHEDULER|CONVERSATION|LOCK|CRYPTO)_[A-Z0-9_]+)$/
+const CODE = /^(ERR_(CRYPTO|OVERLOADED|UNLOCK)|ERR_[A-Z0-9]+_[A-Z0-9_]+|DAPR_(STATE|PUBSUB|SCHEDULER|CONVERSATION|LOCK|CRYPTO)_[A-Z0-9_]+)$/
 
 /** Every error code that the sources throw, with the statuses and hints written beside it. */
 export function findErrors(root: string): FoundError[] {
   const found = new Map<string, { http: Set<string>; grpc: Set<string>; hints: Set<string> }>()
   const folders = ['api', 'app', 'blocks', 'peers', 'policy', 'runtime']
-  for (const file of globSync(
-    folders.map((folder) => `src/${folder}/**/*.ts`),
-    { cwd: root },
-  ).sort()) {
+  for (const file of globSync([...folders.map((folder) => `src/${folder}/**/*.ts`), 'src/transport/*.ts'], { cwd: root }).sort()) {
     if (/\.test\.ts$|conformance|harness/.test(file)) continue
     const text = readFileSync(join(root, file), 'utf8')
     for (const [, code] of text.matchAll(/'([A-Z0-9_]+)'/g)) {

@@ -161,6 +161,7 @@ test('as daprd, when told so, a bad new version ends the process', LIMIT, async 
   writeFileSync(file, component('store', 'state.sqlite'))
   while (!sidecar.log().includes('Fatal error from runtime')) await new Promise((resolve) => setTimeout(resolve, 5))
   assert.deepEqual(await sidecar.exited, { code: 1, signal: null })
+  assert.match(sidecar.log(), /Component store \(.*store\.yaml:1\) is refused: /, 'no version before goes on, and none is promised')
 })
 
 test('requests do not notice that their component is replaced: none fails while it changes twenty times', LIMIT, async (t) => {
@@ -366,4 +367,25 @@ test('with --outrider-exit-with-app the sidecar of a job ends with it', LIMIT, a
   await app.close()
   assert.deepEqual(await sidecar.exited, { code: 0, signal: null })
   assert.match(sidecar.log(), /The app has left port/)
+})
+
+test('an MCPServer is shown by metadata, and the log says that its tools are not served', LIMIT, async () => {
+  const [dataDir, resources] = [folder('mcp-data'), folder('mcp')]
+  const put = (name: string) =>
+    writeFileSync(
+      join(resources, `${name}.yaml`),
+      resource('MCPServer', name, `{endpoint: {streamableHTTP: {url: "http://mcp.example/${name}"}}}`),
+    )
+  put('first')
+  await using sidecar = await startSidecar({ dataDir, resources })
+  put('second')
+  const shown = () => get<{ mcpServers?: { name: string }[] }>(`${sidecar.http}/v1.0/metadata`)
+  await until(shown, ({ mcpServers }) => mcpServers?.length === 2)
+  for (const name of ['first', 'second']) {
+    const told = `MCPServer loaded: ${name} (http://mcp.example/${name}); metadata shows it, this version does not serve its tools`
+    await until(
+      async () => sidecar.log(),
+      (log) => log.includes(told),
+    )
+  }
 })

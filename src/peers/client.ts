@@ -5,6 +5,7 @@ import { Code } from '../errors.ts'
 import { createGrpcClient, type GrpcClient, type GrpcClientStream, type GrpcListener } from '../transport/grpc/client.ts'
 import { GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
+import { allocated } from '../transport/outside-heap.ts'
 import { headerOf } from './headers.ts'
 import type { Invocation } from './invocation.ts'
 import {
@@ -134,6 +135,8 @@ class PeerCall implements GrpcListener, ResponseSource {
 
   #send(body: Readable): void {
     const onData = (chunk: Buffer) => {
+      // Read, and encoded below.
+      allocated(chunk.length * 2)
       for (let at = 0; at < chunk.length; at += CHUNK) {
         if (!this.#stream.write(encodePayload(chunk.length <= CHUNK ? chunk : chunk.subarray(at, at + CHUNK), this.#seq++))) body.pause()
       }

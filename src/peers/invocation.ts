@@ -19,6 +19,8 @@ export interface Invocation {
   typeUrl?: string | undefined
   /** Bytes of the body when known. */
   length: number | undefined
+  /** The traceparent that another sidecar gave with its call, beside that of `headers`; known only where calls are traced. */
+  calledBy?: string | undefined
   /** A Buffer may be sent again, a Readable only while nothing has been read. */
   body: Buffer | Readable | undefined
 }

@@ -1,5 +1,8 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { ResponseSink } from '../app/response-sink.ts'
+import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
+import { fromTraceBin } from '../telemetry/trace-bin.ts'
 import type { Span } from '../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
@@ -13,8 +16,17 @@ export interface CallObserver {
   tracer: Tracer | undefined
 }
 
-/** Counts a call of another sidecar, and gives it a span that the app sees as its parent. The reply goes through to `sink`. */
-export function observedCall({ metrics, tracer }: CallObserver, appId: string, invocation: Invocation, sink: ResponseSink): ResponseSink {
+/**
+ * Counts a call of another sidecar, and gives it a span that the app sees as its parent. The reply goes through to `sink`.
+ * `api` is the method that the other sidecar called.
+ */
+export function observedCall(
+  { metrics, tracer }: CallObserver,
+  appId: string,
+  api: string,
+  invocation: Invocation,
+  sink: ResponseSink,
+): ResponseSink {
   const { headers, method } = invocation
   const caller = headerOf(headers, 'dapr-caller-app-id')
   if (caller !== undefined) metrics.requestReceived(caller)
@@ -23,30 +35,29 @@ export function observedCall({ metrics, tracer }: CallObserver, appId: string, i
     span = tracer.start(
       `CallLocal/${appId}/${method}`,
       'server',
-      parseTraceparent(headerOf(headers, 'traceparent'), headerOf(headers, 'tracestate')),
+      parseTraceparent(invocation.calledBy ?? headerOf(headers, 'traceparent'), headerOf(headers, 'tracestate')),
     )
     replace(headers, 'traceparent', span.traceparent)
     Object.assign(span.attributes, {
       'rpc.service': 'ServiceInvocation',
       'dapr.invoke_method': method,
       'dapr.protocol': 'grpc',
-      'dapr.api': '/dapr.proto.internals.v1.ServiceInvocation/CallLocal',
+      'dapr.api': api,
     })
   }
-  return new ObservedReply(sink, (status) => {
+  return new ObservedReply(sink, (status, error) => {
     if (caller !== undefined) metrics.responseSent(caller, status)
-    // A status from 100 on is one of HTTP.
-    const failed = status >= 100 ? status >= 400 : status !== 0
-    span?.end(failed ? `Code(${status})` : undefined)
+    // Whatever status the app answers with: this call has brought it. The caller's span tells it.
+    span?.end(error && messageOf(error))
   })
 }
 
 class ObservedReply implements ResponseSink {
   readonly #sink: ResponseSink
-  readonly #over: (status: number) => void
+  readonly #over: (status: number, error: Error | undefined) => void
   #status = 0
 
-  constructor(sink: ResponseSink, over: (status: number) => void) {
+  constructor(sink: ResponseSink, over: (status: number, error: Error | undefined) => void) {
     this.#sink = sink
     this.#over = over
   }
@@ -61,12 +72,12 @@ class ObservedReply implements ResponseSink {
   }
 
   end(): void {
-    this.#over(this.#status)
+    this.#over(this.#status, undefined)
     this.#sink.end()
   }
 
   failed(error: Error): void {
-    this.#over(this.#status)
+    this.#over(this.#status, error)
     this.#sink.failed(error)
   }
 }
@@ -78,4 +89,10 @@ function replace(headers: string[], name: string, value: string): void {
     return
   }
   headers.push(name, value)
+}
+
+/** The span that the other sidecar called within: daprd tells it with the call, and in the message the one before it. */
+export function callerSpan(headers: IncomingHttpHeaders): string | undefined {
+  const { traceparent, 'grpc-trace-bin': binary } = headers
+  return (typeof binary === 'string' ? fromTraceBin(binary) : undefined) ?? (typeof traceparent === 'string' ? traceparent : undefined)
 }

@@ -29,7 +29,7 @@ import {
   type IncomingRequest,
   type OutgoingResponse,
 } from './messages.ts'
-import { type CallObserver, observedCall } from './observed-call.ts'
+import { type CallObserver, callerSpan, observedCall } from './observed-call.ts'
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024
 
@@ -82,7 +82,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
         let size = 0
         let reply: OutgoingResponse = { status: 0, headers: {}, answer: undefined }
         let from: ResponseSource | undefined
-        const cancel = toApp(options, caller)(app, invocation, limit, {
+        const cancel = toApp(options, caller, CALL_LOCAL)(app, invocation, limit, {
           head(status, headers, source, answer) {
             reply = { status, headers: answer ? headers : responseHeaders(headers, false), answer }
             from = source
@@ -116,9 +116,9 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
   }
 }
 
-function toApp({ inbound, observer, appId }: PeerServerOptions, caller: string): typeof callApp {
+function toApp({ inbound, observer, appId }: PeerServerOptions, caller: string, api: string): typeof callApp {
   return (app, invocation, limit, sink) => {
-    const reply = observer ? observedCall(observer, appId, invocation, sink) : sink
+    const reply = observer ? observedCall(observer, appId, api, invocation, sink) : sink
     return inbound ? inbound(caller, app, invocation, limit, reply) : callApp(app, invocation, limit, reply)
   }
 }
@@ -171,6 +171,7 @@ function admit(
       typeUrl: request.typeUrl,
       length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
       body: undefined,
+      ...(options.observer?.tracer && { calledBy: callerSpan(call.headers) }),
     },
   }
 }
@@ -267,7 +268,8 @@ class StreamedCall implements ResponseSink {
       invocation.body = this.#body
     }
     try {
-      this.#cancel = toApp(this.#options, caller)(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
+      const call = toApp(this.#options, caller, CALL_LOCAL_STREAM)
+      this.#cancel = call(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
     } catch (error) {
       this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error))
     }

@@ -183,6 +183,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
   return own
 }
 
-function mcpLogName({ name, endpoint }: McpServerResource): string {
+/** A server by its name and where it is. */
+export function mcpLogName({ name, endpoint }: McpServerResource): string {
   return `${name} (${endpoint.streamableHTTP?.url ?? endpoint.sse?.url ?? endpoint.stdio?.command})`
 }

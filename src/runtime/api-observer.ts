@@ -1,9 +1,9 @@
 import type { GrpcApiOptions } from '../api/grpc/api.ts'
 import type { Exchange } from '../api/http/exchange.ts'
-import type { Route } from '../api/http/route.ts'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { codeName, type OutriderError } from '../errors.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
+import { decodedPath } from '../telemetry/decoded-path.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorCategory, type Metrics } from '../telemetry/metrics.ts'
 
@@ -28,11 +28,12 @@ export function createApiObserver({ flags, log, configuration, metrics }: ApiObs
   const httpLog = log.scope('dapr.runtime.http-info')
   const grpcLog = log.scope('dapr.runtime.grpc.api-info')
   const logCalls = flags.enableApiLogging ?? apiLogging.enabled
-  const logServed = ({ request, path, route, status, sent }: Exchange, elapsed: number) => {
+  const logServed = (exchange: Exchange, elapsed: number) => {
+    const { request, path, route, status, sent } = exchange
     if (apiLogging.omitHealthChecks && route?.group === 'healthz') return
     const agent = request.headers['user-agent']
     httpLog.info('HTTP API Called', {
-      method: apiLogging.obfuscateUrls ? obfuscated(path, route) : `${request.method} ${path}`,
+      method: apiLogging.obfuscateUrls ? obfuscated(exchange) : `${request.method} ${decodedPath(path)}`,
       ...(agent !== undefined && { useragent: agent }),
       code: status,
       size: sent,
@@ -57,9 +58,11 @@ export function createApiObserver({ flags, log, configuration, metrics }: ApiObs
 }
 
 /** An operation by its name instead of its path; of an invocation also whom it is for. */
-function obfuscated(path: string, route: Route | undefined): string {
+function obfuscated({ request, path, route, params }: Exchange): string {
   const name = route?.name ?? 'InvokeService'
-  const target = name === 'InvokeService' && /^\/v1\.0\/invoke\/([^/]+)/.exec(path)?.[1]
+  if (name === 'InvokeActor') return `${name}/${params.type}.${params.id}`
+  if (name !== 'InvokeService') return name
+  const target = /^\/v1\.0\/invoke\/([^/]+)/.exec(path)?.[1] ?? request.headers['dapr-app-id']
   return target ? `${name}/${target}` : name
 }
 

@@ -17,6 +17,7 @@ import type { LiveResiliency } from './live-resiliency.ts'
 import { isDenied, type LoadContext, resolveSpec } from './load-components.ts'
 import { loadEndpoint } from './load-endpoints.ts'
 import type { Applier } from './reload.ts'
+import { type ShownKind, tellShown } from './shown-resources.ts'
 
 export interface AppliersOptions {
   log: Logger
@@ -45,13 +46,14 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       appends: true,
       commit: (all) => options.blocks.declareSubscriptions(all as readonly SubscriptionResource[]),
     },
-    // Read, checked and shown by metadata; what they are for is not served yet.
-    MCPServer: SHOWN,
-    WorkflowAccessPolicy: SHOWN,
+    MCPServer: shown('MCPServer', options.log),
+    WorkflowAccessPolicy: shown('WorkflowAccessPolicy', options.log),
   }
 }
 
-const SHOWN: Applier = { put: async () => {}, remove: () => {} }
+function shown(kind: ShownKind, log: Logger): Applier {
+  return { put: async (after) => tellShown(kind, after, log), remove: () => {} }
+}
 
 function isActorStore({ type, metadata }: ComponentResource): boolean {
   return type.startsWith('state.') && metadata.some(({ name }) => name.toLowerCase() === 'actorstatestore')

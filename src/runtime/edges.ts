@@ -11,6 +11,7 @@ import { healthMethods } from '../api/grpc/health.ts'
 import { invokeMethods } from '../api/grpc/invoke.ts'
 import { lockMethods } from '../api/grpc/lock.ts'
 import { metadataMethods } from '../api/grpc/metadata.ts'
+import { tracedProxy } from '../api/grpc/proxy-span.ts'
 import { publishMethods } from '../api/grpc/publish.ts'
 import { reflectionMethods } from '../api/grpc/reflection.ts'
 import { secretsMethods } from '../api/grpc/secrets.ts'
@@ -48,6 +49,7 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { tracingEnabled } from '../telemetry/tracing/open.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
+import { BodyBudget } from '../transport/body-budget.ts'
 import type { MutualTls } from '../transport/grpc/server.ts'
 import type { ListenAt, Listening, Ports } from '../transport/ports.ts'
 import { createApiObserver } from './api-observer.ts'
@@ -134,12 +136,14 @@ export function openEdges(options: EdgesOptions): Edges {
     configuration.api.allowed,
     configuration.api.denied,
   )
+  const bodies = new BodyBudget()
   const observer = createApiObserver({ flags, log, configuration, metrics })
   const http = new HttpApi({
     routes,
     fallback: routes.includes(invokeRoute) ? invoke : undefined,
     apiToken: options.apiToken,
     maxBodySize,
+    bodies,
     readBufferSize: flags.readBufferSize,
     allowedOrigins: flags.allowedOrigins.join(','),
     h2c: !flags.environment.disableH2c,
@@ -156,6 +160,8 @@ export function openEdges(options: EdgesOptions): Edges {
   let publicApi: HttpApi | undefined
   let registration: AsyncDisposable | undefined
   const listening: Listening[] = []
+  const fromApp = tracedProxy(blocks.proxy.fromApp, options.tracer, flags.appId)
+  const fromPeer = tracedProxy(blocks.proxy.fromPeer, options.tracer, flags.appId)
   let side: AsyncDisposable | undefined
 
   const listenGrpc = async (api: GrpcApi, at: ListenAt) => {
@@ -170,7 +176,7 @@ export function openEdges(options: EdgesOptions): Edges {
       appId: flags.appId,
       namespace,
       maxMessageSize: maxBodySize,
-      unknown: () => blocks.proxy.fromPeer,
+      unknown: () => fromPeer,
       mutual: options.identity,
       authorize: options.authorize,
       inbound: blocks.inbound,
@@ -223,7 +229,8 @@ export function openEdges(options: EdgesOptions): Edges {
       grpc = createGrpcApi({
         methods: [...methods, ...reflectionMethods(methods)],
         maxMessageSize: maxBodySize,
-        proxy: () => blocks.proxy.fromApp,
+        bodies,
+        proxy: () => fromApp,
         apiToken: options.apiToken,
         allowed: configuration.api.allowed,
         denied: configuration.api.denied,

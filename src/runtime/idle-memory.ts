@@ -1,17 +1,15 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { collector } from '../transport/outside-heap.ts'
 
 /** Bytes that the process may have grown by before an idle moment is used to give them back. */
-const SLACK = 24 * 1024 * 1024
-const PERIOD = 2000
+const SLACK = 16 * 1024 * 1024
+const PERIOD = 5000
 
 /**
  * Node collects garbage only while it allocates: after a burst of large bodies an idle sidecar would keep their memory.
- * This looks every two seconds, and collects when the process has grown and no request came since the last look.
+ * This looks every five seconds, and collects when the process has grown and no request came since the last look.
  * `activity` counts requests. Disposing ends it.
  */
 export function keepIdleMemoryLow(activity: () => number): Disposable {
-  let collect: (() => void) | undefined
   let floor = process.memoryUsage.rss()
   let seen = -1
   const timer = setInterval(() => {
@@ -21,11 +19,10 @@ export function keepIdleMemoryLow(activity: () => number): Disposable {
       return
     }
     const rss = process.memoryUsage.rss()
+    // The allocator may give memory back some time after a collection.
+    floor = Math.min(floor, rss)
     if (rss < floor + SLACK) return
-    if (!collect) {
-      setFlagsFromString('--expose-gc')
-      collect = runInNewContext('gc') as () => void
-    }
+    const collect = collector()
     // Twice: buffers are freed by finalizers that the first collection only queues.
     collect()
     collect()

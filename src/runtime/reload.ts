@@ -160,7 +160,7 @@ export class Reloader {
       this.#log.info(`${kind} ${name}: ${DONE[action]}${at(after)}`)
       return undefined
     } catch (error) {
-      const told = `${kind} ${name}${at(after)} is refused${before ? ', the version before it goes on' : ''}: ${messageOf(error instanceof ComponentInitError ? error.cause : error)}`
+      const told = `${kind} ${name}${at(after)} is refused${before && !onFatal ? ', the version before it goes on' : ''}: ${messageOf(error instanceof ComponentInitError ? error.cause : error)}`
       record.count(kind, action, 'failure')
       this.#log.error(told)
       if (after && this.#refused.size < MOST_REFUSED) this.#refused.set(key, { kind, resource: after, told })

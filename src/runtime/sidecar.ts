@@ -36,6 +36,7 @@ import { loadEndpoints } from './load-endpoints.ts'
 import { NewLines } from './new-lines.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
+import { tellAllShown } from './shown-resources.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
 import { openTokenFile, type TokenFile } from './token-file.ts'
 import { openTrust } from './trust.ts'
@@ -226,6 +227,7 @@ export class Sidecar {
     await loadComponents(resources.components, context)
     remarkOn(configuration, manager, log)
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
+    tellAllShown(resources, log)
     log.info('All outstanding components processed')
     blocks.forwarding?.start()
     if (this.#stop.signal.aborted) return

@@ -39,6 +39,8 @@ export interface GrpcApiOptions {
   proxy?: GrpcServerOptions['unknown']
   /** Bytes of one request. Default 4 MiB. */
   maxMessageSize?: number
+  /** Bounds what all calls hold together; absent: nothing does. */
+  bodies?: GrpcServerOptions['bodies']
   /** Required as metadata `dapr-api-token` when not empty. */
   apiToken?: ApiTokens | undefined
   /** `spec.api` of the Configuration; default: everything is open. */
@@ -100,16 +102,12 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   /** A proxied call is the handler's from its first byte on: what became of it shows in its last headers. */
   const watched = (path: string, method: GrpcMethod): GrpcMethod => {
     if (method.kind !== 'raw') return traced(path, method)
-    if (!onCall && !tracer) return method
+    if (!onCall) return method
     return {
       kind: 'raw',
       handle(stream, headers, rawHeaders, peer) {
         const since = performance.now()
-        const span = tracer && startSpan(tracer, path, { headers, rawHeaders })
-        const over = (code: Code) => {
-          if (span) endSpan(span, path, headers, code, undefined)
-          told(headers, code, { received: undefined, sent: 0 }, since)
-        }
+        const over = (code: Code) => told(headers, code, { received: undefined, sent: 0 }, since)
         try {
           method.handle(stream, headers, rawHeaders, peer)
         } catch (error) {
@@ -138,6 +136,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
   return createGrpcServer({
     methods: new Map(options.methods.map(([path, method]) => [path, traced(path, method)])),
     maxMessageSize: options.maxMessageSize || 4 * 1024 * 1024,
+    bodies: options.bodies,
     ended: report,
     ...((rules || token || options.baggage) && {
       admit: (call: GrpcCall) => {

@@ -113,6 +113,7 @@ class InvokeCall implements ResponseSink {
       else if (name !== 'te' && name !== 'trailer' && name !== 'proxy-connection' && !name.startsWith('grpc-'))
         addHeader(stream, name, value)
     }
+    tellSpan(stream, headers)
     if (!answer) return stream.setHeader('dapr-http-status', String(status))
     const { trailers } = answer
     for (let i = 0; i < trailers.length; i += 2) {
@@ -160,5 +161,14 @@ function addHeader(stream: GrpcStream, name: string, value: string | string[]): 
 function nameSpan({ span }: GrpcStream, appId: string, method: string): void {
   if (!span?.sampled) return
   span.name = `CallLocal/${appId}/${method}`
-  Object.assign(span.attributes, { 'rpc.service': 'ServiceInvocation', 'net.peer.name': appId, 'dapr.invoke_method': method })
+  Object.assign(span.attributes, { 'rpc.service': 'ServiceInvocation', 'net.peer.name': appId })
+}
+
+/** The reply carries the trace, unless the app's own did. */
+function tellSpan(stream: GrpcStream, headers: IncomingHttpHeaders): void {
+  const { span } = stream
+  if (!span || headers.traceparent !== undefined || headers['grpc-trace-bin'] !== undefined) return
+  stream.setHeader('traceparent', span.traceparent)
+  stream.setHeader('grpc-trace-bin', stream.headers['grpc-trace-bin'] as string)
+  if (span.tracestate !== '') stream.setHeader('tracestate', span.tracestate)
 }

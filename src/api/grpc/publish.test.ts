@@ -53,7 +53,13 @@ test('bulk publishing hands over each entry, under both its names', async () => 
   const [{ entries, ...target }] = seen as [BulkPublish]
   assert.deepEqual(
     { ...target, metadata: { ...target.metadata } },
-    { pubsubName: 'ps', topic: 'orders', metadata: { ttlInSeconds: '5' }, wire: 'grpc' },
+    {
+      pubsubName: 'ps',
+      topic: 'orders',
+      metadata: { ttlInSeconds: '5' },
+      wire: 'grpc',
+      spanName: '/dapr.proto.runtime.v1.Dapr/BulkPublishEvent/',
+    },
   )
   assert.deepEqual(
     entries.map(({ entryId, event, contentType, metadata }) => [entryId, String(event), contentType, metadata && { ...metadata }]),

@@ -28,6 +28,8 @@ export function publishMethods(pubsub: Pick<Publisher, 'publish' | 'bulkPublish'
             pubsubName,
             topic,
             metadata,
+            // As daprd, slash and all.
+            spanName: `${DAPR}${name}/`,
             // An absent map and an empty one look the same on the wire; only what has entries counts as given.
             entries: entries.map((entry) => ({ ...entry, metadata: Object.keys(entry.metadata).length > 0 ? entry.metadata : undefined })),
             wire: 'grpc',

@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { Code, OutriderError } from '../../errors.ts'
+import { COUNTED, type HeldBody } from '../../transport/body-budget.ts'
 import { IncomingMessage as NodeIncomingMessage } from '../../transport/node-http.ts'
+import { allocated } from '../../transport/outside-heap.ts'
 
 /** How long a body may stay silent before it is shed, milliseconds. */
 const STALL = 15_000
@@ -17,14 +19,32 @@ function tooLarge(limit: number): OutriderError {
 
 /**
  * Reads a whole body, at most `limit` bytes (0: no limit).
- * Rejects with 413 past the limit, 408 when the client stops half-way for 15 s.
+ * Rejects with 413 past the limit, 408 when the client stops half-way for 15 s, 429 when there is no room for it in `hold`, which
+ * is made for large bodies and those of unknown length only.
  */
-export function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
+export function readBody(request: IncomingMessage, limit: number, hold?: () => HeldBody): Promise<Buffer> {
   const declared = Number(request.headers['content-length'] ?? Number.NaN)
   if (limit > 0 && declared > limit) return Promise.reject(tooLarge(limit))
   if (declared === 0 || (Number.isNaN(declared) && request.headers['transfer-encoding'] === undefined && request.httpVersionMajor === 1))
     return Promise.resolve(EMPTY)
-  return readWhole(request, limit)
+  if (declared < COUNTED || !hold) return readWhole(request, limit, undefined)
+  const held = hold()
+  try {
+    if (!Number.isNaN(declared)) held.grow(declared)
+  } catch (error) {
+    return Promise.reject(error)
+  }
+  return readWhole(request, limit, held)
+}
+
+/** Reads what nobody wants, so that the client can come to its end and read the answer. */
+export function dropBody(request: IncomingMessage): void {
+  if (request.listenerCount('data') === 0) request.on('data', dropped)
+  request.resume()
+}
+
+function dropped(chunk: Buffer): void {
+  allocated(chunk.length)
 }
 
 const EMPTY = Buffer.alloc(0)
@@ -33,16 +53,18 @@ const EMPTY = Buffer.alloc(0)
  * Most bodies come in one packet with their head: they are there as soon as the parser is through with it, which is before
  * any microtask, and need neither listeners nor a timer.
  */
-async function readWhole(request: IncomingMessage, limit: number): Promise<Buffer> {
+async function readWhole(request: IncomingMessage, limit: number, held: HeldBody | undefined): Promise<Buffer> {
   await undefined
   // A body that middleware changes comes through a stream of its own.
-  if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof NodeIncomingMessage)) return readPieces(request, limit)
+  if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof NodeIncomingMessage))
+    return readPieces(request, limit, held)
   const body = (request.read() as Buffer | null) ?? EMPTY
   if (limit > 0 && body.length > limit) throw tooLarge(limit)
+  held?.grow(body.length)
   return body
 }
 
-function readPieces(request: IncomingMessage, limit: number): Promise<Buffer> {
+function readPieces(request: IncomingMessage, limit: number, held: HeldBody | undefined): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
@@ -61,18 +83,27 @@ function readPieces(request: IncomingMessage, limit: number): Promise<Buffer> {
     const fail = (error: Error) => {
       clearTimeout(stalled)
       request.removeListener('data', take)
-      request.resume()
+      chunks.length = 0
+      dropBody(request)
       reject(error)
     }
     const take = (chunk: Buffer) => {
+      allocated(chunk.length)
       size += chunk.length
       if (limit > 0 && size > limit) return fail(tooLarge(limit))
+      try {
+        held?.grow(size)
+      } catch (error) {
+        return fail(error as Error)
+      }
       chunks.push(chunk)
       stalled.refresh()
     }
     request.on('data', take)
     request.once('end', () => {
       clearTimeout(stalled)
+      // It will be put together, decoded, and encoded for a component.
+      allocated(size * 3)
       resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
     })
     request.once('error', (error) =>

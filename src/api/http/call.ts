@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type BodyBudget, HeldBody } from '../../transport/body-budget.ts'
 import { readBody } from './body.ts'
 import type { Call, Handler, Reply, Route } from './route.ts'
 import type { Found } from './router.ts'
@@ -16,6 +17,7 @@ export class HttpCall implements Call {
   readonly #response: ServerResponse
   readonly #handler: Handler
   readonly #limit: number
+  readonly #bodies: BodyBudget | undefined
   #traceparent: string | undefined
   #query: URLSearchParams | undefined
   #abort: AbortController | undefined
@@ -29,6 +31,7 @@ export class HttpCall implements Call {
     found: Found | undefined,
     limit: number,
     traceparent: string | undefined,
+    bodies: BodyBudget | undefined,
   ) {
     this.request = request
     this.path = path
@@ -38,6 +41,7 @@ export class HttpCall implements Call {
     this.#response = response
     this.#handler = handler
     this.#limit = limit
+    this.#bodies = bodies
     this.#traceparent = traceparent
   }
 
@@ -84,7 +88,14 @@ export class HttpCall implements Call {
 
   body(): Promise<Buffer> {
     if (this.request.headers.expect === '100-continue') this.#response.writeContinue()
-    return readBody(this.request, this.#limit)
+    return readBody(this.request, this.#limit, this.#bodies && this.#hold)
+  }
+
+  /** What is read counts until the answer is out. */
+  readonly #hold = (): HeldBody => {
+    const held = new HeldBody(this.#bodies as BodyBudget)
+    this.#response.once('close', () => held.release())
+    return held
   }
 
   /** Made on demand: most handlers never ask. */

@@ -44,5 +44,7 @@ function asText(response: ServerResponse, bytes: Buffer): boolean {
 export function errorReply(error: OutriderError): Reply {
   const body: Record<string, unknown> = { errorCode: error.code, message: error.message }
   if (error.details.length > 0) body.details = error.details
-  return { status: error.http, headers: error.hint === undefined ? {} : { [HINT]: encodeHint(error.hint) }, body: JSON.stringify(body) }
+  const headers: Record<string, string> = error.hint === undefined ? {} : { [HINT]: encodeHint(error.hint) }
+  if (error.code === 'ERR_MEMORY_LIMIT') headers['retry-after'] = '1'
+  return { status: error.http, headers, body: JSON.stringify(body) }
 }

@@ -6,10 +6,13 @@ import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
 import { baggageProblem } from '../../telemetry/tracing/baggage.ts'
+import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
+import type { BodyBudget } from '../../transport/body-budget.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
+import { dropBody } from './body.ts'
 import { HttpCall } from './call.ts'
 import { corsHeaders } from './cors.ts'
 import { Exchange, exchangeOf, setExchange } from './exchange.ts'
@@ -28,6 +31,8 @@ export interface HttpApiOptions {
   apiToken?: ApiTokens | undefined
   /** Bytes; 0: no limit. */
   maxBodySize: number
+  /** Bounds what all requests hold together; absent: nothing does. */
+  bodies?: BodyBudget | undefined
   /** Bytes of request line and headers. */
   readBufferSize: number
   allowedOrigins?: string | undefined
@@ -225,7 +230,7 @@ export class HttpApi {
     } catch (thrown) {
       this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
     }
-    if (call && !request.complete) request.resume()
+    if (call && !request.complete) dropBody(request)
   }
 
   /** The request with its path cleaned, from an origin and with a token that may call; undefined when it is answered already. */
@@ -246,6 +251,10 @@ export class HttpApi {
       const { tracer } = this.#options
       if (tracer) exchange.span = startSpan(tracer, request, path)
       traceparent = exchange.span?.traceparent ?? passTraceparent(headers.traceparent as string | undefined)
+      if (typeof headers.tracestate === 'string') {
+        const state = parseTraceparent(headers.traceparent as string | undefined, headers.tracestate)?.state
+        if (state) response.setHeader('tracestate', state)
+      }
     }
     if (this.#options.allowedOrigins) {
       const done = corsHeaders(this.#options.allowedOrigins, request, response)
@@ -303,7 +312,17 @@ export class HttpApi {
     exchange.route = found?.route
     if (found) exchange.params = found.params
     if (!handler) return refuse({ status: 404, headers: { ...plain }, body: '404 page not found\n' })
-    return new HttpCall(request, response, handler, path, admitted.query, found, this.#options.maxBodySize, traceparent)
+    return new HttpCall(
+      request,
+      response,
+      handler,
+      path,
+      admitted.query,
+      found,
+      this.#options.maxBodySize,
+      traceparent,
+      this.#options.bodies,
+    )
   }
 
   #authorised(request: IncomingMessage): boolean {

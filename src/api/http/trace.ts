@@ -52,7 +52,8 @@ export function endSpan(span: Span, { request, path, route, params, status }: Ex
         const to = called ?? plain.slice(1)
         attributes['rpc.service'] = 'ServiceInvocation'
         attributes['net.peer.name'] = target
-        attributes['dapr.invoke_method'] = to
+        // The header has done its work: the span says the same in its own words.
+        if (app === undefined) delete attributes['dapr-app-id']
         span.name = `CallLocal/${target}/${to}`
       }
     }

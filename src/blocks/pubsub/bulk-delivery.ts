@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { type DeliveryContext, endedError, isDead, outcome, prepare, underPolicy } from './delivery.ts'
+import { messageOf } from '../../errors.ts'
+import { type DeliveryContext, deliverySpan, endedError, isDead, outcome, prepare, underPolicy } from './delivery.ts'
 import type { DeliveredMessage, MessageHandler } from './driver.ts'
 import { type BulkDeliveryEntry, type BulkVerdict, DeliveryError, type EventApp } from './event-app.ts'
 import type { BulkSubscribe } from './subscription.ts'
@@ -104,10 +105,21 @@ async function deliverGroup(
   try {
     await underPolicy(context, signal, async (attempt) => {
       const entries = [...left.values()].map(({ entry }) => entry as BulkDeliveryEntry)
-      const traceparent = [...left.values()].find((waiting) => waiting.traceparent !== undefined)?.traceparent
+      const traceparents = [...left.values()].flatMap(({ traceparent }) => traceparent ?? [])
+      const { tracer } = context
+      const spans = tracer ? traceparents.map((traceparent) => deliverySpan(tracer, topic, traceparent)) : []
+      // There is one header for all of them: as in daprd it names the last.
+      const traceparent = spans.at(-1)?.traceparent ?? traceparents.at(-1)
       const delivery = { id: randomUUID(), pubsubName, topic, path, metadata: { pubsubName }, traceparent, entries }
       const began = performance.now()
-      const verdicts = await app.deliverBulk(delivery, attempt)
+      let verdicts: Awaited<ReturnType<EventApp['deliverBulk']>>
+      try {
+        verdicts = await app.deliverBulk(delivery, attempt)
+        for (const span of spans) span.end()
+      } catch (error) {
+        for (const span of spans) span.end(messageOf(error))
+        throw error
+      }
       const failed = new Map<string, Waiting>()
       let first: Error | undefined
       for (const [entryId, waiting] of left) {

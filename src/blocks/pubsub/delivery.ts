@@ -1,6 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import type { ComponentMetrics, ProcessStatus } from '../../telemetry/component-metrics.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Span } from '../../telemetry/tracing/span.ts'
 import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import type { DeadLetters } from './dead-letter.ts'
@@ -83,6 +84,14 @@ function count({ subscription, metrics }: DeliveryContext, processed: ProcessSta
   )
 }
 
+/** The span of delivering one event, below that of its publishing. */
+export function deliverySpan(tracer: Tracer, topic: string, traceparent: string): Span {
+  const span = tracer.start(`pubsub/${topic}`, 'client', parseTraceparent(traceparent))
+  span.attributes['messaging.system'] = 'pubsub'
+  span.attributes['messaging.destination.name'] = topic
+  return span
+}
+
 /** Below the event's own trace, if it has one. */
 function traced(
   { tracer, subscription }: DeliveryContext,
@@ -90,9 +99,7 @@ function traced(
   deliver: (delivery: Delivery) => Promise<Verdict>,
 ): Promise<Verdict> {
   if (!tracer || delivery.traceparent === undefined) return deliver(delivery)
-  const span = tracer.start(`pubsub/${subscription.topic}`, 'client', parseTraceparent(delivery.traceparent))
-  span.attributes['messaging.system'] = 'pubsub'
-  span.attributes['messaging.destination.name'] = subscription.topic
+  const span = deliverySpan(tracer, subscription.topic, delivery.traceparent)
   return deliver({ ...delivery, traceparent: span.traceparent }).then(
     (verdict) => {
       span.end()

@@ -1,8 +1,10 @@
 import { type ComponentSet, explained, type Named } from '../../components/sets.ts'
 import { messageOf, OutriderError } from '../../errors.ts'
 import type { ComponentMetrics } from '../../telemetry/component-metrics.ts'
+import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import { NO_TRACE, type Trace, toCloudEvent } from './cloud-event.ts'
 import type { BulkEntry, PublishRequest, PubSub } from './driver.ts'
+import { EntrySpans } from './entry-spans.ts'
 import { badCloudEvent, badEntryId, badMetadata, forbidden, nameEmpty, notFound, publishFailed, topicEmpty } from './errors.ts'
 import type { PubSubPolicies, Runner } from './policy-hook.ts'
 import { codedRunner } from './publish-code.ts'
@@ -22,6 +24,8 @@ export interface PublishOptions {
   metrics?: ComponentMetrics | undefined
   /** What stands before the brokers of some pub/subs, by name; undefined: nothing anywhere. */
   lines?: ReadonlyMap<string, PublishLine> | undefined
+  /** Makes a span of each entry of a bulk; absent: nobody traces. */
+  tracer?: Tracer | undefined
 }
 
 /** A component that is up, or one that a line stands in for while it waits for its server. */
@@ -52,6 +56,8 @@ export interface PublishEntry {
 }
 
 export interface BulkPublish extends Target {
+  /** What the spans of the entries are called. Default: they have none. */
+  spanName?: string | undefined
   entries: readonly PublishEntry[]
 }
 
@@ -74,7 +80,7 @@ export interface Publisher {
 
 /** Publishing: wraps into CloudEvents, checks topic scopes, hands over to the broker. Throws OutriderError with Dapr's codes. */
 export function createPublisher(options: PublishOptions): Publisher {
-  const { components, appId, metrics } = options
+  const { components, appId, metrics, tracer } = options
   const scopes = new WeakMap<Destination, TopicScopes>()
 
   const awaited = (name: string): Destination | undefined => {
@@ -187,31 +193,43 @@ export function createPublisher(options: PublishOptions): Publisher {
         ids.add(entryId)
       }
       const raw = isRaw(request)
-      const entries = request.entries.map((entry): BulkEntry => {
-        const metadata = entry.metadata === undefined ? {} : { ...request.metadata, ...entry.metadata }
-        return raw
-          ? { entryId: entry.entryId, data: entry.event, contentType: entry.contentType, metadata }
-          : {
-              entryId: entry.entryId,
-              data: wrap(named, request, entry.event, entry.contentType, metadata),
-              contentType: 'application/cloudevents+json',
-              metadata,
-            }
-      })
-      allow(named, request)
-      if (entries.length === 0) return { failedEntries: [] }
-      const { component } = named
-      const direct =
-        component &&
-        (async (some: readonly BulkEntry[], given?: AbortSignal) => {
-          const began = performance.now()
-          const result = await publishEntries(component, brokerTopic(request), some, request.metadata, runnerOf(request), given)
-          metrics?.bulkPublished(request.pubsubName, request.topic, result.error === undefined, performance.now() - began)
-          return result
+      const spans = new EntrySpans(tracer, request.spanName, request.trace)
+      let problem: unknown
+      try {
+        const entries = request.entries.map((entry): BulkEntry => {
+          const metadata = entry.metadata === undefined ? {} : { ...request.metadata, ...entry.metadata }
+          return raw
+            ? { entryId: entry.entryId, data: entry.event, contentType: entry.contentType, metadata }
+            : {
+                entryId: entry.entryId,
+                data: wrap(named, { ...request, trace: spans.next() }, entry.event, entry.contentType, metadata),
+                contentType: 'application/cloudevents+json',
+                metadata,
+              }
         })
-      const line = options.lines?.get(request.pubsubName)
-      if (line) return line.bulkPublish({ topic: request.topic, entries, metadata: request.metadata }, direct, signal)
-      return direct ? direct(entries, signal) : { failedEntries: [] }
+        allow(named, request)
+        if (entries.length === 0) return { failedEntries: [] }
+        const { component } = named
+        const direct =
+          component &&
+          (async (some: readonly BulkEntry[], given?: AbortSignal) => {
+            const began = performance.now()
+            const result = await publishEntries(component, brokerTopic(request), some, request.metadata, runnerOf(request), given)
+            metrics?.bulkPublished(request.pubsubName, request.topic, result.error === undefined, performance.now() - began)
+            return result
+          })
+        const line = options.lines?.get(request.pubsubName)
+        const result = line
+          ? await line.bulkPublish({ topic: request.topic, entries, metadata: request.metadata }, direct, signal)
+          : ((await direct?.(entries, signal)) ?? { failedEntries: [] })
+        problem = result.error
+        return result
+      } catch (error) {
+        problem = error
+        throw error
+      } finally {
+        spans.end(problem)
+      }
     },
   }
 }

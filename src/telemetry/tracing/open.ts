@@ -44,7 +44,7 @@ export async function openTracing(options: TracingOptions): Promise<Tracing | un
   const exporters: SpanExporter[] = []
   if (stdout) exporters.push((await import('./stdout-exporter.ts')).stdoutExporter(log.scope('dapr.runtime.trace')))
   if (zipkin?.endpointAddress) {
-    exporters.push((await import('./zipkin-exporter.ts')).zipkinExporter(zipkin.endpointAddress, resource['service.name'] as string))
+    exporters.push((await import('./zipkin-exporter.ts')).zipkinExporter(zipkin.endpointAddress, resource))
   }
   if (otel?.endpointAddress && otel.protocol) {
     if (otel.protocol !== 'http' && otel.protocol !== 'grpc')

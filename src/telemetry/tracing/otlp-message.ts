@@ -3,6 +3,8 @@ import type { Span, SpanKind } from './span.ts'
 
 const KINDS: Readonly<Record<SpanKind, number>> = { server: 2, client: 3, producer: 4 }
 const STATUS_ERROR = 2
+/** It is known whether the parent is in another process, and it is. */
+const PARENT_IS_REMOTE = 0x300
 const writer = new ProtoWriter()
 
 /** opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest, by hand: its times are fixed64. */
@@ -33,6 +35,7 @@ export function encodeTraces(spans: readonly Span[], resource: Readonly<Record<s
       writer.uint(3, STATUS_ERROR)
       writer.end(status)
     }
+    writer.fixed32(16, span.context.flags | PARENT_IS_REMOTE)
     writer.end(mark)
   }
   writer.end(scopeSpans)

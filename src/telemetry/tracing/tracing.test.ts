@@ -108,7 +108,15 @@ test('Zipkin gets spans as its JSON; a collector that refuses them is told of', 
   assert.equal(sent.parentId, '00f067aa0ba902b7')
   assert.equal(sent.kind, 'CLIENT')
   assert.deepEqual(sent.localEndpoint, { serviceName: 'named' })
-  assert.deepEqual((sent.tags as Record<string, string>).error, 'Code(500)')
+  assert.equal(sent.name, 'pubsub/orders')
+  assert.equal(sent.remoteEndpoint, undefined)
+  assert.deepEqual(sent.tags, {
+    'messaging.system': 'pubsub',
+    'otel.scope.name': 'dapr-diagnostics',
+    'otel.status_code': 'ERROR',
+    'service.name': 'named',
+    error: 'Code(500)',
+  })
   assert.ok(Number.isInteger(sent.timestamp) && Number.isInteger(sent.duration))
   status = 503
   await trace()

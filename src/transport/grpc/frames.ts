@@ -1,5 +1,6 @@
 import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import { Code } from '../../errors.ts'
+import { allocated } from '../outside-heap.ts'
 import { GrpcStatus } from './status.ts'
 
 /** What our peers may name in grpc-encoding, as grpc-accept-encoding lists it. */
@@ -90,15 +91,24 @@ export class FrameReader {
   readonly #onMessage: (message: Buffer) => void
   readonly #encoding: string
   readonly #side: 'client' | 'server'
+  readonly #onLength: ((length: number) => void) | undefined
   #held: Buffer = NOTHING
   #size = 0
   #need = 5
 
-  constructor(limit: number, onMessage: (message: Buffer) => void, encoding = '', side: 'client' | 'server' = 'server') {
+  /** @param onLength Hears how long the next message will be, before it has come; may throw. */
+  constructor(
+    limit: number,
+    onMessage: (message: Buffer) => void,
+    encoding = '',
+    side: 'client' | 'server' = 'server',
+    onLength?: (length: number) => void,
+  ) {
     this.#limit = limit
     this.#onMessage = onMessage
     this.#encoding = encoding
     this.#side = side
+    this.#onLength = onLength
   }
 
   /** Whether a message has begun and not ended. */
@@ -143,6 +153,7 @@ export class FrameReader {
   #length(bytes: Buffer, at: number): number {
     const length = bytes.readUInt32BE(at + 1)
     check(bytes[at] as number, length, this.#limit)
+    this.#onLength?.(length)
     return length + 5
   }
 
@@ -150,6 +161,7 @@ export class FrameReader {
     const size = this.#size + count
     if (size > this.#held.length) {
       const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, size * 4))))
+      allocated(larger.length)
       this.#held.copy(larger, 0, 0, this.#size)
       this.#held = larger
     }

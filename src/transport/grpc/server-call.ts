@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
+import { COUNTED, HeldBody } from '../body-budget.ts'
 import { encodeHeaders } from '../http2/hpack.ts'
 import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -55,6 +56,8 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   #status: GrpcStatus | undefined
   #abort: AbortController | undefined
   #over = false
+  /** What it holds of the budget for messages. */
+  #held: HeldBody | undefined
 
   constructor(stream: ServerStream, session: ServerSession, context: CallContext) {
     const { headers } = stream
@@ -152,6 +155,8 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
             else this.onMessage?.(message)
           },
           typeof encoding === 'string' ? encoding : '',
+          'server',
+          this.#hold,
         )
       }
       this.#reader.push(chunk)
@@ -160,10 +165,19 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     }
   }
 
+  /** Its largest message counts as long as the call lasts; unary ones of other sizes than announced were compressed. */
+  readonly #hold = (length: number): void => {
+    const { bodies } = this.#context.options
+    if (!bodies || length < COUNTED) return
+    this.#held ??= new HeldBody(bodies)
+    this.#held.grow(length)
+  }
+
   /** As grpc-go: the first message starts a unary method, whatever follows is not looked at. */
   #runUnary(message: Buffer): void {
     const method = this.#method as GrpcMethod & { kind: 'unary' }
     if (this.#started) return
+    this.#hold(message.length)
     this.#started = true
     this.received = message.length
     const response = method.handle(message, this)
@@ -317,6 +331,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
 
   #leave(reason: GrpcStatus | undefined): void {
     clearTimeout(this.#timer)
+    this.#held?.release()
     if (reason) this.#abort?.abort(reason)
     this.onClose?.(reason)
   }

@@ -3,6 +3,7 @@ import { createServer as createTcp, type Server, type Socket } from 'node:net'
 import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
+import type { BodyBudget } from '../body-budget.ts'
 import { Http2Connection } from '../http2/connection.ts'
 import type { ServerStream } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -90,6 +91,8 @@ export interface GrpcServerOptions {
   ended?: ((call: GrpcCall, status: GrpcStatus | undefined, sent: number) => void) | undefined
   /** Bytes of one message, both ways. Default 4 MiB. */
   maxMessageSize?: number
+  /** Bounds the messages that all calls hold together; absent: nothing does. */
+  bodies?: BodyBudget | undefined
   /** Bytes of metadata. Default 64 KiB. */
   maxHeaderSize?: number
   /** Streams under way on one connection. Default 2048. */

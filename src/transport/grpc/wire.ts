@@ -68,6 +68,13 @@ export class ProtoWriter {
     this.#at = this.#buffer.writeBigUInt64LE(value, this.#at)
   }
 
+  fixed32(field: number, value: number): void {
+    if (value === 0) return
+    this.#room(14)
+    this.#varint(field * 8 + 5)
+    this.#at = this.#buffer.writeUInt32LE(value, this.#at)
+  }
+
   /** The empty string is left out unless `always` (elements of repeated fields). */
   string(field: number, value: string, always = false): void {
     const { length } = value

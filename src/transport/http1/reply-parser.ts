@@ -1,3 +1,4 @@
+import { allocated } from '../outside-heap.ts'
 import { ChunkedBody } from './chunked-body.ts'
 import { HttpCallError, malformed } from './errors.ts'
 import { CHUNKED, parseHead, type ReplyHead, UNTIL_CLOSE } from './reply-head.ts'
@@ -186,6 +187,7 @@ export class ReplyParser {
 export function taken(buffer: Buffer, from: number, to: number, shared: boolean): Buffer {
   if (!shared) return from === 0 && to === buffer.length ? buffer : buffer.subarray(from, to)
   const copy = Buffer.allocUnsafe(to - from)
+  allocated(to - from)
   buffer.copy(copy, 0, from, to)
   return copy
 }

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http2'
+import { allocated } from '../outside-heap.ts'
 import type { Http2Endpoint } from './endpoint.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { FLAG, H2, MAX_WINDOW, T, uint32 } from './protocol.ts'
@@ -250,6 +251,7 @@ let used = 0
 
 function copied(bytes: Buffer): Buffer {
   const { length } = bytes
+  allocated(length)
   let out: Buffer
   if (length < LARGE || length > SLAB) out = Buffer.allocUnsafe(length)
   else {

@@ -1,3 +1,5 @@
+import { allocated } from '../outside-heap.ts'
+
 const NOTHING: Buffer = Buffer.alloc(0)
 
 /** Bytes that wait for their reader, in memory of at most about twice their size however small the pieces were. */
@@ -15,6 +17,7 @@ export class HeldBytes {
       const { size } = this
       // What was taken is still in use, so it is left where it is.
       const larger = Buffer.allocUnsafeSlow(Math.max(size + chunk.length, size * 2))
+      allocated(larger.length)
       this.#bytes.copy(larger, 0, this.#start, this.#end)
       this.#bytes = larger
       this.#start = 0

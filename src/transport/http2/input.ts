@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { allocated } from '../outside-heap.ts'
 import type { Output } from './output.ts'
 import { ConnectionError, H2, MAX_FRAME, MAX_WINDOW } from './protocol.ts'
 
@@ -54,6 +55,7 @@ export class Input {
 
   #read(chunk: Buffer): void {
     if (this.#sink.closed) return
+    if (!this.#borrowed) allocated(chunk.length)
     if (this.#rest.length === 0) this.#rest = chunk
     else if (this.#stalled || !this.#complete(chunk)) this.#rest = Buffer.concat([this.#rest, chunk])
     if (!this.#stalled) this.#parse()

@@ -43,7 +43,7 @@ async function bulkPublish(block: Publisher, call: Call): Promise<Reply> {
   const target = targetOf(call)
   block.check(target)
   const entries = entriesOf((await bodyOf(call, target)).toString(), target.pubsubName, target.topic, block.appId)
-  const { failedEntries, error } = await block.bulkPublish({ ...target, entries }, call.signal)
+  const { failedEntries, error } = await block.bulkPublish({ ...target, entries, spanName: call.path }, call.signal)
   if (!error) return noContent
   const failed = JSON.stringify({
     failedEntries: failedEntries.map((entry) => (entry.error ? entry : { entryId: entry.entryId })),

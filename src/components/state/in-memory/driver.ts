@@ -32,11 +32,7 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
   private inserted = 0
   private purge: NodeJS.Timeout | undefined
 
-  async init(): Promise<void> {
-    this.purge = setInterval(() => {
-      for (const [key, entry] of this.entries) if (expired(entry)) this.entries.delete(key)
-    }, PURGE).unref()
-  }
+  async init(): Promise<void> {}
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
     const entry = this.live(key)
@@ -93,7 +89,7 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.purge)
+    clearTimeout(this.purge)
     this.entries.clear()
   }
 
@@ -114,8 +110,22 @@ class InMemoryState implements StateStore, ListsKeys, DeletesByPrefix {
     }
   }
 
+  /** Runs only while something is to expire. */
+  private expireLater(): void {
+    this.purge ??= setTimeout(() => {
+      this.purge = undefined
+      let more = false
+      for (const [key, entry] of this.entries) {
+        if (expired(entry)) this.entries.delete(key)
+        else more ||= entry.expires !== undefined
+      }
+      if (more) this.expireLater()
+    }, PURGE).unref()
+  }
+
   private put(item: StateSet, ttl: number | undefined): void {
     const order = this.entries.get(item.key)?.order ?? ++this.inserted
+    if (ttl !== undefined && ttl > 0) this.expireLater()
     // A view of a request body would keep the whole body alive.
     this.entries.set(item.key, {
       data: Buffer.from(item.value),
