@@ -235,23 +235,30 @@ export class ComponentManager {
     this.#options.metrics?.componentInitialised(spec.type)
     slot.status = { name: spec.name, type: spec.type, version: named.version, state: 'initialising', loaded: true, capabilities: [] }
     slot.status.capabilities = capabilitiesOf(named.component)
-    this.#note(slot, 'up')
     this.#options.lifecycle?.reason(waitingKey(spec.name), undefined)
+    const up = () => {
+      if (slot.running === named && slot.status.state === 'initialising') this.#note(slot, 'up')
+    }
     if (!live) {
+      up()
       if (before) await this.#dispose(before)
-    } else this.#retire(before, left ? [left, block] : [block], spec.name)
+    } else this.#retire(before, left ? [left, block] : [block], spec.name, up)
   }
 
-  /** Tells who holds on to the component, lets its calls finish, closes it. Nobody waits for that. */
-  #retire(before: Named<Component> | undefined, blocks: readonly string[], name = before?.name): void {
+  /** Tells who holds on to the component, lets its calls finish, closes it. Nobody waits for that; `followed`: subscriptions are on the new one. */
+  #retire(before: Named<Component> | undefined, blocks: readonly string[], name = before?.name, followed = () => {}): void {
     const idle = before && this.#options.retire?.(before.name)
     const retire = async () => {
       for (const block of blocks) await this.#options.onChange?.(block, name as string)
+      followed()
       await idle
       if (before) await this.#dispose(before)
     }
     const running = retire()
-      .catch((error: unknown) => this.#options.log.error(`component ${name} changed, but what uses it did not follow: ${messageOf(error)}`))
+      .catch((error: unknown) => {
+        followed()
+        this.#options.log.error(`component ${name} changed, but what uses it did not follow: ${messageOf(error)}`)
+      })
       .finally(() => this.#background.delete(running))
     this.#background.add(running)
   }
