@@ -16,7 +16,7 @@ import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
 import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
-import { headerOf, responseHeaders } from './headers.ts'
+import { bodyLength, headerOf, responseHeaders } from './headers.ts'
 import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
 import {
   CALL_LOCAL,
@@ -157,7 +157,6 @@ function admit(
     const value = call.headers[name]
     if (typeof value === 'string' && headerOf(metadata, name) === undefined) metadata.push(name, value)
   }
-  const length = headerOf(metadata, 'content-length')
   return {
     app,
     caller: options.inbound ? (call.peer?.uri ?? headerOf(metadata, 'dapr-caller-app-id') ?? '') : '',
@@ -169,7 +168,7 @@ function admit(
       internal: true,
       contentType: request.contentType,
       typeUrl: request.typeUrl,
-      length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
+      length: bodyLength(metadata),
       body: undefined,
       ...(options.observer?.tracer && { calledBy: callerSpan(call.headers) }),
     },
