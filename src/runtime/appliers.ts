@@ -8,7 +8,9 @@ import type {
   ResiliencyResource,
   Resource,
   Resources,
+  StoreAndForwardResource,
   SubscriptionResource,
+  TrafficPolicyResource,
 } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Blocks } from './blocks.ts'
@@ -40,6 +42,17 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       remove: (before) => options.blocks.external.remove(before.name),
     },
     Resiliency: resiliencies(options),
+    TrafficPolicy: {
+      put: (after) => options.blocks.traffic.check(after as TrafficPolicyResource),
+      remove: () => {},
+      commit: (all) => options.blocks.traffic.replace(all as readonly TrafficPolicyResource[]),
+    },
+    // What is wrong in one has been told when it was read.
+    StoreAndForward: {
+      put: async () => {},
+      remove: () => {},
+      commit: (all) => options.blocks.forwarding.replace(all as readonly StoreAndForwardResource[]),
+    },
     Subscription: {
       put: (after) => options.blocks.checkSubscription(after as SubscriptionResource),
       remove: () => {},

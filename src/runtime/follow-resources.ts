@@ -39,7 +39,8 @@ export class FollowResources implements Disposable {
   /** Begins to watch. */
   begin(): void {
     const { flags, reloader, log } = this.#options
-    const kinds = "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
+    const kinds =
+      "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'TrafficPolicy', 'StoreAndForward', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
     log.scope('dapr.runtime.hotreload').info(`Hot reloading enabled: ${kinds} resources are followed as they are added, changed or deleted`)
     const pass = () => void reloader.request()
     this.#watch = watchFolders(flags.resourcesPaths, pass)
