@@ -7,6 +7,7 @@ import { type FrameSink, Input } from './input.ts'
 import { Output } from './output.ts'
 import { ConnectionError, dependsOnOther, FLAG, H2, MAX_FRAME, MAX_WINDOW, T, uint32, unpad } from './protocol.ts'
 import { CONNECTION_WINDOW, ReceiveWindow } from './receive-window.ts'
+import { StreamTable } from './stream-table.ts'
 
 export const NOTHING: Buffer = Buffer.alloc(0)
 /** Frames of one header block: those without content cost as much as others. */
@@ -34,7 +35,7 @@ interface HeaderBlock {
  * States: open → closing (the last streams finish) → closed.
  */
 export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
-  readonly streams = new Map<number, S>()
+  readonly streams = new StreamTable<S>()
   readonly output: Output
   readonly receiving: ReceiveWindow
   readonly streamWindow: number
@@ -168,7 +169,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   protected over(): void {
     if (this.closed) return
     this.closed = true
-    for (const stream of [...this.streams.values()]) stream.gone()
+    for (const stream of this.streams.values()) stream.gone()
     this.ended()
   }
 
@@ -287,8 +288,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     this.output.frame(T.SETTINGS, FLAG.ACK, 0)
     const change = this.initialWindow - before
     if (change !== 0)
-      for (const stream of [...this.streams.values()])
-        if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+      for (const stream of this.streams.values()) if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
     this.settled(first)
   }
 
