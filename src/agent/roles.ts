@@ -21,6 +21,8 @@ export interface RolesOptions {
   /** Told of each role's state, for health and metadata. */
   part(name: string, kind: string, state: RoleState, error?: unknown): void
   signal: AbortSignal
+  /** Default: all there are. */
+  kinds?: typeof ROLES
 }
 
 interface Slot {
@@ -28,6 +30,8 @@ interface Slot {
   role: Role | undefined
   state: RoleState
   error: string | undefined
+  /** The role has told that something is away, perhaps while it was opening. */
+  away: boolean
   /** Ends the attempts to open it. */
   stop: AbortController
 }
@@ -76,7 +80,7 @@ export class Roles implements AsyncDisposable {
     }
     before?.stop.abort()
     await before?.role?.[Symbol.asyncDispose]()
-    const slot: Slot = { resource, role: undefined, state: 'initialising', error: undefined, stop: new AbortController() }
+    const slot: Slot = { resource, role: undefined, state: 'initialising', error: undefined, away: false, stop: new AbortController() }
     this.#slots.set(key, slot)
     this.#to(slot, 'initialising')
     try {
@@ -133,8 +137,9 @@ export class Roles implements AsyncDisposable {
   async #open(slot: Slot): Promise<void> {
     const { resource } = slot
     const { kind, name } = resource
-    const load = ROLES[kind]
+    const load = (this.#options.kinds ?? ROLES)[kind]
     if (!load) throw new Error(`nothing serves resources of kind ${kind}`)
+    slot.away = false
     const open = await load()
     const role = await open(resource, this.#context(slot))
     try {
@@ -145,8 +150,7 @@ export class Roles implements AsyncDisposable {
       throw error
     }
     slot.role = role
-    if (slot.state !== 'retrying' || slot.error !== undefined) this.#to(slot, 'up')
-    this.#options.log.info(`${kind} ${name} is up`)
+    if (!slot.away) this.#to(slot, 'up')
   }
 
   #context(slot: Slot): RoleContext {
@@ -166,6 +170,9 @@ export class Roles implements AsyncDisposable {
       },
       report: (state, error) => {
         if (slot.stop.signal.aborted) return
+        slot.away = state === 'retrying'
+        // While it opens, up is for whoever opens it to say.
+        if (!slot.role && state === 'up') return
         if (slot.state !== state || error !== undefined) this.#to(slot, state, error)
       },
     }
