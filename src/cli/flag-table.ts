@@ -155,6 +155,17 @@ export const FLAGS = [
     description: 'Folder of the embedded components and of the registry of sidecars; default ~/.outrider.',
   },
   {
+    name: 'outrider-agent-port',
+    kind: 'port',
+    default: '9001',
+    description: 'Loopback port of the agents (logs, metrics, configuration, …), opened when a resource asks for one of them.',
+  },
+  {
+    name: 'outrider-agent-socket',
+    kind: 'string',
+    description: "Path of a unix socket on which the agents' port is served as well.",
+  },
+  {
     name: 'outrider-exit-on-unreachable',
     kind: 'bool',
     default: 'false',

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { addManifest, type Manifest } from './build.ts'
+import { keyOf } from './changes.ts'
 import type { SourceDocument } from './documents.ts'
 import type { ComponentResource, HttpEndpointResource, McpServerResource, Rejection, Resource, Resources } from './kinds.ts'
 import { KINDS, OWN_KINDS, schemaOf } from './schema.ts'
@@ -54,6 +55,7 @@ export function emptyResources(): Resources {
     workflowAccessPolicies: [],
     trafficPolicies: [],
     storeAndForwards: [],
+    roles: [],
     rejected: [],
   }
 }
@@ -103,7 +105,7 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     )
   const schema = schemaOf(kind, apiVersion)
   if (!schema) {
-    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for ${OWN_KINDS.join(' and ')}) and one of ${KINDS.join(', ')}`
+    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for ${OWN_KINDS.join(', ')}) and one of ${KINDS.join(', ')}`
     if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
@@ -148,8 +150,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     const kept = all.filter((resource) => {
       if (options.namespace !== '' && resource.namespace !== '' && resource.namespace !== options.namespace) return false
       if (resource.scopes.length > 0 && !resource.scopes.includes(options.appId)) return false
-      // A subscription of each version may share its name: they are two kinds to daprd.
-      const key = `${(resource as { apiVersion?: string }).apiVersion ?? ''} ${resource.name}`
+      const key = keyOf(resource)
       const existing = names.get(key)
       if (!existing) {
         names.set(key, resource)
@@ -177,6 +178,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
     trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
     storeAndForwards: keep('StoreAndForward', resources.storeAndForwards, ({ name }) => name),
+    roles: keep('role', resources.roles, ({ kind, name }) => `${kind} ${name}`),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

@@ -38,6 +38,7 @@ import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
 import { tellAllShown } from './shown-resources.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
+import { SidecarRoles } from './sidecar-roles.ts'
 import { openTokenFile, type TokenFile } from './token-file.ts'
 import { openTrust } from './trust.ts'
 
@@ -77,6 +78,7 @@ export class Sidecar {
   #blocks: Blocks | undefined
   #edges: Edges | undefined
   #intake: Intake | undefined
+  #roles: SidecarRoles | undefined
   #memory: Disposable | undefined
   #identity: WorkloadIdentity | undefined
   #apiTokens: TokenFile | undefined
@@ -213,6 +215,24 @@ export class Sidecar {
     })
 
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
+    const roles = new SidecarRoles({
+      appId: flags.appId,
+      namespace,
+      log,
+      manager,
+      lifecycle,
+      dataDir: flags.outriderDataDir,
+      env: process.env,
+      port: {
+        host: '127.0.0.1',
+        port: flags.outriderAgentPort,
+        socket: flags.outriderAgentSocket,
+        token: process.env.OUTRIDER_AGENT_TOKEN,
+      },
+      signal: this.#stop.signal,
+    })
+    this.#roles = roles
+    metrics.more.push(() => roles.metrics())
     const context: LoadContext = {
       manager,
       log,
@@ -233,6 +253,7 @@ export class Sidecar {
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true
+    await roles.start(resources.roles)
 
     this.#reloader = new Reloader({
       log,
@@ -240,7 +261,7 @@ export class Sidecar {
       record: this.#record,
       current: resources,
       read: () => this.#read(true),
-      appliers: createAppliers({ current: resources, log, manager, blocks, resiliency, observer, context }),
+      appliers: createAppliers({ current: resources, log, manager, blocks, resiliency, observer, context, roles }),
       onFatal: flags.outriderExitOnBadReload ? (error) => this.#hooks.fatal(error) : undefined,
     })
     this.#followResources(configuration, this.#reloader)
@@ -286,6 +307,7 @@ export class Sidecar {
     // Other sidecars look elsewhere at once, while the app still needs its API to finish what it has.
     await Promise.all([edges?.leave(grace), this.#intake?.end()])
     await edges?.close(grace)
+    await this.#roles?.[Symbol.asyncDispose]()
     await this.#blocks?.close()
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
