@@ -23,7 +23,7 @@ export async function installMoto(): Promise<void> {
 export async function startMoto(checked: boolean): Promise<RunningServer> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-moto-'))
   const host = `127.0.0.1:${await freePort()}`
-  const child = spawn(join(folder, '.venv', 'bin', 'moto_server'), ['-H', '127.0.0.1', '-p', host.split(':')[1] as string], {
+  const child = spawn(join(folder, '.venv', 'bin', 'python'), [join(folder, 'serve.py'), host.split(':')[1] as string], {
     cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -51,7 +51,7 @@ export function faultOf({ status, reason, headers, body }: WholeReply): Fault {
       }
     }
     const root = parseXml(text)
-    const error = root.name === 'Error' ? root : within(root, 'Error')
+    const error = root.name === 'Error' ? root : (within(root, 'Error') ?? within(root, 'Errors', 'Error'))
     const code = textIn(error, 'Code')
     if (code !== undefined)
       return {

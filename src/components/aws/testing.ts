@@ -11,3 +11,22 @@ export function clientOf(address: string, service: Service): AwsClient {
   const { region, accessKey, secretKey, endpoint } = accountOf(address)
   return new AwsClient({ service, region, endpoint: new URL(endpoint), key: async () => ({ id: accessKey, secret: secretKey }) })
 }
+
+/** A table of DynamoDB whose partition key is `key`; undisturbed where there is one. */
+export async function makeTable(address: string, name: string, key = 'key'): Promise<void> {
+  await using client = clientOf(address, {
+    name: 'DynamoDB',
+    host: 'dynamodb',
+    id: '',
+    target: { prefix: 'DynamoDB_20120810', version: '1.0' },
+  })
+  const table = {
+    TableName: name,
+    BillingMode: 'PAY_PER_REQUEST',
+    AttributeDefinitions: [{ AttributeName: key, AttributeType: 'S' }],
+    KeySchema: [{ AttributeName: key, KeyType: 'HASH' }],
+  }
+  await client.json('CreateTable', table).catch((error: Error) => {
+    if (!/ResourceInUse/.test(error.message)) throw error
+  })
+}
