@@ -40,6 +40,9 @@ export const endpointField: MetadataField = {
     'Address to use in place of AWS, e.g. http://localhost:4566, for services and emulators of the same protocol; else AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL.',
 }
 
+/** `endpoint`, where Dapr's component has none. */
+export const ownEndpointField: MetadataField = { ...endpointField, description: `${endpointField.description} Ours, not in Dapr.` }
+
 export interface AwsSettings {
   region: string
   /** In place of every service's own; undefined: AWS. */
