@@ -21,6 +21,7 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },
   { type: 'bindings.mqtt', versions: ['v1'], load: mqtt },
+  { type: 'bindings.aws.s3', versions: ['v1'], load: async () => (await import('./s3/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]
