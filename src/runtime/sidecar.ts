@@ -138,10 +138,10 @@ export class Sidecar {
         if (block === 'state') this.#blocks?.state.check(component as Named<StateStore>)
       },
       onChange: (block, name) => {
-        if (block === 'pubsub') this.#blocks?.forwarding?.came(name)
+        if (block === 'pubsub') this.#blocks?.forwarding.came(name)
         return this.#intake?.changed(block, name)
       },
-      onBack: (name) => this.#blocks?.forwarding?.came(name),
+      onBack: (name) => this.#blocks?.forwarding.came(name),
       retire: (name) => inFlight.retire(name, flags.gracefulShutdownMs),
     })
     this.#manager = manager
@@ -157,7 +157,7 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
-      waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
+      waiting: () => this.#blocks?.forwarding.waiting() ?? [],
       log,
     })
     const secretProperties = new Map<string, string>()
@@ -235,7 +235,7 @@ export class Sidecar {
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
     tellAllShown(resources, log)
     log.info('All outstanding components processed')
-    blocks.forwarding?.start()
+    blocks.forwarding.start()
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true
