@@ -145,7 +145,7 @@ const mcpAuth = object({
   spiffe: object({ jwt: object({ header: text, headerValuePrefix: text, audience: text }) }),
 })
 const mcpHttp = object(
-  { url: { type: 'string', pattern: '^https?://[^/]' }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
+  { url: { type: 'string', minLength: 1 }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
   ['url'],
 )
 const mcpHook = list(object({ workflow: object({ workflowName: text, appID: text }, ['workflowName']), mutate: bool }))

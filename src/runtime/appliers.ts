@@ -5,6 +5,7 @@ import type { ReloadedKind } from '../resources/changes.ts'
 import type {
   ComponentResource,
   HttpEndpointResource,
+  McpServerResource,
   ResiliencyResource,
   Resource,
   Resources,
@@ -16,8 +17,9 @@ import type { ComponentManager } from './component-manager.ts'
 import type { LiveResiliency } from './live-resiliency.ts'
 import { isDenied, type LoadContext, resolveSpec } from './load-components.ts'
 import { loadEndpoint } from './load-endpoints.ts'
+import { checkMcpServer } from './mcp-server-check.ts'
 import type { Applier } from './reload.ts'
-import { type ShownKind, tellShown } from './shown-resources.ts'
+import { tellShown } from './shown-resources.ts'
 
 export interface AppliersOptions {
   log: Logger
@@ -46,13 +48,15 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       appends: true,
       commit: (all) => options.blocks.declareSubscriptions(all as readonly SubscriptionResource[]),
     },
-    MCPServer: shown('MCPServer', options.log),
-    WorkflowAccessPolicy: shown('WorkflowAccessPolicy', options.log),
+    MCPServer: {
+      put: async (after) => {
+        checkMcpServer(after as McpServerResource)
+        tellShown('MCPServer', after, options.log)
+      },
+      remove: () => {},
+    },
+    WorkflowAccessPolicy: { put: async (after) => tellShown('WorkflowAccessPolicy', after, options.log), remove: () => {} },
   }
-}
-
-function shown(kind: ShownKind, log: Logger): Applier {
-  return { put: async (after) => tellShown(kind, after, log), remove: () => {} }
 }
 
 function isActorStore({ type, metadata }: ComponentResource): boolean {
