@@ -72,6 +72,9 @@ const caller = await startSidecar({ appId: `bench-caller-${process.pid}`, resour
 const callee = await startSidecar({ appId: calleeId, resources: join(work, 'data'), appPort, ...binary, ...profiled(profilePorts[1]) })
 const client = createGrpcClient()
 
+// What waits but keeps no process alive is in no other count.
+const timersBefore = [await timersOf(profilePorts[0]), await timersOf(profilePorts[1])]
+
 const counts = { done: 0, failed: 0, late: 0, published: 0 }
 const failures = new Map<string, number>()
 let running = 0
@@ -190,7 +193,10 @@ try {
   for (const [told, count] of failures) console.log(`${count} × ${told}`)
   const steady = rows.filter(([minute]) => minute > 5)
   if (steady.length > 2) console.log(`RSS of the caller after minute 5: ${slope(steady).toFixed(2)} MiB a minute`)
-  for (const [index, name] of ['caller', 'callee'].entries()) console.log(`${name}: ${await timersOf(profilePorts[index] as number)}`)
+  for (const [index, name] of ['caller', 'callee'].entries())
+    console.log(
+      `${name}: ${timersBefore[index]} timers in its heap snapshot before the load, ${await timersOf(profilePorts[index] as number)} after it`,
+    )
   await client[Symbol.asyncDispose]()
   await caller.stop()
   await callee.stop()
@@ -217,7 +223,7 @@ async function profilingAnswer(port: number, path: string): Promise<unknown> {
 }
 
 /** All timers that the process holds, also those that do not keep it alive. */
-async function timersOf(port: number): Promise<string> {
+async function timersOf(port: number): Promise<number> {
   const { snapshot, nodes, strings } = (await profilingAnswer(port, 'heap')) as {
     snapshot: { meta: { node_fields: string[]; node_types: [string[]] } }
     nodes: number[]
@@ -229,7 +235,7 @@ async function timersOf(port: number): Promise<string> {
   let timers = 0
   for (let at = 0; at < nodes.length; at += node_fields.length)
     if (nodes[at + type] === object && strings[nodes[at + name] as number] === 'Timeout') timers++
-  return `${timers} timers in its heap snapshot`
+  return timers
 }
 
 function row(columns: readonly (string | number)[]): string {

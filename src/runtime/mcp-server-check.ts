@@ -32,7 +32,6 @@ function endpointProblem(transport: string, url: string | undefined): string | u
 function commandProblem({ command, env }: NonNullable<McpServerResource['endpoint']['stdio']>): string | undefined {
   if (command.includes(sep) && !command.startsWith(sep) && relative('.', resolve(command)).split(sep)[0] === '..')
     return 'stdio.command must not escape working directory'
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: what would end the variable is what is looked for.
   const bad = env?.find(({ name }) => /[=\n\0]/.test(name))
   return bad && `stdio.env name ${JSON.stringify(bad.name)} contains invalid characters`
 }
