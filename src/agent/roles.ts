@@ -136,7 +136,7 @@ export class Roles implements AsyncDisposable {
 
   async #open(slot: Slot): Promise<void> {
     const { resource } = slot
-    const { kind, name } = resource
+    const { kind } = resource
     const load = (this.#options.kinds ?? ROLES)[kind]
     if (!load) throw new Error(`nothing serves resources of kind ${kind}`)
     slot.away = false

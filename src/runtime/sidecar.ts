@@ -7,10 +7,8 @@ import type { DaprdFlags } from '../cli/flags.ts'
 import { parseDuration } from '../components/metadata.ts'
 import type { Named } from '../components/sets.ts'
 import { Resiliency } from '../policy/resiliency.ts'
-import { featureEnabled, loadConfiguration } from '../resources/configuration.ts'
+import { featureEnabled } from '../resources/configuration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { Resources } from '../resources/kinds.ts'
-import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import { openTracing, type Tracing } from '../telemetry/tracing/open.ts'
@@ -19,11 +17,13 @@ import type { Ports } from '../transport/ports.ts'
 import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
+import type { ComponentSpec } from './component-instance.ts'
 import { ComponentManager } from './component-manager.ts'
 import { remarkOn, samplerOf, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
 import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
 import { embeddedComponents } from './embedded.ts'
+import { FolderSource } from './folder-source.ts'
 import { FollowResources } from './follow-resources.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
 import { InFlight } from './in-flight.ts'
@@ -33,9 +33,9 @@ import { lifecycleMetrics, verboseHealth } from './lifecycle-report.ts'
 import { LiveResiliency } from './live-resiliency.ts'
 import { type LoadContext, loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
-import { NewLines } from './new-lines.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
+import type { ResourceSource } from './resource-source.ts'
 import { tellAllShown } from './shown-resources.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
 import { SidecarRoles } from './sidecar-roles.ts'
@@ -49,6 +49,16 @@ export interface SidecarHooks {
   restart(): void
   /** A reload cannot be lived with (only with `--outrider-exit-on-bad-reload`). */
   fatal(error: Error): void
+}
+
+/** The cluster's own secrets, there without a resource. */
+const BUILT_IN_SECRETS: ComponentSpec = {
+  name: 'kubernetes',
+  type: 'secretstores.kubernetes',
+  version: 'v1',
+  ignoreErrors: false,
+  initTimeoutMs: 5000,
+  properties: {},
 }
 
 /** What outlives a sidecar that is made anew. */
@@ -69,7 +79,6 @@ export class Sidecar {
   readonly #ports: Ports
   readonly #lifecycle: Lifecycle
   readonly #stop = new AbortController()
-  readonly #lines = new NewLines()
   #outbound = false
   /** Once everything was up, a component that is away makes the sidecar degraded, not unready. */
   #complete = false
@@ -81,6 +90,7 @@ export class Sidecar {
   #roles: SidecarRoles | undefined
   #memory: Disposable | undefined
   #identity: WorkloadIdentity | undefined
+  #source: ResourceSource | undefined
   #apiTokens: TokenFile | undefined
   #appToken: TokenFile | undefined
   #tracing: Tracing | undefined
@@ -103,18 +113,20 @@ export class Sidecar {
     const lifecycle = this.#lifecycle
     const began = performance.now()
     log.info(`Starting Outrider (daprd compatible) for app ${flags.appId} in ${flags.mode} mode`)
-    if (flags.mode === 'kubernetes') throw new Error('mode kubernetes is not served by this version; run with --mode standalone')
     const namespace = flags.environment.namespace
-    const configuration = await loadConfiguration(flags.config, { log })
+    const source = await this.#openSource()
+    if (!source) return
+    const configuration = await source.configuration()
     if (log.enabled('debug') && flags.config.length > 0) log.debug(`Configuration in force: ${shownConfiguration(configuration)}`)
-    const resources = await this.#read(featureEnabled(configuration, 'HotReload'))
+    const resources = await source.read(featureEnabled(configuration, 'HotReload'))
     setEnvironment(flags)
     this.#openTokenFiles()
     const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
     metrics.more.push(() => lifecycleMetrics(lifecycle, this.#record))
-    const identity = await openTrust(flags, log, this.#stop.signal)
-    this.#identity = identity
+    this.#identity ??= await openTrust(flags, log, this.#stop.signal)
     if (this.#stop.signal.aborted) return
+    // In a cluster there may be one for the control plane alone.
+    const identity = flags.enableMtls ? this.#identity : undefined
     if (identity) metrics.runtime.identityReady()
     const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
     const { accessControl } = configuration
@@ -214,6 +226,7 @@ export class Sidecar {
       ports: this.#ports,
     })
 
+    if (flags.mode === 'kubernetes' && !flags.disableBuiltinK8sSecretStore) await manager.add(BUILT_IN_SECRETS)
     if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
     const roles = new SidecarRoles({
       appId: flags.appId,
@@ -260,11 +273,11 @@ export class Sidecar {
       lifecycle,
       record: this.#record,
       current: resources,
-      read: () => this.#read(true),
+      read: () => source.read(true),
       appliers: createAppliers({ current: resources, log, manager, blocks, resiliency, observer, context, roles }),
       onFatal: flags.outriderExitOnBadReload ? (error) => this.#hooks.fatal(error) : undefined,
     })
-    this.#followResources(configuration, this.#reloader)
+    this.#followResources(configuration, source, this.#reloader)
     if (app) {
       await awaitApp(app, flags, log, this.#stop.signal)
       if (this.#stop.signal.aborted) return
@@ -312,6 +325,7 @@ export class Sidecar {
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
     await this.#tracing?.[Symbol.asyncDispose]()
+    await this.#source?.[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
     this.#apiTokens?.[Symbol.dispose]()
     this.#appToken?.[Symbol.dispose]()
@@ -329,13 +343,21 @@ export class Sidecar {
     this.#follow?.[Symbol.dispose]()
   }
 
-  async #read(mayMiss: boolean): Promise<Resources> {
-    const { resourcesPaths, appId, environment } = this.#flags
-    if (resourcesPaths.length === 0) return emptyResources()
-    return loadResources({ paths: resourcesPaths, appId, namespace: environment.namespace, log: this.#lines.logger(this.#log), mayMiss })
+  /** Undefined: told to stop before. In a cluster nothing is known before there is an identity: the operator asks for it. */
+  async #openSource(): Promise<ResourceSource | undefined> {
+    const flags = this.#flags
+    if (flags.mode === 'standalone') {
+      this.#source = new FolderSource(flags, this.#log)
+      return this.#source
+    }
+    this.#identity = await openTrust(flags, this.#log, this.#stop.signal)
+    if (!this.#identity) return undefined
+    const { OperatorSource } = await import('./operator-source.ts')
+    this.#source = new OperatorSource(flags, this.#identity, this.#log)
+    return this.#source
   }
 
-  #followResources(configuration: Configuration, reloader: Reloader): void {
+  #followResources(configuration: Configuration, source: ResourceSource, reloader: Reloader): void {
     if (!featureEnabled(configuration, 'HotReload')) return this.#log.debug('Hot reloading disabled')
     this.#follow = new FollowResources({
       flags: this.#flags,
@@ -343,6 +365,7 @@ export class Sidecar {
       lifecycle: this.#lifecycle,
       record: this.#record,
       configuration,
+      source,
       reloader,
       onConfiguration: () => this.#hooks.restart(),
     })
