@@ -17,13 +17,11 @@ import type { Ports } from '../transport/ports.ts'
 import { appGone, awaitApp, openApp } from './app-link.ts'
 import { createAppliers } from './appliers.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
-import type { ComponentSpec } from './component-instance.ts'
 import { ComponentManager } from './component-manager.ts'
 import { remarkOn, samplerOf, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
 import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
-import { embeddedComponents } from './embedded.ts'
-import { FolderSource } from './folder-source.ts'
+import { builtInComponents } from './embedded.ts'
 import { FollowResources } from './follow-resources.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
 import { InFlight } from './in-flight.ts'
@@ -35,10 +33,10 @@ import { type LoadContext, loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
-import type { ResourceSource } from './resource-source.ts'
+import { openSource, type ResourceSource } from './resource-source.ts'
 import { tellAllShown } from './shown-resources.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
-import { SidecarRoles } from './sidecar-roles.ts'
+import { rolesBeside, type SidecarRoles } from './sidecar-roles.ts'
 import { openTokenFile, type TokenFile } from './token-file.ts'
 import { openTrust } from './trust.ts'
 
@@ -49,16 +47,6 @@ export interface SidecarHooks {
   restart(): void
   /** A reload cannot be lived with (only with `--outrider-exit-on-bad-reload`). */
   fatal(error: Error): void
-}
-
-/** The cluster's own secrets, there without a resource. */
-const BUILT_IN_SECRETS: ComponentSpec = {
-  name: 'kubernetes',
-  type: 'secretstores.kubernetes',
-  version: 'v1',
-  ignoreErrors: false,
-  initTimeoutMs: 5000,
-  properties: {},
 }
 
 /** What outlives a sidecar that is made anew. */
@@ -114,8 +102,9 @@ export class Sidecar {
     const began = performance.now()
     log.info(`Starting Outrider (daprd compatible) for app ${flags.appId} in ${flags.mode} mode`)
     const namespace = flags.environment.namespace
-    const source = await this.#openSource()
+    const source = await openSource(flags, log, () => this.#trust())
     if (!source) return
+    this.#source = source
     const configuration = await source.configuration()
     if (log.enabled('debug') && flags.config.length > 0) log.debug(`Configuration in force: ${shownConfiguration(configuration)}`)
     const resources = await source.read(featureEnabled(configuration, 'HotReload'))
@@ -123,10 +112,10 @@ export class Sidecar {
     this.#openTokenFiles()
     const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
     metrics.more.push(() => lifecycleMetrics(lifecycle, this.#record))
-    this.#identity ??= await openTrust(flags, log, this.#stop.signal)
+    const trusted = await this.#trust()
     if (this.#stop.signal.aborted) return
-    // In a cluster there may be one for the control plane alone.
-    const identity = flags.enableMtls ? this.#identity : undefined
+    // Without mTLS it is for the control plane alone.
+    const identity = flags.enableMtls ? trusted : undefined
     if (identity) metrics.runtime.identityReady()
     const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
     const { accessControl } = configuration
@@ -226,24 +215,8 @@ export class Sidecar {
       ports: this.#ports,
     })
 
-    if (flags.mode === 'kubernetes' && !flags.disableBuiltinK8sSecretStore) await manager.add(BUILT_IN_SECRETS)
-    if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
-    const roles = new SidecarRoles({
-      appId: flags.appId,
-      namespace,
-      log,
-      manager,
-      lifecycle,
-      dataDir: flags.outriderDataDir,
-      env: process.env,
-      port: {
-        host: '127.0.0.1',
-        port: flags.outriderAgentPort,
-        socket: flags.outriderAgentSocket,
-        token: process.env.OUTRIDER_AGENT_TOKEN,
-      },
-      signal: this.#stop.signal,
-    })
+    for (const spec of builtInComponents(flags)) await manager.add(spec)
+    const roles = rolesBeside({ flags, log, manager, lifecycle, signal: this.#stop.signal })
     this.#roles = roles
     metrics.more.push(() => roles.metrics())
     const context: LoadContext = {
@@ -343,18 +316,9 @@ export class Sidecar {
     this.#follow?.[Symbol.dispose]()
   }
 
-  /** Undefined: told to stop before. In a cluster nothing is known before there is an identity: the operator asks for it. */
-  async #openSource(): Promise<ResourceSource | undefined> {
-    const flags = this.#flags
-    if (flags.mode === 'standalone') {
-      this.#source = new FolderSource(flags, this.#log)
-      return this.#source
-    }
-    this.#identity = await openTrust(flags, this.#log, this.#stop.signal)
-    if (!this.#identity) return undefined
-    const { OperatorSource } = await import('./operator-source.ts')
-    this.#source = new OperatorSource(flags, this.#identity, this.#log)
-    return this.#source
+  async #trust(): Promise<WorkloadIdentity | undefined> {
+    this.#identity ??= await openTrust(this.#flags, this.#log, this.#stop.signal)
+    return this.#identity
   }
 
   #followResources(configuration: Configuration, source: ResourceSource, reloader: Reloader): void {

@@ -35,6 +35,8 @@ export class OperatorClient implements AsyncDisposable {
   readonly #client: GrpcClient
   readonly #address: string
   readonly #stop = new AbortController()
+  /** Why it was last said to be away; undefined: it answered since. */
+  #away: string | undefined
 
   constructor(options: OperatorClientOptions) {
     this.#options = options
@@ -84,17 +86,23 @@ export class OperatorClient implements AsyncDisposable {
     const { log } = this.#options
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#client.unary(this.#address, path, message, { timeout: CALL_TIMEOUT, signal })
+        const reply = await this.#client.unary(this.#address, path, message, { timeout: CALL_TIMEOUT, signal })
+        if (this.#away) log.info(`the operator at ${this.#address} answers`)
+        this.#away = undefined
+        return reply
       } catch (error) {
         signal.throwIfAborted()
         const code = error instanceof GrpcStatus ? error.code : undefined
         if (code === Code.Unimplemented || code === Code.NotFound) return undefined
-        const told = `cannot ${what} from the operator at ${this.#address}: ${error instanceof GrpcStatus ? describeStatus(error) : messageOf(error)}`
+        const reason = error instanceof GrpcStatus ? describeStatus(error) : messageOf(error)
         if (code !== Code.Unavailable && code !== Code.DeadlineExceeded)
-          throw new Error(`${told}; check --control-plane-address, and that this pod may see namespace ${this.#options.namespace}`, {
-            cause: error,
-          })
-        if (tries <= 3 || tries % 10 === 0) log.warn(`${told}; trying again`)
+          throw new Error(
+            `cannot ${what} from the operator at ${this.#address}: ${reason}; check --control-plane-address, and that this pod may see namespace ${this.#options.namespace}`,
+            { cause: error },
+          )
+        // All kinds are asked for at once; one line says what holds for each.
+        if (this.#away !== reason) log.warn(`the operator at ${this.#address} is away, waiting for it: ${reason}`)
+        this.#away = reason
         await delay(Math.min(FIRST_WAIT * 2 ** tries, LONGEST_WAIT), undefined, { signal }).catch(() => {})
         signal.throwIfAborted()
       }
@@ -129,8 +137,12 @@ export class OperatorClient implements AsyncDisposable {
         {
           onReady: () => watcher.onOpen(),
           onMessage: (received) => {
-            const { resource, type } = updates.event.decode(received)
-            watcher.onEvent(type === EventType.DELETED ? 'delete' : 'put', parse(resource))
+            const event = attempt(() => updates.event.decode(received))
+            const resource = event && attempt(() => parse(event.resource))
+            // The list of the stream's next beginning tells what this one would have.
+            if (resource === undefined)
+              return this.#options.log.warn(`a change of a ${name} resource from the operator is unreadable: left out`)
+            watcher.onEvent(event?.type === EventType.DELETED ? 'delete' : 'put', resource)
           },
           onClose: (status) => resolve(status),
         },
@@ -142,4 +154,12 @@ export class OperatorClient implements AsyncDisposable {
 
 function parse(text: Buffer): unknown {
   return JSON.parse(text.toString())
+}
+
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
 }
