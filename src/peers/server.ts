@@ -17,7 +17,7 @@ import { ProtoReader } from '../transport/grpc/wire.ts'
 import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
 import { headerOf, responseHeaders } from './headers.ts'
-import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
+import { type Invocation, MethodError, normalizeGrpcMethod, normalizeMethod } from './invocation.ts'
 import {
   CALL_LOCAL,
   CALL_LOCAL_STREAM,
@@ -147,7 +147,7 @@ function admit(
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   let method: string
   try {
-    method = normalizeMethod(request.method)
+    method = app.wire === 'grpc' ? normalizeGrpcMethod(request.method) : normalizeMethod(request.method)
   } catch (error) {
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }

@@ -1,8 +1,9 @@
 import { storeAndForwardSpec } from './forward-schema.ts'
 import type { Schema } from './json-schema.ts'
+import { ROLE_KINDS } from './role-kinds.ts'
 import { OUTRIDER_V1, trafficPolicySpec } from './traffic-schema.ts'
 
-export const KINDS = [
+export const KINDS: readonly string[] = [
   'Component',
   'Configuration',
   'Subscription',
@@ -12,11 +13,11 @@ export const KINDS = [
   'WorkflowAccessPolicy',
   'TrafficPolicy',
   'StoreAndForward',
-] as const
-export type Kind = (typeof KINDS)[number]
+  ...Object.keys(ROLE_KINDS),
+]
 
 /** Of our own, in `outrider.dev/v1`. */
-export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward']
+export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward', ...Object.keys(ROLE_KINDS)]
 
 export const V1 = 'dapr.io/v1alpha1'
 export const V2 = 'dapr.io/v2alpha1'
@@ -53,7 +54,7 @@ const pair = object(
 )
 const auth = object({ secretStore: described('Secret store that secretKeyRef refers to.', text) })
 
-function kind(name: Kind, apiVersion: string, spec: Schema, extra: Record<string, Schema> = {}, required: string[] = ['spec']): Schema {
+function kind(name: string, apiVersion: string, spec: Schema, extra: Record<string, Schema> = {}, required: string[] = ['spec']): Schema {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: `${name} (${apiVersion})`,
@@ -299,6 +300,7 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`WorkflowAccessPolicy ${V1}`]: workflowAccessPolicy,
   [`TrafficPolicy ${OUTRIDER_V1}`]: kind('TrafficPolicy', OUTRIDER_V1, trafficPolicySpec),
   [`StoreAndForward ${OUTRIDER_V1}`]: kind('StoreAndForward', OUTRIDER_V1, storeAndForwardSpec),
+  ...Object.fromEntries(Object.entries(ROLE_KINDS).map(([name, { spec }]) => [`${name} ${OUTRIDER_V1}`, kind(name, OUTRIDER_V1, spec)])),
 }
 
 /** JSON Schema of a kind, undefined when there is no such kind in that version (default: `dapr.io/v1alpha1`, of our own kinds ours). */

@@ -11,6 +11,7 @@ import type {
   Resources,
   SubscriptionResource,
 } from '../resources/kinds.ts'
+import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Blocks } from './blocks.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -20,6 +21,7 @@ import { loadEndpoint } from './load-endpoints.ts'
 import { checkMcpServer } from './mcp-server-check.ts'
 import type { Applier } from './reload.ts'
 import { tellShown } from './shown-resources.ts'
+import type { SidecarRoles } from './sidecar-roles.ts'
 
 export interface AppliersOptions {
   log: Logger
@@ -31,6 +33,7 @@ export interface AppliersOptions {
   current: Pick<Resources, 'components'>
   /** How Component resources are resolved. */
   context: LoadContext
+  roles: SidecarRoles
 }
 
 /** What changes while the sidecar runs, kind by kind. */
@@ -56,14 +59,34 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       remove: () => {},
     },
     WorkflowAccessPolicy: { put: async (after) => tellShown('WorkflowAccessPolicy', after, options.log), remove: () => {} },
+    Role: roles(options.roles),
   }
+}
+
+/** What changes in a process of roles alone, which uses components and roles; the rest is for sidecars of apps. */
+export function roleAppliers(options: Pick<AppliersOptions, 'manager' | 'context' | 'current' | 'roles'>): Record<ReloadedKind, Applier> {
+  const ignored: Applier = { put: async () => {}, remove: () => {} }
+  return {
+    Component: components(options),
+    Role: roles(options.roles),
+    HTTPEndpoint: ignored,
+    Resiliency: ignored,
+    Subscription: ignored,
+    MCPServer: ignored,
+    WorkflowAccessPolicy: ignored,
+  }
+}
+
+/** A role that cannot take its change over goes on as it was. */
+function roles(roles: SidecarRoles): Applier {
+  return { put: (after) => roles.put(after as RoleResource), remove: (before) => roles.remove(before as RoleResource) }
 }
 
 function isActorStore({ type, metadata }: ComponentResource): boolean {
   return type.startsWith('state.') && metadata.some(({ name }) => name.toLowerCase() === 'actorstatestore')
 }
 
-function components({ manager, context, current }: AppliersOptions): Applier {
+function components({ manager, context, current }: Pick<AppliersOptions, 'manager' | 'context' | 'current'>): Applier {
   // Those that a change of this pass has removed still stand in the list, but no more in the manager.
   const inForce = () => current.components.filter(({ name }) => manager.spec(name) !== undefined)
   return {

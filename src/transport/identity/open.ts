@@ -18,6 +18,8 @@ export interface IdentityOptions {
   /** A file with them, followed while we run. */
   trustAnchorsFile?: string | undefined
   tokenFile?: string | undefined
+  /** Whether the token is one of the cluster's. */
+  inCluster?: boolean
   log: Logger
 }
 
@@ -43,6 +45,7 @@ export async function openIdentity(options: IdentityOptions, signal: AbortSignal
     appId: options.appId,
     namespace: options.namespace,
     tokenFile: options.tokenFile,
+    ...(options.inCluster && { inCluster: true }),
   }
   const request = (pem: string, until: AbortSignal) => requestIdentity(authority, pem, until)
   log.info(`Fetching initial identity from ${authority.address}`)

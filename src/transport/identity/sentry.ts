@@ -5,6 +5,7 @@ import { Code, messageOf } from '../../errors.ts'
 import { createGrpcClient } from '../grpc/client.ts'
 import { describeStatus, GrpcStatus } from '../grpc/status.ts'
 import { certificateRequest } from './csr.ts'
+import { isDistrust } from './distrust.ts'
 import { SIGN_CERTIFICATE, SignCertificateRequest, SignCertificateResponse, TokenValidator } from './sentry-messages.ts'
 import { type SpiffeId, spiffeIdOf } from './spiffe.ts'
 import { parseCertificates } from './trust-anchors.ts'
@@ -19,6 +20,8 @@ export interface AuthorityOptions {
   namespace: string
   /** File with the token that sentry asks for; read anew each time, for tokens are replaced. */
   tokenFile?: string | undefined
+  /** Whether the token is one of the cluster's. */
+  inCluster?: boolean
   /** Milliseconds that one try may take. Default 3000, as daprd. */
   timeout?: number
 }
@@ -53,7 +56,7 @@ export async function requestIdentity(options: AuthorityOptions, anchors: string
     id: appId,
     namespace,
     token,
-    tokenValidator: token === '' ? TokenValidator.UNKNOWN : TokenValidator.JWKS,
+    tokenValidator: token === '' ? TokenValidator.UNKNOWN : options.inCluster ? TokenValidator.KUBERNETES : TokenValidator.JWKS,
     certificateSigningRequest: Buffer.from(certificateRequest(pair)),
   })
   const timeout = options.timeout ?? 3000
@@ -90,9 +93,6 @@ async function readToken(file: string | undefined): Promise<string> {
   return text
 }
 
-/** OpenSSL's words for a chain that is not to be trusted, as node names them. */
-const DISTRUST = /^(UNABLE_TO_|CERT_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|PATH_LENGTH|INVALID_PURPOSE|ERR_TLS_CERT)/
-
 function judge(error: unknown, { address, authorityId }: AuthorityOptions): unknown {
   if (!(error instanceof GrpcStatus)) return error
   const cause = error.cause as (Error & { code?: string }) | undefined
@@ -101,7 +101,7 @@ function judge(error: unknown, { address, authorityId }: AuthorityOptions): unkn
       `the authority at ${address} is not the one expected: ${cause.message}; check --sentry-address, --control-plane-trust-domain and --control-plane-namespace`,
       { cause },
     )
-  if (cause?.code && DISTRUST.test(cause.code)) {
+  if (cause?.code && isDistrust(cause)) {
     const clock = /NOT_YET_VALID|EXPIRED/.test(cause.code)
       ? `; if it is in order, this machine's clock (${new Date().toISOString()}) is wrong`
       : ''
