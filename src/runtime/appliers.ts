@@ -5,6 +5,7 @@ import { RELOADED, type ReloadedKind } from '../resources/changes.ts'
 import type {
   ComponentResource,
   HttpEndpointResource,
+  McpServerResource,
   ResiliencyResource,
   Resource,
   Resources,
@@ -19,8 +20,9 @@ import type { ComponentManager } from './component-manager.ts'
 import type { LiveResiliency } from './live-resiliency.ts'
 import { isDenied, type LoadContext, resolveSpec } from './load-components.ts'
 import { loadEndpoint } from './load-endpoints.ts'
+import { checkMcpServer } from './mcp-server-check.ts'
 import type { Applier } from './reload.ts'
-import { type ShownKind, tellShown } from './shown-resources.ts'
+import { tellShown } from './shown-resources.ts'
 import type { SidecarRoles } from './sidecar-roles.ts'
 
 export interface AppliersOptions {
@@ -62,8 +64,14 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       appends: true,
       commit: (all) => options.blocks.declareSubscriptions(all as readonly SubscriptionResource[]),
     },
-    MCPServer: shown('MCPServer', options.log),
-    WorkflowAccessPolicy: shown('WorkflowAccessPolicy', options.log),
+    MCPServer: {
+      put: async (after) => {
+        checkMcpServer(after as McpServerResource)
+        tellShown('MCPServer', after, options.log)
+      },
+      remove: () => {},
+    },
+    WorkflowAccessPolicy: { put: async (after) => tellShown('WorkflowAccessPolicy', after, options.log), remove: () => {} },
     Role: roles(options.roles),
   }
 }
@@ -82,10 +90,6 @@ export function roleAppliers(options: Pick<AppliersOptions, 'manager' | 'context
 /** A role that cannot take its change over goes on as it was. */
 function roles(roles: SidecarRoles): Applier {
   return { put: (after) => roles.put(after as RoleResource), remove: (before) => roles.remove(before as RoleResource) }
-}
-
-function shown(kind: ShownKind, log: Logger): Applier {
-  return { put: async (after) => tellShown(kind, after, log), remove: () => {} }
 }
 
 function isActorStore({ type, metadata }: ComponentResource): boolean {
