@@ -86,6 +86,7 @@ const NO_ANSWER = /^(08|28|57P|53)/
  * @param owner e.g. `state store orders`. Node reports one error for each address that it tried: they become one line.
  */
 export function connectionError(owner: string, address: string, error: unknown): unknown {
+  if (error instanceof PostgresUnreachable) return error
   const code = error instanceof DatabaseError ? (error.code ?? '') : undefined
   if (code !== undefined && !NO_ANSWER.test(code)) return error
   const reason =
