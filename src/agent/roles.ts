@@ -136,7 +136,7 @@ export class Roles implements AsyncDisposable {
 
   async #open(slot: Slot): Promise<void> {
     const { resource } = slot
-    const { kind, name } = resource
+    const { kind } = resource
     const load = (this.#options.kinds ?? ROLES)[kind]
     if (!load) throw new Error(`nothing serves resources of kind ${kind}`)
     slot.away = false
@@ -168,6 +168,7 @@ export class Roles implements AsyncDisposable {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         return folder
       },
+      page: () => this.metrics(),
       report: (state, error) => {
         if (slot.stop.signal.aborted) return
         slot.away = state === 'retrying'
