@@ -168,6 +168,7 @@ export class Roles implements AsyncDisposable {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         return folder
       },
+      page: () => this.metrics(),
       report: (state, error) => {
         if (slot.stop.signal.aborted) return
         slot.away = state === 'retrying'
