@@ -3,4 +3,5 @@ import type { OpenRole } from './role.ts'
 /** The roles by their kind of resource. A role's code loads when a resource asks for it. */
 export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   MetricsAdapter: async () => (await import('./metrics/metrics-adapter.ts')).openMetricsAdapter,
+  LogPipeline: async () => (await import('./logs/open.ts')).openLogPipeline,
 }

@@ -1,5 +1,7 @@
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
+import { checkLogPipeline } from './log-pipeline-check.ts'
+import { logPipelineSpec } from './log-pipeline-schema.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
@@ -13,6 +15,7 @@ export interface RoleKind {
 /** By the name of the kind. Every row has its schema in a file of its own beside this one. */
 export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   MetricsAdapter: metricsAdapterKind,
+  LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
 }
 
 /** The kind of this name, undefined when it is none. */
