@@ -1,5 +1,6 @@
 import { isTruthy } from '../../components/metadata.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { clusterDomainOf } from '../cluster-domain.ts'
 import type { Toleration } from './pod.ts'
 
 /** Where a service of the control plane is reached. */
@@ -51,7 +52,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv, resolvConf: string, log:
   }
   const unlessOff = (name: string) => (env[name] === undefined || env[name] === '' ? true : isTruthy(env[name]))
   const namespace = needed('NAMESPACE')
-  const clusterDomain = env.KUBE_CLUSTER_DOMAIN || domainOf(resolvConf)
+  const clusterDomain = env.KUBE_CLUSTER_DOMAIN || clusterDomainOf(resolvConf)
   const address = ({ name, port }: ServiceAddress) => `${name}.${namespace}.svc.${clusterDomain}:${port}`
   const service = (variable: string) => {
     const [, name, port] = /^([^:]+):([1-9]\d*)$/.exec(env[variable] ?? '') ?? []
@@ -97,12 +98,6 @@ export function readEnvironment(env: NodeJS.ProcessEnv, resolvConf: string, log:
       'memory-limit': env.SIDECAR_MEMORY_LIMIT ?? '',
     },
   }
-}
-
-/** The cluster's domain by the search list of a pod: `svc.cluster.local` is among it. */
-function domainOf(resolvConf: string): string {
-  const search = /^search\s+(.+)$/m.exec(resolvConf)?.[1]?.split(/\s+/) ?? []
-  return search.find((domain) => domain.startsWith('svc.'))?.slice(4) ?? 'cluster.local'
 }
 
 function tolerations(text: string | undefined, log: Logger): Toleration[] {
