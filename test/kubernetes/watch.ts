@@ -44,6 +44,7 @@ export function serveWatch(url: URL, response: Http2ServerResponse, store: Objec
   const ending = setTimeout(
     () => {
       if (bookmarks) bookmark()
+      stop()
       response.end()
     },
     life() ?? seconds * 1000,

@@ -60,7 +60,7 @@ export function kubernetesValidator({ cluster, sentryId, namespace, trustDomain,
       if (config === undefined) return 'public'
       type Configuration = Pod & { spec?: { accessControl?: { trustDomain?: string } } }
       const found = await find<Configuration>('/apis/dapr.io/v1alpha1', 'configurations', request.namespace, config, signal)
-      if (!found) throw denied('failed to get configuration')
+      if (!found) throw denied(`failed to get configuration: there is no Configuration ${config} in the namespace ${request.namespace}`)
       return found.spec?.accessControl?.trustDomain || 'public'
     },
     async [Symbol.asyncDispose]() {},

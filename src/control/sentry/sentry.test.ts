@@ -4,11 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type ApiServer, startApiServer } from '../../../test/kubernetes/api-server.ts'
+import type { ApiServer } from '../../../test/kubernetes/api-server.ts'
+import { SENTRY_ID as ID, startCluster } from '../../../test/kubernetes/control-plane.ts'
+import { startProgram } from '../../../test/kubernetes/program.ts'
 import { verifyToken } from '../../components/crypto/jwt.ts'
 import type { LoadedKey } from '../../components/crypto/key.ts'
 import { parseKeySet } from '../../components/crypto/key-set.ts'
-import type { Logger } from '../../telemetry/log.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
 import { issueCertificate } from '../../transport/identity/certificate.ts'
 import { certificateRequest } from '../../transport/identity/csr.ts'
@@ -18,35 +19,12 @@ import {
   SignCertificateResponse,
   TokenValidator,
 } from '../../transport/identity/sentry-messages.ts'
-import { parseControlFlags } from '../flags.ts'
 import { SENTRY_FLAGS } from './flags.ts'
 import { runSentry } from './run.ts'
 
-const ID = 'spiffe://cluster.local/ns/outrider-system/dapr-sentry'
-
 /** The authority as a program, until disposed. */
-async function start(argv: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const stop = new AbortController()
-  const lines: string[] = []
-  const listening = Promise.withResolvers<number>()
-  const write = (line: string) => {
-    lines.push(line)
-    const [, port] = /listens on port (\d+)/.exec(line) ?? []
-    if (port !== undefined) listening.resolve(Number(port))
-  }
-  const log: Logger = { debug: write, info: write, warn: write, error: write, fatal: write, scope: () => log, enabled: () => true }
-  const common = ['--port=0', '--healthz-port=0', '--enable-metrics=false', '--listen-address=127.0.0.1', '--trust-domain=cluster.local']
-  const flags = parseControlFlags(SENTRY_FLAGS, [...common, ...argv])
-  const running = runSentry({ flags, env: { NAMESPACE: 'outrider-system', ...env }, log, signal: stop.signal })
-  const port = await Promise.race([listening.promise, running.then(() => Promise.reject(new Error('it ended')))])
-  return {
-    port,
-    lines,
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await running
-    },
-  }
+function start(argv: readonly string[]) {
+  return startProgram(runSentry, SENTRY_FLAGS, ['--trust-domain=cluster.local', ...argv], { NAMESPACE: 'outrider-system' })
 }
 
 type Wish = Parameters<typeof SignCertificateRequest.encode>[0]
@@ -67,13 +45,7 @@ async function ask(port: number, wish: Wish, key = generateKeyPairSync('ed25519'
 
 /** A cluster with the pod of an app and its token. */
 async function place(): Promise<{ api: ApiServer; token: string } & AsyncDisposable> {
-  const api = await startApiServer()
-  api.store.create('/namespaces', { metadata: { name: 'outrider-system' } })
-  const names = { plural: 'configurations', kind: 'Configuration' }
-  api.store.create('apiextensions.k8s.io/customresourcedefinitions', {
-    metadata: { name: 'configurations.dapr.io' },
-    spec: { group: 'dapr.io', names, scope: 'Namespaced' },
-  })
+  const api = await startCluster()
   const mtls = { workloadCertTTL: '2h', controlPlaneTrustDomain: 'cluster.local' }
   api.store.create('dapr.io/configurations', { metadata: { name: 'daprsystem', namespace: 'outrider-system' }, spec: { mtls } })
   api.store.create('dapr.io/configurations', {
