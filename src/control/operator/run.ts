@@ -7,6 +7,7 @@ import { createGrpcServer } from '../../transport/grpc/server.ts'
 import { Informer } from '../informer.ts'
 import { leadWhileElected } from '../leader.ts'
 import { openOwnIdentity } from '../own-identity.ts'
+import { patiently } from '../patiently.ts'
 import type { ProgramContext } from '../program.ts'
 import { openSideServer } from '../side-server.ts'
 import { openWebhookServer } from '../webhook-server.ts'
@@ -46,7 +47,7 @@ export async function runOperator({ flags, env, log, signal }: ProgramContext<ty
     }),
   )
   const cluster = open.use(await Cluster.open(flags.kubeconfig, env))
-  const { trustDomain, sentryAddress } = await settings(cluster, namespace, flags.config, signal)
+  const { trustDomain, sentryAddress } = await patiently(() => settings(cluster, namespace, flags.config, signal), log, signal)
   const trustAnchorsFile = flags['trust-anchors-file']
   const identity = open.use(
     await openOwnIdentity({ appId: 'dapr-operator', namespace, trustDomain, trustAnchorsFile, sentryAddress, env, log }, signal),

@@ -8,6 +8,7 @@ import { LARGEST_REQUEST } from '../authority/server.ts'
 import { clusterDomainOf } from '../cluster-domain.ts'
 import type { FlagValues } from '../flags.ts'
 import { onceMore } from '../once-more.ts'
+import { patiently } from '../patiently.ts'
 import type { ProgramContext } from '../program.ts'
 import { openSideServer } from '../side-server.ts'
 import { type BundleNames, loadBundle } from './bundle.ts'
@@ -49,7 +50,9 @@ export async function runSentry({ flags, env, log, signal }: ProgramContext<type
     }),
   )
   const cluster = flags.mode === 'kubernetes' ? open.use(await Cluster.open(flags.kubeconfig, env)) : undefined
-  const settings = cluster ? await settingsFromCluster(cluster, namespace, flags.config) : await settingsFromFile(flags.config)
+  const settings = cluster
+    ? await patiently(() => settingsFromCluster(cluster, namespace, flags.config), log, signal)
+    : await settingsFromFile(flags.config)
 
   const names = namesOf(flags)
   const store = open.use(
@@ -57,7 +60,7 @@ export async function runSentry({ flags, env, log, signal }: ProgramContext<type
   )
   const tokens = flags['jwt-enabled'] ? { algorithm: flags['jwt-signing-algorithm'], keyId: flags['jwt-key-id'] } : undefined
   const wanted = { names, id, trustDomain, tokens }
-  const first = await loadBundle(store, wanted)
+  const first = await patiently(() => loadBundle(store, wanted), log, signal)
   let { bundle } = first
   if (first.made) metrics.changed()
   const tellExpiry = () => {
@@ -79,7 +82,8 @@ export async function runSentry({ flags, env, log, signal }: ProgramContext<type
     validators,
     fallback: cluster ? TokenValidator.KUBERNETES : settings.jwks ? undefined : TokenValidator.INSECURE,
     namespace,
-    clusterDomain: clusterDomainOf(await readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
+    // Schedulers expect their names in it, outside of clusters too.
+    clusterDomain: cluster ? clusterDomainOf(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''), trustDomain) : trustDomain,
     ...settings,
     tokens: { issuer: flags['jwt-issuer'], life: flags['jwt-ttl'] },
     metrics,
