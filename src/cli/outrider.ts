@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module'
+import { nearest } from '../nearest.ts'
 import { type Flag, flagHelp, parseArgs, UsageError } from './args.ts'
 import type { Command } from './command.ts'
-import { nearest } from './nearest.ts'
 import { CommandError, createReporter } from './status.ts'
 
 enableCompileCache()
