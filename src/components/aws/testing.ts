@@ -1,4 +1,5 @@
 import { AwsClient, type Service } from './client.ts'
+import { DYNAMODB } from './services.ts'
 
 /** The account's fields of a component that uses the server that tests have in place of AWS, by its address `http://key:secret@host:port`. */
 export function accountOf(address: string): { region: string; accessKey: string; secretKey: string; endpoint: string } {
@@ -14,12 +15,7 @@ export function clientOf(address: string, service: Service): AwsClient {
 
 /** A table of DynamoDB whose partition key is `key`; undisturbed where there is one. */
 export async function makeTable(address: string, name: string, key = 'key'): Promise<void> {
-  await using client = clientOf(address, {
-    name: 'DynamoDB',
-    host: 'dynamodb',
-    id: '',
-    target: { prefix: 'DynamoDB_20120810', version: '1.0' },
-  })
+  await using client = clientOf(address, DYNAMODB)
   const table = {
     TableName: name,
     BillingMode: 'PAY_PER_REQUEST',

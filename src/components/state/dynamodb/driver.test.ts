@@ -4,9 +4,10 @@ import { moto } from '../../../../test/servers/moto.ts'
 import { serverOf } from '../../../../test/servers/server.ts'
 import type { StateSet, StateStore } from '../../../blocks/state/driver.ts'
 import { createLogger } from '../../../telemetry/log.ts'
+import { DYNAMODB } from '../../aws/services.ts'
 import { accountOf, clientOf, makeTable } from '../../aws/testing.ts'
 import { proveColumns } from '../conformance-columns.ts'
-import { DYNAMODB, driver } from './driver.ts'
+import { driver } from './driver.ts'
 
 proveColumns('state.aws.dynamodb')
 

@@ -10,20 +10,15 @@ import {
   type StateStore,
 } from '../../../blocks/state/driver.ts'
 import { messageOf } from '../../../errors.ts'
-import type { AwsClient, Service } from '../../aws/client.ts'
+import type { AwsClient } from '../../aws/client.ts'
 import { AwsError } from '../../aws/errors.ts'
 import { type Account, openAccount } from '../../aws/open.ts'
+import { DYNAMODB } from '../../aws/services.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { Failures } from '../bulk.ts'
 import { type Item, itemsOf } from './items.ts'
 import { type DynamoSettings, fields, readSettings } from './settings.ts'
 
-export const DYNAMODB: Service = {
-  name: 'DynamoDB',
-  host: 'dynamodb',
-  id: 'DYNAMODB',
-  target: { prefix: 'DynamoDB_20120810', version: '1.0' },
-}
 /** Operations that one transaction of DynamoDB has. */
 const MOST = 100
 /** Keys of one batch of reads, items of one of writes. */
