@@ -139,6 +139,10 @@ async function certifyComponent(driver: string, properties: Record<string, strin
   )
   const app = driver.startsWith('pubsub') ? await startEventsApp() : undefined
   const sidecar = await startSidecar({ appId: 'certify', dataDir: folder, resources, ...(app ? { appPort: app.port } : {}) })
+  let wanted = true
+  void sidecar.exited.then(({ code, signal }) => {
+    if (wanted) console.error(`${driver}: the sidecar ended by itself (${code ?? signal}):\n${sidecar.log().slice(-5000)}`)
+  })
   try {
     const run = new Run(driver, sidecar, app)
     await run.warmUp()
@@ -152,6 +156,7 @@ async function certifyComponent(driver: string, properties: Record<string, strin
     }
   } finally {
     writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())
+    wanted = false
     await sidecar.stop()
     await app?.close()
     await pause(100)

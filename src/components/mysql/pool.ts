@@ -1,8 +1,9 @@
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import mysql, { type Connection, type ConnectionOptions, type QueryError } from 'mysql2'
 import { Silence } from '../silence.ts'
-import { describeAddress, type MysqlAddress } from './dsn.ts'
+import { tlsAdvice } from '../tls-advice.ts'
+import { describeAddress, type MysqlAddress, readPem } from './dsn.ts'
 
 export interface MysqlPoolOptions {
   address: MysqlAddress
@@ -222,7 +223,8 @@ export class MysqlPool implements AsyncDisposable {
 
   async #dial(remaining: number): Promise<Connection> {
     const { address, settings } = this.#options
-    const { host, port, socketPath, user, password, database, tls } = address
+    const { host, port, socketPath, user, password, database, authorities } = address
+    const tls = address.tls && authorities ? { ...address.tls, ca: readPem(authorities) } : address.tls
     const connect = (secure: boolean) =>
       new Promise<Connection>((resolve, reject) => {
         const connection = mysql.createConnection({
@@ -238,6 +240,8 @@ export class MysqlPool implements AsyncDisposable {
           trace: false,
           ...settings,
         } as ConnectionOptions)
+        // An address is no server name, but the certificate has to be for it.
+        if (isIP(host)) Object.assign(socketOf(connection), { _host: host })
         this.#sockets.add(connection)
         socketOf(connection).once('close', () => this.#sockets.delete(connection))
         const failed = (error: Error) => {
@@ -331,17 +335,28 @@ function isDeadlock(error: unknown): boolean {
   return (error as { errno?: number }).errno === DEADLOCK
 }
 
+const TLS_FIELDS = {
+  address: 'connectionString',
+  on: 'write tls=false into connectionString',
+  authority: 'pemPath, with tls=custom in connectionString',
+}
+
 /** What an operation is told when the server is away or refuses the user. */
 function unreachable(owner: string, where: string, timeout: number, error: unknown): Error {
+  const tls = tlsAdvice(error, TLS_FIELDS)
   const reason = isLate(error)
     ? `no answer within ${timeout} ms`
-    : error instanceof AggregateError
-      ? error.errors.map((one: Error) => one.message).join('; ')
-      : (error as Error).message
+    : tls
+      ? tls.reason
+      : error instanceof AggregateError
+        ? error.errors.map((one: Error) => one.message).join('; ')
+        : (error as Error).message
   const denied = /ER_ACCESS_DENIED|ER_DBACCESS_DENIED|AUTH/.test(String((error as { code?: string }).code))
   const next = denied
-    ? 'correct user and password in the connection string'
-    : 'start the server or correct its address; the next operation connects again'
+    ? 'correct user and password in connectionString'
+    : tls
+      ? `${tls.next}; the next operation connects again`
+      : 'start the server or correct its address; the next operation connects again'
   return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, {
     cause: error,
   })

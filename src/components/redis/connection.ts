@@ -1,5 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { redisAdvice } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 
@@ -137,10 +138,9 @@ export class RedisConnection implements RedisClient {
   }
 
   #away(reason: Error | undefined): Error {
-    const text = reason
-      ? `${reason.message.startsWith(this.#where) ? '' : `${this.#where} is away: `}${reason.message}`
-      : `${this.#where} is away`
-    return new Error(`${text} (start the server or correct redisHost; we connect again by ourselves)`, { cause: reason })
+    const told = redisAdvice(reason ?? new Error('not connected'), this.#options.tls !== undefined)
+    const what = told.reason.startsWith(this.#where) ? told.reason : `${this.#where}${told.away ? ' is away' : ''}: ${told.reason}`
+    return new Error(`${what} (${told.next}; we connect again by ourselves)`, { cause: reason })
   }
 
   get #where(): string {

@@ -1,5 +1,5 @@
-import { messageOf } from '../../errors.ts'
 import { MetadataError, type MetadataValues } from '../metadata.ts'
+import { redisAdvice } from './advice.ts'
 import type { RedisClient, RedisClientOptions } from './client.ts'
 import { RedisConnection } from './connection.ts'
 
@@ -52,7 +52,8 @@ export async function openRedis(values: MetadataValues, options: OpenOptions): P
   try {
     await client.connect(options.signal)
   } catch (error) {
-    throw new Error(`cannot connect to Redis at ${first.host}:${first.port}: ${messageOf(error)}`, { cause: error })
+    const { reason, next } = redisAdvice(error, common.tls !== undefined)
+    throw new Error(`cannot connect to Redis at ${first.host}:${first.port}: ${reason} (${next})`, { cause: error })
   }
   return client
 }
