@@ -44,3 +44,34 @@ export function count(description: string, minimum = 1, maximum = 1_000_000): Sc
 export function milliseconds(given: string | undefined, fallback: string): number {
   return parseDuration(given ?? fallback) as number
 }
+
+/** Where a secret is found: one of `env`, `file`, or `secretStore` with `name`. */
+export interface SecretRef {
+  env?: string
+  file?: string
+  secretStore?: string
+  name?: string
+  key?: string
+}
+
+export function secretRef(description: string): Schema {
+  return object(
+    {
+      env: text('Environment variable.'),
+      file: text('Path of a file; read each time it is needed.'),
+      secretStore: text('Secret store component.'),
+      name: text('Of the secret in that store.'),
+      key: text('Of the secret; default its name.'),
+    },
+    [],
+    `${description} One of env, file, or secretStore with name.`,
+  )
+}
+
+/** What is wrong with a {@link SecretRef} that fits its schema; undefined: nothing. */
+export function wrongSecretRef(ref: SecretRef | undefined): string | undefined {
+  if (!ref) return undefined
+  const ways = [ref.env, ref.file, ref.secretStore].filter((way) => way !== undefined).length
+  if (ways !== 1) return 'needs one of env, file and secretStore'
+  return ref.secretStore !== undefined && ref.name === undefined ? 'needs the name of the secret beside secretStore' : undefined
+}

@@ -1,3 +1,4 @@
+import { configServerKind } from './config-server-schema.ts'
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
 import { checkLogPipeline } from './log-pipeline-check.ts'
@@ -14,6 +15,7 @@ export interface RoleKind {
 
 /** By the name of the kind. Every row has its schema in a file of its own beside this one. */
 export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
+  ConfigServer: configServerKind,
   MetricsAdapter: metricsAdapterKind,
   LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
 }

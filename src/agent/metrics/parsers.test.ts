@@ -1,26 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Random } from '../../../test/random.ts'
+import { fuzz } from '../testing/fuzz.ts'
 import { type Intake, StreamReader } from './listeners.ts'
 import { nameMapper } from './names.ts'
 import { readPage } from './prometheus-text.ts'
 import { SeriesTable } from './series.ts'
 import { StatsdReader } from './statsd.ts'
-
-const BUDGET = 700
-const seed = Number(process.env.OUTRIDER_FUZZ_SEED ?? Date.now() % 2 ** 31)
-
-/** Runs `round` with ever new randomness for a while. */
-function fuzz(round: (random: Random) => void): void {
-  const until = performance.now() + BUDGET
-  for (let count = 0; performance.now() < until; count++) {
-    try {
-      round(new Random(seed + count))
-    } catch (error) {
-      throw new Error(`OUTRIDER_FUZZ_SEED=${seed + count}`, { cause: error })
-    }
-  }
-}
 
 const LINES = Buffer.from('a.b:1|c|@0.5|#x:y,z\n_e{5,4}:title|text\n_sc|db|0\nt:1:2:3|ms\ng:-4|g|T17|c:abc\nu:one|s\nw,h=a;b:2e3|d')
 
