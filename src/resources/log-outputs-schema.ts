@@ -101,9 +101,9 @@ const file = object(
     path: text('%Y, %m, %d, %H, %M, ${tag} and ${hostname} are filled in.'),
     format: {
       type: 'string',
-      enum: ['json', 'fluentd', 'message'],
+      enum: ['json', 'record', 'fluentd', 'message'],
       description:
-        'json: one object a line with `time` and `tag` (default). fluentd: time, tag and JSON with tabs. message: that field alone.',
+        'json: one object a line with `time` and `tag` (default). record: its fields alone. fluentd: time, tag and JSON with tabs. message: that field alone.',
     },
     maxBytes: quantity('A file that is larger is moved aside as <path>.1. Default: never.'),
     keep: { type: 'integer', minimum: 1, maximum: 1000, description: 'Files moved aside that stay. Default 5.' },

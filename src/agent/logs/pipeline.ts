@@ -254,6 +254,7 @@ async function wholeSpec({ spec, source }: RoleResource, context: RoleContext): 
   const more = await readFluentd(given.fluentd, { folder: dirname(source.file), resource: source.file, env: context.env, log: context.log })
   return {
     ...given,
+    ...(more.maxBytes !== undefined && { buffer: { maxBytes: more.maxBytes, ...given.buffer } }),
     sources: [...more.sources, ...(given.sources ?? [])],
     filters: [...more.filters, ...(given.filters ?? [])],
     outputs: [...more.outputs, ...(given.outputs ?? [])],

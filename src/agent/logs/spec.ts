@@ -78,6 +78,8 @@ export interface ParseSpec extends FormatSpec {
 
 export interface FilterSpec {
   match?: string
+  /** Only from Fluentd's configuration, where what comes behind a match does not see its events. */
+  except?: string
   parse?: ParseSpec
   grep?: { include?: readonly FieldPattern[]; exclude?: readonly FieldPattern[] }
   add?: { fields: Readonly<Record<string, string>> }

@@ -23,9 +23,10 @@ export interface FilterContext {
 /** Makes a filter of its spec. Throws for what makes no sense. */
 export function filterOf(spec: FilterSpec, context: FilterContext): Filter {
   const filter = kindOf(spec, context)
-  if (spec.match === undefined) return filter
+  if (spec.match === undefined && spec.except === undefined) return filter
   const matches = tagMatcher(spec.match)
-  return (event) => (matches(event.tag) ? filter(event) : 'keep')
+  const excepted = spec.except === undefined ? undefined : tagMatcher(spec.except)
+  return (event) => (matches(event.tag) && !excepted?.(event.tag) ? filter(event) : 'keep')
 }
 
 function kindOf(spec: FilterSpec, context: FilterContext): Filter {

@@ -6,7 +6,7 @@ import type { LogEvent } from '../event.ts'
 import { formatTime } from '../formats/time.ts'
 import { NONE, type Sink } from './sink.ts'
 
-export type LineFormat = 'json' | 'fluentd' | 'message'
+export type LineFormat = 'json' | 'record' | 'fluentd' | 'message'
 
 /** One event as a line, its newline included. */
 export function lineOf(event: LogEvent, format: LineFormat): string {
@@ -14,6 +14,7 @@ export function lineOf(event: LogEvent, format: LineFormat): string {
     const { message } = event.record
     return `${typeof message === 'string' ? message : event.json}\n`
   }
+  if (format === 'record') return `${event.json}\n`
   const time = new Date(event.time).toISOString()
   if (format === 'fluentd') return `${time}\t${event.tag}\t${event.json}\n`
   return `${event.jsonWith(`"time":"${time}","tag":${JSON.stringify(event.tag)}`, ['time', 'tag'])}\n`

@@ -68,6 +68,11 @@ export class FollowedFile implements AsyncDisposable {
     return this.#place(this.#offset)
   }
 
+  /** Where it is read from next. */
+  get place(): Place {
+    return this.#place(this.#offset)
+  }
+
   /** Bytes that are not yet read. */
   get behind(): number {
     return Math.max(0, fstatSync(this.#handle.fd).size - this.#offset)

@@ -20,6 +20,8 @@ const TURN = 4
 const GATHER = 5
 /** Folders whose changes are heard at once; further ones are looked at every `poll`. */
 const WATCHED = 64
+/** Files that are remembered after they were closed. */
+const FINISHED = 1000
 
 interface Followed {
   file: FollowedFile
@@ -41,6 +43,8 @@ export class Tail implements Source {
   /** A file came or went. */
   readonly #names = new Changes()
   readonly #files = new Map<string, Followed>()
+  /** Files that were read to their end and closed, the last ones of them. */
+  readonly #finished = new Set<string>()
   readonly #watchers = new Map<string, FSWatcher>()
   readonly #space: Buffer
   readonly #maxLine: number
@@ -113,26 +117,38 @@ export class Tail implements Source {
     for (const pattern of this.#spec.paths) this.#watch(folderOf(pattern))
     const found = await findFiles(this.#spec.paths, this.#spec.exclude ?? [])
     const there = new Set<string>()
+    const before = [...this.#files.values()].map(({ file }) => file.place)
     let waiting = 0
+    let fresh = 0
     for (const each of found) {
       const id = `${each.stats.dev}:${each.stats.ino}`
       there.add(id)
-      if (!this.#files.has(id) && !(await this.#follow(each))) waiting++
+      if (this.#files.has(id)) continue
+      fresh++
+      if (!(await this.#follow(each))) waiting++
     }
     if (waiting > 0 && this.#waiting === 0)
       this.#intake.log.warn(`tail ${this.#name}: ${waiting} files wait until others go: ${this.#files.size} are open (maxFiles)`)
     this.#waiting = waiting
+    // Several may have come and gone since files were looked for last.
+    if (fresh > 0 && before.length > 0) await this.#followMoved(before)
     for (const [id, { file }] of this.#files) {
       if (there.has(id)) file.gone = undefined
       else file.gone ??= performance.now()
     }
   }
 
+  /** Files that were moved aside since these places were current, and are not known yet. */
+  async #followMoved(places: readonly Place[]): Promise<Place[]> {
+    const { moved, gone } = await findMoved(places, new Set([...this.#files.keys(), ...this.#finished]))
+    for (const each of moved) await this.#follow(each)
+    return gone
+  }
+
   /** What was moved aside while no process of ours ran is read to its end. */
   async #findMoved(): Promise<void> {
-    const { moved, gone } = await findMoved(this.#places.values(), new Set(this.#files.keys()))
-    for (const each of moved) await this.#follow(each)
-    for (const { file } of this.#files.values()) if (moved.some(({ stats }) => stats.ino === file.ino)) file.gone ??= performance.now()
+    const gone = await this.#followMoved([...this.#places.values()])
+    await this.#find()
     const lost = Object.fromEntries(gone.map((place) => [placeKey(this.#name, place), null]))
     if (gone.length > 0) await this.#intake.take([], lost)
     this.#places = new Map()
@@ -150,6 +166,8 @@ export class Tail implements Source {
       const place = this.#placeOf(was, stats)
       const file = await FollowedFile.open(was, handle, place, this.#maxLine, this.#assembler)
       const id = `${file.dev}:${file.ino}`
+      // Its number is used again.
+      this.#finished.delete(id)
       if (this.#files.has(id)) {
         await file[Symbol.asyncDispose]()
         return true
@@ -246,6 +264,12 @@ export class Tail implements Source {
     if (unparsed > 0) this.#intake.unparsed(unparsed)
     await this.#intake.take(events, { [placeKey(this.#name, file)]: null })
     this.#files.delete(`${file.dev}:${file.ino}`)
+    this.#finished.add(`${file.dev}:${file.ino}`)
+    if (this.#finished.size > FINISHED)
+      for (const oldest of this.#finished) {
+        this.#finished.delete(oldest)
+        break
+      }
     await file[Symbol.asyncDispose]()
   }
 
