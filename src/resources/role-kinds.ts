@@ -1,5 +1,6 @@
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
+import { checkProxy, proxySpec } from './proxy-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -10,7 +11,9 @@ export interface RoleKind {
 }
 
 /** By the name of the kind. Every row has its schema in a file of its own beside this one. */
-export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {}
+export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
+  Proxy: { spec: proxySpec, check: checkProxy },
+}
 
 /** The kind of this name, undefined when it is none. */
 export function roleKind(name: string): RoleKind | undefined {

@@ -44,6 +44,7 @@ export function startHealthChecks(cluster: ClusterRuntime, check: HealthCheck): 
         run.passed = 0
         run.failed++
         if (!host.health.failedCheck && (first || run.failed >= check.unhealthyThreshold)) change(host, true, problem)
+        else if (check.alwaysLog) cluster.log.warn(`${cluster.model.name}: ${host.address} fails its health check: ${problem}`)
       }
       first = false
       setTimeout(() => void again(), check.interval + Math.random() * check.jitter).unref()

@@ -85,7 +85,7 @@ export interface Cluster {
   /** Milliseconds. */
   connectTimeout: number
   /** `auto` speaks what the client spoke. */
-  protocol: 'http1' | 'http2' | 'auto' | 'alpn'
+  protocol: 'http1' | 'http2' | 'auto'
   tls: ClientTls | undefined
   health: HealthCheck | undefined
   outliers: OutlierDetection | undefined
@@ -97,10 +97,6 @@ export interface Cluster {
   panicPercent: number
   /** Milliseconds that an idle connection is kept. */
   idleTimeout: number
-  /** Requests of one connection; 0: any. */
-  maxRequestsPerConnection: number
-  /** Streams at once on one HTTP/2 connection. */
-  maxStreams: number
   /** Connections to an endpoint end as soon as a health check fails. */
   closeOnFailure: boolean
 }

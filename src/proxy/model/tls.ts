@@ -14,13 +14,18 @@ export interface TlsVersions {
   max: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3'
 }
 
+/** A subject alternative name, of any kind unless it says which. */
+export interface NameMatch extends TextMatch {
+  kind?: 'DNS' | 'URI' | 'IP Address' | 'email'
+}
+
 /** What the other side's certificate must be. */
 export interface Validation {
   ca: TextSource | undefined
   /** The system's authorities are believed. */
   systemCa: boolean
   /** One of them is among its subject alternative names; none: any name. */
-  names: readonly TextMatch[]
+  names: readonly NameMatch[]
   /** SHA-256 of the certificate in hexadecimal; one of them. */
   hashes: readonly string[]
   /** A certificate of an unknown authority is taken all the same. */
