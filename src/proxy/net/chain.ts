@@ -139,7 +139,7 @@ export class Chain implements Disposable {
     const { maxHeaderSize, idleTimeout, requestTimeout } = handler.settings
     return new ServerConnection(
       socket,
-      { maxHeaderSize, idleTimeout, headTimeout: requestTimeout || HEAD_TIMEOUT },
+      { maxHeaderSize, idleTimeout, headTimeout: requestTimeout || HEAD_TIMEOUT, endAborts: true },
       {
         onRequest: (exchange) => void handler.handle(new Http1Downstream(exchange, info)),
         onBadRequest: () => void (this.#figures.downstream_cx_protocol_error as number)++,

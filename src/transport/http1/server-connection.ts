@@ -11,6 +11,8 @@ export interface ServerConnectionOptions {
   headTimeout: number
   /** Milliseconds that a connection may be without a request; 0: any. */
   idleTimeout: number
+  /** A client that ends its side has gone away, and what it asked for with it; else it still gets its answer. Default false. */
+  endAborts?: boolean
 }
 
 export interface ServerConnectionEvents {
@@ -205,7 +207,7 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
   readonly #ended = (): void => {
     // Clients that close their side after a request still want the answer, if one is under way.
     const exchange = this.#exchange
-    if (exchange && !exchange.streaming) this.draining = true
+    if (exchange && !exchange.streaming && !this.#options.endAborts) this.draining = true
     else if (exchange) this.socket.destroy()
     else this.#end()
   }
