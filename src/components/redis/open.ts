@@ -1,5 +1,6 @@
 import { messageOf } from '../../errors.ts'
 import { MetadataError, type MetadataValues } from '../metadata.ts'
+import { shownAddress } from '../shown-address.ts'
 import { type RedisClient, type RedisClientOptions, RedisConnection } from './client.ts'
 
 export interface OpenOptions extends Pick<RedisClientOptions, 'onError' | 'onReconnect' | 'onMessage'> {
@@ -72,7 +73,7 @@ export function redisAddresses(values: MetadataValues): RedisAddress[] {
 
 function address(text: string, given: number | undefined): RedisAddress {
   const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text)
-  if (!match) throw new MetadataError(`metadata field redisHost: "${text}" is not host[:port]`)
+  if (!match) throw new MetadataError(`metadata field redisHost: "${shownAddress(text)}" is not host[:port]`)
   const written = match[3] === undefined ? undefined : Number(match[3])
   if (written !== undefined && given !== undefined && written !== given)
     throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${written} and ${given})`)
