@@ -78,12 +78,6 @@ export class BlobClient implements AsyncDisposable {
     }
   }
 
-  /** Where a blob is, for everybody to see. */
-  urlOf(blob: string): string {
-    const { container } = this.#settings
-    return `${container.origin}${this.#pathOf(blob)}`
-  }
-
   async send(request: BlobRequest, signal?: AbortSignal): Promise<WholeReply> {
     const { container, name, retries } = this.#settings
     const what = `${request.method} ${container.host} ${name}${request.blob === undefined ? '' : ` ${request.blob}`}`
