@@ -4,4 +4,5 @@ import type { OpenRole } from './role.ts'
 export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   ConfigServer: async () => (await import('./config/config-server.ts')).openConfigServer,
   MetricsAdapter: async () => (await import('./metrics/metrics-adapter.ts')).openMetricsAdapter,
+  SecretFiles: async () => (await import('./secrets/secret-files.ts')).openSecretFiles,
 }

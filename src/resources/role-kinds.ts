@@ -2,6 +2,7 @@ import { configServerKind } from './config-server-schema.ts'
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
+import { secretFilesKind } from './secret-files-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -15,6 +16,7 @@ export interface RoleKind {
 export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   ConfigServer: configServerKind,
   MetricsAdapter: metricsAdapterKind,
+  SecretFiles: secretFilesKind,
 }
 
 /** The kind of this name, undefined when it is none. */
