@@ -4,14 +4,24 @@ import { Admin } from './admin.ts'
 import { prometheus } from './admin-stats.ts'
 import { readEndpoints } from './envoy/clusters.ts'
 import { problemText } from './envoy/reader.ts'
+import { PRANA } from './own/compile.ts'
+import { pranaApi } from './own/prana.ts'
 import { readProxy } from './read.ts'
 import { ProxyServer } from './server.ts'
 
 /** Opens a Proxy: listeners take connections when it resolves. Rejects with every problem of its configuration, or the port that is taken. */
 export const openProxy: OpenRole = async ({ spec }, { log }): Promise<Role> => {
-  const { model, remarks } = readProxy(spec as ProxySpec)
+  const text = spec as ProxySpec
+  const { model, remarks } = readProxy(text)
   for (const remark of remarks) log.warn(`${problemText(remark)} (passed over)`)
-  const server = new ProxyServer(model, { log, identity: undefined, original: undefined, readFile: readEndpoints, resolve: undefined })
+  const server = new ProxyServer(model, {
+    log,
+    identity: undefined,
+    original: undefined,
+    readFile: readEndpoints,
+    resolve: undefined,
+    ...(text.prana && { intercept: { [PRANA]: pranaApi(text.prana) } }),
+  })
   const admin = model.admin && new Admin(server)
   try {
     if (admin && model.admin) await admin.open(model.admin)

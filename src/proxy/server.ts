@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { ServerExchange } from '../transport/http1/server-exchange.ts'
 import { ClusterRuntime } from './cluster/cluster.ts'
 import { type DiscoveryContext, discover } from './cluster/discovery.ts'
 import { LogFiles } from './http/access-log.ts'
@@ -15,6 +16,8 @@ export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile' | 'resol
   original: ((socket: Socket) => { host: string; port: number } | undefined) | undefined
   /** Milliseconds that listeners wait for the first look at endpoints. */
   warmup?: number
+  /** By the name of a listener: who sees its requests first. */
+  intercept?: Readonly<Record<string, (proxy: ProxyServer) => (exchange: ServerExchange) => boolean>>
 }
 
 const WARMUP = 5000
@@ -36,6 +39,7 @@ export class ProxyServer implements AsyncDisposable {
     this.model = model
     this.log = options.log
     const { log, identity } = options
+    refuse(model, options)
     const context: DiscoveryContext = { log, readFile: options.readFile, resolve: options.resolve }
     try {
       for (const cluster of model.clusters) {
@@ -57,6 +61,7 @@ export class ProxyServer implements AsyncDisposable {
                 log,
                 identity,
                 original: options.original,
+                intercept: options.intercept?.[listener.name]?.(this),
                 figuresOf: (stat) => this.#figuresOf(stat),
               }),
           ),
@@ -108,6 +113,20 @@ export class ProxyServer implements AsyncDisposable {
     await Promise.all([...this.clusters.values()].map((cluster) => cluster[Symbol.asyncDispose]()))
     await this.#files[Symbol.asyncDispose]()
   }
+}
+
+/** Throws for what the model asks for and this process does not have. */
+function refuse({ clusters, listeners }: ProxyModel, { resolve, original }: ProxyOptions): void {
+  const byName = clusters.find(({ discovery }) => discovery === 'resolver')
+  if (byName && !resolve)
+    throw new Error(`service ${byName.name} is to be found by its app id, and this process has no name resolution; give its endpoints`)
+  const direct =
+    listeners.find(({ originalDestination }) => originalDestination)?.name ??
+    clusters.find(({ discovery }) => discovery === 'original-destination')?.name
+  if (direct !== undefined && !original)
+    throw new Error(
+      `${direct} asks for the original destination of connections, which cannot be told here: install the optional dependency koffi (Linux only)`,
+    )
 }
 
 /** An error of this part with its name in front. */

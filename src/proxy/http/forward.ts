@@ -242,7 +242,7 @@ export class Forward implements AttemptSink {
     const ms = performance.now() - this.#began
     cluster.answered(host, status, ms)
     const { retry } = this.#action
-    if (retry && !this.#committed && retriesReply(retry, status, fields)) {
+    if (retry && !this.#committed && retriesReply(retry, status, fields, exchange.method)) {
       if (this.#again()) return
     } else if (this.#retries > 0) (cluster.figures.upstream_rq_retry_success as number)++
     this.#committed = true
