@@ -1,7 +1,7 @@
-import type { Socket } from 'node:net'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { ServerExchange } from '../transport/http1/server-exchange.ts'
+import type { OriginalDestination } from '../transport/original-destination.ts'
 import { ClusterRuntime } from './cluster/cluster.ts'
 import { type DiscoveryContext, discover } from './cluster/discovery.ts'
 import { LogFiles } from './http/access-log.ts'
@@ -13,7 +13,8 @@ import { clientOptions, type OwnIdentity } from './tls.ts'
 export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile' | 'resolve'> {
   log: Logger
   identity: OwnIdentity | undefined
-  original: ((socket: Socket) => { host: string; port: number } | undefined) | undefined
+  /** Where connections wanted to go that iptables has sent here; `guess`: by Host and server name. */
+  original: OriginalDestination | 'guess' | undefined
   /** Milliseconds that listeners wait for the first look at endpoints. */
   warmup?: number
   /** By the name of a listener: who sees its requests first. */
@@ -47,7 +48,12 @@ export class ProxyServer implements AsyncDisposable {
           cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>, identity))
         this.clusters.set(
           cluster.name,
-          new ClusterRuntime(cluster, { log, tls, discover: async (...given) => discover(...given, context) }),
+          new ClusterRuntime(cluster, {
+            log,
+            tls,
+            guesses: options.original === 'guess',
+            discover: async (...given) => discover(...given, context),
+          }),
         )
       }
       for (const listener of model.listeners)

@@ -131,6 +131,14 @@ export const proxySpec: Schema = {
       routes: said('Prefixes and their services; the prefix is taken off.', textMap),
       tcp: said('Ports on loopback and the services whose bytes they pass on.', textMap),
     }),
+    transparent: said(
+      'For connections that iptables sends here: to services by their name in Host, else where they wanted to go.',
+      object({
+        outbound: port('Port for what the application sends. Default 15001.'),
+        inbound: port('Port for what is sent to the application. Default 15006.'),
+        address: said('Default 0.0.0.0; :: for both families.', text),
+      }),
+    ),
     prana: said(
       "Prana's local API: /proxy, /eureka/hosts, /dynamicproperties, /healthcheck, /ping, /status.",
       object({
@@ -219,6 +227,7 @@ export interface ProxySpec {
   explicit?: number
   ambassador?: { port?: number; rootUri?: string; routes?: Record<string, string>; tcp?: Record<string, string> }
   prana?: { port?: number; properties?: Record<string, string>; healthUrl?: string }
+  transparent?: { outbound?: number; inbound?: number; address?: string }
   admin?: number
 }
 
@@ -233,8 +242,8 @@ export function checkProxy(given: Readonly<Record<string, unknown>>): { message:
       : { message: `spec.${also} stands beside spec.envoy, which says everything; take one of them out`, path: ['spec', also] }
   }
   if (lenient !== undefined) return { message: 'spec.lenient is about spec.envoy, which is missing', path: ['spec', 'lenient'] }
-  if (listeners.length === 0 && spec.explicit === undefined && !ambassador && spec.prana === undefined)
-    return { message: 'spec asks for nothing: give listeners, explicit, ambassador, prana or envoy', path: ['spec'] }
+  if (listeners.length === 0 && spec.explicit === undefined && !ambassador && spec.prana === undefined && !spec.transparent)
+    return { message: 'spec asks for nothing: give listeners, explicit, ambassador, transparent, prana or envoy', path: ['spec'] }
   for (const [name, { endpoints, app, file }] of Object.entries(services)) {
     const there = [endpoints, app, file].filter((one) => one !== undefined).length
     if (there !== 1) return { message: `spec.services.${name} must have one of endpoints, app, file`, path: ['spec', 'services', name] }

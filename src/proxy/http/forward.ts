@@ -160,7 +160,11 @@ export class Forward implements AttemptSink {
     const cluster = this.#cluster as ClusterRuntime
     if (cluster.model.discovery === 'original-destination') {
       const { original } = connection
-      return original && cluster.direct(original.host, original.port)
+      if (original) return cluster.direct(original.host, original.port)
+      const found = cluster.guesses ? /^(.+?)(?::(\d{1,5}))?$/.exec(this.#authority) : undefined
+      const port = Number(found?.[2] ?? 80)
+      // One that names this port would come back without end.
+      return found && port !== connection.localPort ? cluster.direct((found[1] as string).replace(/^\[|\]$/g, ''), port) : undefined
     }
     return cluster.pick(this.#hash, this.#action.retry?.otherEndpoint ? this.#tried : undefined)
   }

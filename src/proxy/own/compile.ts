@@ -1,11 +1,12 @@
 import type { HeadersText, ListenerText, ProxySpec, RetriesText, RouteText } from '../../resources/proxy-schema.ts'
-import { DEFAULT_FORMAT } from '../http/format.ts'
-import type { AccessLog, HttpHandling, Listener, ServerTls } from '../model/listener.ts'
+import type { Listener, ServerTls } from '../model/listener.ts'
 import { type HeaderChanges, NO_CHANGES, type RequestMatch } from '../model/match.ts'
 import type { ProxyModel } from '../model/model.ts'
-import type { ForwardAction, RetryPolicy, Route, RouteTable, VirtualHost } from '../model/route.ts'
+import type { ForwardAction, RetryPolicy, Route } from '../model/route.ts'
 import { DEFAULT_VERSIONS } from '../model/tls.ts'
+import { httpHandling, listener, logs, virtualHost } from './parts.ts'
 import { ms, serviceCluster } from './services.ts'
+import { originalCluster, transparentListeners } from './transparent.ts'
 
 const LOOPBACK = '127.0.0.1'
 /** Prefix of the explicit form: /proxy/<service>/<path>. */
@@ -15,7 +16,7 @@ export const PRANA = 'prana'
 
 /** What a Proxy of our own says, as a model. The spec fits its schema and its check. */
 export function compileProxy(spec: ProxySpec): ProxyModel {
-  const { listeners = [], services = {}, explicit, ambassador, prana, admin } = spec
+  const { listeners = [], services = {}, explicit, ambassador, prana, transparent, admin } = spec
   const all: Listener[] = listeners.map((one, index) => listenerOf(one, one.name ?? `listener-${index}`))
   if (explicit !== undefined) all.push(plain('explicit', explicit, explicitRoutes(Object.keys(services))))
   if (prana) all.push(plain(PRANA, prana.port ?? 8078, explicitRoutes(Object.keys(services))))
@@ -34,9 +35,14 @@ export function compileProxy(spec: ProxySpec): ProxyModel {
       )
     for (const [at, to] of Object.entries(tcp)) all.push(listenerOf({ port: Number(at), protocol: 'tcp', to }, `ambassador-${at}`))
   }
+  const clusters = Object.entries(services).map(([name, text]) => serviceCluster(name, text))
+  if (transparent) {
+    all.push(...transparentListeners(transparent, Object.keys(services)))
+    clusters.push(originalCluster())
+  }
   return {
     listeners: all,
-    clusters: Object.entries(services).map(([name, text]) => serviceCluster(name, text)),
+    clusters,
     admin: admin === undefined ? undefined : { host: LOOPBACK, port: admin },
     node: { id: '', cluster: '' },
   }
@@ -61,34 +67,6 @@ export function explicitRoutes(services: readonly string[]): Route[] {
 
 export function plain(name: string, port: number, routes: readonly Route[]): Listener {
   return listener(name, LOOPBACK, port, httpHandling({ port }, name, [virtualHost('all', ['*'], routes)]), undefined)
-}
-
-function listener(
-  name: string,
-  host: string,
-  port: number,
-  handling: Listener['chains'][number]['handling'],
-  tls: ServerTls | undefined,
-): Listener {
-  const match = {
-    serverNames: [],
-    transport: undefined,
-    applicationProtocols: [],
-    destinationPort: undefined,
-    destinations: [],
-    sources: [],
-  }
-  return {
-    name,
-    host,
-    port,
-    chains: [{ name, match, tls, access: [], handling }],
-    originalDestination: false,
-    detectTimeout: 15_000,
-    bufferLimit: 1 << 20,
-    backlog: 511,
-    accessLogs: [],
-  }
 }
 
 function listenerOf(text: ListenerText, name: string): Listener {
@@ -128,67 +106,6 @@ function listenerOf(text: ListenerText, name: string): Listener {
   const anywhere = byHost.get('*') ?? []
   const hosts = [...byHost].map(([host, own]) => virtualHost(host, [host], (host === '*' ? own : [...own, ...anywhere]).map(routeOf)))
   return listener(name, address, port, httpHandling(text, name, hosts), server)
-}
-
-function virtualHost(name: string, domains: readonly string[], routes: readonly Route[]): VirtualHost {
-  return {
-    name,
-    domains,
-    routes,
-    requestHeaders: NO_CHANGES,
-    responseHeaders: NO_CHANGES,
-    requireTls: 'none',
-    filters: {},
-    attemptCount: false,
-  }
-}
-
-function httpHandling(text: ListenerText, name: string, hosts: VirtualHost[]): HttpHandling {
-  const routes: RouteTable = { name, hosts, requestHeaders: NO_CHANGES, responseHeaders: NO_CHANGES }
-  const { protocol, rateLimit } = text
-  return {
-    kind: 'http',
-    stat: name,
-    protocol: protocol === 'http1' || protocol === 'http2' ? protocol : 'auto',
-    routes,
-    filters: rateLimit
-      ? [
-          {
-            kind: 'rate-limit',
-            policy: {
-              burst: rateLimit.burst,
-              tokens: rateLimit.perSecond,
-              interval: 1000,
-              status: 429,
-              enabledPercent: 100,
-              responseHeaders: NO_CHANGES,
-            },
-          },
-        ]
-      : [],
-    accessLogs: logs(text),
-    upgrades: (text.upgrades ?? ['websocket']).map((one) => one.toLowerCase()),
-    requestTimeout: 0,
-    streamIdleTimeout: 300_000,
-    idleTimeout: ms(text.idleTimeout, 3_600_000),
-    maxHeaderSize: 60 * 1024,
-    maxStreams: 1024,
-    useRemoteAddress: text.edge ?? false,
-    trustedHops: 0,
-    requestId: false,
-    envoyHeaders: false,
-    serverName: undefined,
-    via: '',
-    normalizePath: true,
-    mergeSlashes: false,
-    stripPort: undefined,
-    drainTimeout: 5000,
-  }
-}
-
-function logs({ accessLog }: ListenerText): AccessLog[] {
-  if (accessLog === undefined) return []
-  return [{ path: accessLog === 'stdout' ? '/dev/stdout' : accessLog, format: DEFAULT_FORMAT, filter: undefined }]
 }
 
 export function routeOf(text: RouteText): Route {
