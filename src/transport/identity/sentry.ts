@@ -6,6 +6,7 @@ import { Code, messageOf } from '../../errors.ts'
 import { createGrpcClient } from '../grpc/client.ts'
 import { describeStatus, GrpcStatus } from '../grpc/status.ts'
 import { certificateRequest } from './csr.ts'
+import { isDistrust } from './distrust.ts'
 import { SIGN_CERTIFICATE, SignCertificateRequest, SignCertificateResponse, TokenValidator } from './sentry-messages.ts'
 import { type SpiffeId, spiffeIdOf } from './spiffe.ts'
 import { parseCertificates } from './trust-anchors.ts'
@@ -104,9 +105,6 @@ async function readToken(file: string | undefined): Promise<string> {
   return text
 }
 
-/** OpenSSL's words for a chain that is not to be trusted, as node names them. */
-const DISTRUST = /^(UNABLE_TO_|CERT_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|PATH_LENGTH|INVALID_PURPOSE|ERR_TLS_CERT)/
-
 function judge(error: unknown, { address, authorityId }: AuthorityOptions): unknown {
   if (!(error instanceof GrpcStatus)) return error
   const cause = error.cause as (Error & { code?: string }) | undefined
@@ -115,7 +113,7 @@ function judge(error: unknown, { address, authorityId }: AuthorityOptions): unkn
       `the authority at ${address} is not the one expected: ${cause.message}; check --sentry-address, --control-plane-trust-domain and --control-plane-namespace`,
       { cause },
     )
-  if (cause?.code && DISTRUST.test(cause.code)) {
+  if (cause?.code && isDistrust(cause)) {
     const clock = /NOT_YET_VALID|EXPIRED/.test(cause.code)
       ? `; if it is in order, this machine's clock (${new Date().toISOString()}) is wrong`
       : ''
