@@ -86,7 +86,7 @@ const manifests = (path: string) =>
 
 test('the chart with its own values is the plain manifests; it has the same kinds of resources', () => {
   const values = parse(readFileSync(new URL('../deploy/helm/outrider/values.yaml', import.meta.url), 'utf8')) as Record<string, unknown>
-  const valueOf = (path: string) =>
+  const chosen = (path: string) =>
     path === '.Release.Namespace'
       ? 'outrider-system'
       : path
@@ -97,8 +97,8 @@ test('the chart with its own values is the plain manifests; it has the same kind
   const rendered = templates.flatMap((path) =>
     readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
       .replace(/^\{\{- .*\}\}\n/gm, '')
-      .replace(/\{\{ (\.[\w.]+) \| quote \}\}/g, (_, name: string) => JSON.stringify(String(valueOf(name))))
-      .replace(/\{\{ (\.[\w.]+) \}\}/g, (_, name: string) => String(valueOf(name)))
+      .replace(/\{\{ (\.[\w.]+) \| quote \}\}/g, (_, name: string) => JSON.stringify(String(chosen(name))))
+      .replace(/\{\{ (\.[\w.]+) \}\}/g, (_, name: string) => String(chosen(name)))
       .split(/^---$/m)
       .map((text) => parse(text) as { kind: string; metadata: { name: string; namespace?: string } }),
   )
