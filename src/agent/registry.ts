@@ -5,4 +5,5 @@ export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   ConfigServer: async () => (await import('./config/config-server.ts')).openConfigServer,
   MetricsAdapter: async () => (await import('./metrics/metrics-adapter.ts')).openMetricsAdapter,
   LogPipeline: async () => (await import('./logs/open.ts')).openLogPipeline,
+  Proxy: async () => (await import('../proxy/role.ts')).openProxy,
 }

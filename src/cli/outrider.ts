@@ -23,6 +23,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run the other sidecar roles (logs, metrics, configuration, secret files, …) from a folder of YAML',
     load: async () => (await import('./commands/agent.ts')).agent,
   },
+  proxy: {
+    summary: 'Run a proxy from a static configuration of Envoy, or from a Proxy of our own',
+    load: async () => (await import('./commands/proxy.ts')).proxy,
+  },
   components: {
     summary: 'Show component types and their settings, or try components',
     load: async () => (await import('./commands/components.ts')).components,

@@ -4,6 +4,7 @@ import type { Resource } from './kinds.ts'
 import { checkLogPipeline } from './log-pipeline-check.ts'
 import { logPipelineSpec } from './log-pipeline-schema.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
+import { checkProxy, proxySpec } from './proxy-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -18,6 +19,7 @@ export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   ConfigServer: configServerKind,
   MetricsAdapter: metricsAdapterKind,
   LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
+  Proxy: { spec: proxySpec, check: checkProxy },
 }
 
 /** The kind of this name, undefined when it is none. */

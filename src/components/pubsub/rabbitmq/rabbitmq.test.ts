@@ -433,8 +433,14 @@ describe('pubsub.rabbitmq', { skip: server === undefined ? help(rabbitmq) : fals
       await using pubsub = await open({ connectionString: one.connectionString, caCert: good.cert })
       await send(pubsub, topic(), 'secret')
       await assert.rejects(open({ connectionString: one.connectionString }), /not signed by an authority that is trusted.*caCert/)
-      await assert.rejects(open({ connectionString: one.connectionString, caCert: old.cert }), /not signed by an authority.*caCert|is for .* and not for/)
-      await assert.rejects(open({ connectionString: other.connectionString, caCert: old.cert }), /certificate has expired; renew it at the server/)
+      await assert.rejects(
+        open({ connectionString: one.connectionString, caCert: old.cert }),
+        /not signed by an authority.*caCert|is for .* and not for/,
+      )
+      await assert.rejects(
+        open({ connectionString: other.connectionString, caCert: old.cert }),
+        /certificate has expired; renew it at the server/,
+      )
     } finally {
       one.terminator.close()
       other.terminator.close()
