@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { PolicyObserver } from '../policy/resiliency.ts'
 import { Resiliency } from '../policy/resiliency.ts'
-import type { ReloadedKind } from '../resources/changes.ts'
+import { RELOADED, type ReloadedKind } from '../resources/changes.ts'
 import type {
   ComponentResource,
   HttpEndpointResource,
@@ -9,7 +9,9 @@ import type {
   ResiliencyResource,
   Resource,
   Resources,
+  StoreAndForwardResource,
   SubscriptionResource,
+  TrafficPolicyResource,
 } from '../resources/kinds.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -45,6 +47,17 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       remove: (before) => options.blocks.external.remove(before.name),
     },
     Resiliency: resiliencies(options),
+    TrafficPolicy: {
+      put: (after) => options.blocks.traffic.check(after as TrafficPolicyResource),
+      remove: () => {},
+      commit: (all) => options.blocks.traffic.replace(all as readonly TrafficPolicyResource[]),
+    },
+    // What is wrong in one has been told when it was read.
+    StoreAndForward: {
+      put: async () => {},
+      remove: () => {},
+      commit: (all) => options.blocks.forwarding.replace(all as readonly StoreAndForwardResource[]),
+    },
     Subscription: {
       put: (after) => options.blocks.checkSubscription(after as SubscriptionResource),
       remove: () => {},
@@ -66,14 +79,11 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
 /** What changes in a process of roles alone, which uses components and roles; the rest is for sidecars of apps. */
 export function roleAppliers(options: Pick<AppliersOptions, 'manager' | 'context' | 'current' | 'roles'>): Record<ReloadedKind, Applier> {
   const ignored: Applier = { put: async () => {}, remove: () => {} }
+  const kinds = Object.keys(RELOADED).map((kind) => [kind, ignored] as const)
   return {
+    ...(Object.fromEntries(kinds) as Record<ReloadedKind, Applier>),
     Component: components(options),
     Role: roles(options.roles),
-    HTTPEndpoint: ignored,
-    Resiliency: ignored,
-    Subscription: ignored,
-    MCPServer: ignored,
-    WorkflowAccessPolicy: ignored,
   }
 }
 

@@ -35,7 +35,8 @@ export class FollowResources implements Disposable {
   /** Begins to watch. */
   begin(): void {
     const { flags, reloader, log, source } = this.#options
-    const kinds = "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
+    const kinds =
+      "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'TrafficPolicy', 'StoreAndForward', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
     log.scope('dapr.runtime.hotreload').info(`Hot reloading enabled: ${kinds} resources are followed as they are added, changed or deleted`)
     const pass = () => void reloader.request()
     this.#watch = source.watch({ resources: pass, configuration: () => void this.check() })

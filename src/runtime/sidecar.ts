@@ -31,6 +31,7 @@ import { lifecycleMetrics, verboseHealth } from './lifecycle-report.ts'
 import { LiveResiliency } from './live-resiliency.ts'
 import { type LoadContext, loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
+import { withPolicyEvents, withTrafficEvents } from './policy-events.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
 import { openSource, type ResourceSource } from './resource-source.ts'
@@ -138,10 +139,10 @@ export class Sidecar {
         if (block === 'state') this.#blocks?.state.check(component as Named<StateStore>)
       },
       onChange: (block, name) => {
-        if (block === 'pubsub') this.#blocks?.forwarding?.came(name)
+        if (block === 'pubsub') this.#blocks?.forwarding.came(name)
         return this.#intake?.changed(block, name)
       },
-      onBack: (name) => this.#blocks?.forwarding?.came(name),
+      onBack: (name) => this.#blocks?.forwarding.came(name),
       retire: (name) => inFlight.retire(name, flags.gracefulShutdownMs),
     })
     this.#manager = manager
@@ -157,12 +158,12 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
-      waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
+      waiting: () => this.#blocks?.forwarding.waiting() ?? [],
       log,
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const observer = metrics.resiliency.of(flags.appId)
+    const observer = withPolicyEvents(metrics.resiliency.of(flags.appId), () => this.#tracing?.tracer)
     const resiliency = new LiveResiliency(await Resiliency.load({ resources: resources.resiliencies, log, observer }))
     const { otel } = configuration.tracing
     const tracing = await openTracing({
@@ -185,7 +186,10 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
-      traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
+      traffic: {
+        resources: resources.trafficPolicies,
+        observer: withTrafficEvents(metrics.traffic.of(flags.appId), () => this.#tracing?.tracer),
+      },
       storeAndForwards: resources.storeAndForwards,
       lifecycle,
       inFlight,
@@ -235,7 +239,7 @@ export class Sidecar {
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
     tellAllShown(resources, log)
     log.info('All outstanding components processed')
-    blocks.forwarding?.start()
+    blocks.forwarding.start()
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true

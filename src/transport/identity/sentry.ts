@@ -1,6 +1,7 @@
-import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
+import { generateKeyPair, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { PeerCertificate } from 'node:tls'
+import { promisify } from 'node:util'
 import { Code, messageOf } from '../../errors.ts'
 import { createGrpcClient } from '../grpc/client.ts'
 import { describeStatus, GrpcStatus } from '../grpc/status.ts'
@@ -20,8 +21,12 @@ export interface AuthorityOptions {
   namespace: string
   /** File with the token that sentry asks for; read anew each time, for tokens are replaced. */
   tokenFile?: string | undefined
-  /** Whether the token is one of the cluster's. */
-  inCluster?: boolean
+  /** How it is to be checked, by its number in `TokenValidator`. Default JWKS. */
+  tokenValidator?: number | undefined
+  /** Only what is of the control plane asks for one; else the authority decides. */
+  trustDomain?: string | undefined
+  /** Default ed25519. Webhooks take rsa: API servers of some clouds refuse the other. */
+  keyAlgorithm?: 'ed25519' | 'rsa' | undefined
   /** Milliseconds that one try may take. Default 3000, as daprd. */
   timeout?: number
 }
@@ -51,12 +56,13 @@ export class AuthorityError extends Error {
 export async function requestIdentity(options: AuthorityOptions, anchors: string, signal?: AbortSignal): Promise<Identity> {
   const { address, appId, namespace } = options
   const token = await readToken(options.tokenFile)
-  const pair = generateKeyPairSync('ed25519')
+  const pair = await keyPair(options.keyAlgorithm)
   const request = SignCertificateRequest.encode({
     id: appId,
     namespace,
     token,
-    tokenValidator: token === '' ? TokenValidator.UNKNOWN : options.inCluster ? TokenValidator.KUBERNETES : TokenValidator.JWKS,
+    trustDomain: options.trustDomain ?? '',
+    tokenValidator: token === '' ? TokenValidator.UNKNOWN : (options.tokenValidator ?? TokenValidator.JWKS),
     certificateSigningRequest: Buffer.from(certificateRequest(pair)),
   })
   const timeout = options.timeout ?? 3000
@@ -76,6 +82,12 @@ export async function requestIdentity(options: AuthorityOptions, anchors: string
       throw judge(error, options)
     })
   return identityFrom(SignCertificateResponse.decode(reply).workloadCertificate.toString(), pair.privateKey, address)
+}
+
+const generate = promisify(generateKeyPair)
+
+function keyPair(algorithm: AuthorityOptions['keyAlgorithm'] = 'ed25519'): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
+  return algorithm === 'rsa' ? generate('rsa', { modulusLength: 2048 }) : generate('ed25519', {})
 }
 
 function mustBe(expected: string, certificate: X509Certificate): Error | undefined {

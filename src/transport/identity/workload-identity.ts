@@ -61,6 +61,11 @@ export class WorkloadIdentity implements Disposable {
     return this.#identity.id
   }
 
+  /** PEM of the certificates that others are checked against. */
+  get trustAnchors(): string {
+    return this.#options.anchors.pem
+  }
+
   /** For a listener that admits those only whose certificate leads to a trust anchor. */
   get options(): TlsOptions {
     return { ...this.#tls, requestCert: true, rejectUnauthorized: true, handshakeTimeout: 10_000 }
