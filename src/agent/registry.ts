@@ -5,4 +5,5 @@ export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   ConfigServer: async () => (await import('./config/config-server.ts')).openConfigServer,
   MetricsAdapter: async () => (await import('./metrics/metrics-adapter.ts')).openMetricsAdapter,
   SecretFiles: async () => (await import('./secrets/secret-files.ts')).openSecretFiles,
+  SecurityRules: async () => (await import('./security/security-rules.ts')).openSecurityRules,
 }

@@ -3,6 +3,7 @@ import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
 import { secretFilesKind } from './secret-files-schema.ts'
+import { securityRulesKind } from './security-rules-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -17,6 +18,7 @@ export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   ConfigServer: configServerKind,
   MetricsAdapter: metricsAdapterKind,
   SecretFiles: secretFilesKind,
+  SecurityRules: securityRulesKind,
 }
 
 /** The kind of this name, undefined when it is none. */
