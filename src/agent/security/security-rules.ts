@@ -104,15 +104,21 @@ class Watcher implements AsyncDisposable {
     if (missing.length > 0) this.#context.log.warn(`${missing.join(', ')} cannot be watched: not there yet; it is looked for each second`)
   }
 
+  /** Looks every so often, and less often where a look costs so much that it would be more than a twentieth of a core. */
   #every(interval: string | undefined, fallback: string, work: () => void): void {
-    const guarded = () => {
+    const pause = Math.max(10, milliseconds(interval, fallback))
+    const at = this.#timers.length
+    const look = () => {
+      const before = process.cpuUsage()
       try {
         work()
       } catch (error) {
         this.#context.log.warn(`a look at ${this.#spec.processes?.proc ?? '/proc'} failed: ${messageOf(error)}`)
       }
+      const { user, system } = process.cpuUsage(before)
+      this.#timers[at] = setTimeout(look, Math.max(pause, (user + system) / 50)).unref()
     }
-    this.#timers.push(setInterval(guarded, Math.max(10, milliseconds(interval, fallback))).unref())
+    this.#timers.push(setTimeout(look, pause).unref())
   }
 
   #happened(type: string, given: Record<string, Value>): void {
@@ -195,7 +201,7 @@ class Watcher implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer)
+    for (const timer of this.#timers) clearTimeout(timer)
     this.#files?.[Symbol.dispose]()
     await this.#outputs[Symbol.asyncDispose]()
   }
