@@ -441,4 +441,10 @@ test('an MCPServer is shown by metadata, and the log says that its tools are not
       (log) => log.includes(told),
     )
   }
+  writeFileSync(join(resources, 'second.yaml'), resource('MCPServer', 'second', '{endpoint: {streamableHTTP: {url: "ftp://mcp.example"}}}'))
+  await until(
+    async () => sidecar.log(),
+    (log) => /MCPServer second .* is refused, the version before it goes on: .*scheme must be http or https/.test(log),
+  )
+  assert.equal((await shown()).mcpServers?.length, 2)
 })

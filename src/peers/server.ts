@@ -17,7 +17,7 @@ import { ProtoReader } from '../transport/grpc/wire.ts'
 import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
 import { bodyLength, headerOf, responseHeaders } from './headers.ts'
-import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
+import { type Invocation, MethodError, normalizeGrpcMethod, normalizeMethod } from './invocation.ts'
 import {
   CALL_LOCAL,
   CALL_LOCAL_STREAM,
@@ -101,7 +101,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const at = { host: options.host ?? '0.0.0.0', port: options.port }
+  const at = { host: options.host === '' ? undefined : (options.host ?? '0.0.0.0'), port: options.port }
   const { ports } = options
   const listening = ports && !options.mutual ? await ports.listen(at, (socket) => server.accept(socket)) : undefined
   const port = listening?.port ?? (await server.listen({ ...at, mutual: options.mutual }))
@@ -156,7 +156,7 @@ function admit(options: PeerServerOptions, request: IncomingRequest, call: Pick<
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   let method: string
   try {
-    method = normalizeMethod(request.method)
+    method = app.wire === 'grpc' ? normalizeGrpcMethod(request.method) : normalizeMethod(request.method)
   } catch (error) {
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }

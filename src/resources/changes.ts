@@ -11,6 +11,7 @@ export const RELOADED = {
   Subscription: 'subscriptions',
   MCPServer: 'mcpServers',
   WorkflowAccessPolicy: 'workflowAccessPolicies',
+  Role: 'roles',
 } as const satisfies Record<string, keyof Resources>
 
 export type ReloadedKind = keyof typeof RELOADED
@@ -26,9 +27,10 @@ export interface Change {
   after?: Resource
 }
 
-/** What tells two resources of one kind apart: a subscription of each version may share its name. */
+/** What tells two resources of one list apart: a subscription of each version may share its name, and so may roles of two kinds. */
 export function keyOf(resource: Resource): string {
-  return `${(resource as { apiVersion?: string }).apiVersion ?? ''} ${resource.name}`
+  const { apiVersion, kind } = resource as { apiVersion?: string; kind?: string }
+  return `${apiVersion ?? kind ?? ''} ${resource.name}`
 }
 
 /** Whether two resources say the same; where they stand and who else may see them does not matter. */
@@ -68,7 +70,8 @@ export function keepUnreadable(before: Resources, after: Resources): void {
       const list = after[member] as Resource[]
       const there = byKey(list)
       for (const resource of before[member]) {
-        const meant = name === undefined || kind === undefined ? resource.source.file === file : kind === known && name === resource.name
+        const own = (resource as { kind?: string }).kind ?? known
+        const meant = name === undefined || kind === undefined ? resource.source.file === file : kind === own && name === resource.name
         if (meant && !there.has(keyOf(resource))) list.push(resource)
       }
     }

@@ -112,8 +112,10 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
-  mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const found = await openResolver(configuration.nameResolution, {
+  const inCluster = flags.mode === 'kubernetes'
+  // Pods are found by DNS and have no place of their own to write to.
+  if (!inCluster) mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
+  const found = await openResolver(configuration.nameResolution ?? (inCluster ? { component: 'kubernetes' } : undefined), {
     appId,
     namespace,
     registryFile: embeddedFile(flags.outriderDataDir),
