@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Agent, createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { SidecarProcess } from '../test/sidecar.ts'
@@ -232,6 +232,7 @@ export class Run {
   #watch() {
     const state: { told?: number; well?: number; most: number } = { most: this.#rss() }
     const look = async () => {
+      if (!existsSync(`/proc/${this.#sidecar.pid}`)) return
       state.most = Math.max(state.most, this.#rss())
       const { text } = await this.#call('/v1.0/healthz?verbose').catch(() => ({ text: '{}' }))
       const { parts = [] } = JSON.parse(text) as { parts?: { kind: string; name: string; state: string }[] }

@@ -78,6 +78,12 @@ async function certify(subject: Subject): Promise<void> {
     await certifyComponent(subject.driver, subject.properties(`127.0.0.1:${proxy.port}`), [
       ...seconds.map((seconds) => ({ name: `link cut ${seconds} s`, seconds, begin: () => proxy.cut(), end: () => proxy.heal() })),
       ...seconds.map((seconds) => ({ name: `link silent ${seconds} s`, seconds, begin: () => proxy.stall(), end: () => proxy.heal() })),
+      ...seconds.map((seconds) => ({
+        name: `packets lost ${seconds} s`,
+        seconds,
+        begin: () => drop('-I', proxy.port),
+        end: () => drop('-D', proxy.port),
+      })),
       { name: 'server stopped 20 s', seconds: 20, begin: () => victim.pause(), end: () => victim.resume() },
       {
         name: 'server killed 10 s',
@@ -93,6 +99,12 @@ async function certify(subject: Subject): Promise<void> {
   } finally {
     await victim.stop()
   }
+}
+
+/** As a cable pulled out between sidecar and proxy: nobody is told. */
+function drop(action: '-I' | '-D', port: number): void {
+  for (const side of ['--dport', '--sport'])
+    execFileSync('iptables', [action, 'INPUT', '-i', 'lo', '-p', 'tcp', side, String(port), '-j', 'DROP'], { stdio: 'pipe' })
 }
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
@@ -127,6 +139,10 @@ async function certifyComponent(driver: string, properties: Record<string, strin
   )
   const app = driver.startsWith('pubsub') ? await startEventsApp() : undefined
   const sidecar = await startSidecar({ appId: 'certify', dataDir: folder, resources, ...(app ? { appPort: app.port } : {}) })
+  let wanted = true
+  void sidecar.exited.then(({ code, signal }) => {
+    if (wanted) console.error(`${driver}: the sidecar ended by itself (${code ?? signal}):\n${sidecar.log().slice(-5000)}`)
+  })
   try {
     const run = new Run(driver, sidecar, app)
     await run.warmUp()
@@ -140,6 +156,7 @@ async function certifyComponent(driver: string, properties: Record<string, strin
     }
   } finally {
     writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())
+    wanted = false
     await sidecar.stop()
     await app?.close()
     await pause(100)

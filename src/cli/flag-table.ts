@@ -42,7 +42,7 @@ export const FLAGS = [
   { name: 'resources-path', kind: 'strings', description: 'Folder with resources; may be given several times.' },
   { name: 'components-path', kind: 'string', description: 'One folder with resources.', deprecated: '--resources-path' },
   { name: 'config', kind: 'strings', description: 'Configuration file; several are merged in order.' },
-  { name: 'control-plane-address', kind: 'string', default: '', description: 'Address of the operator.', inert: true },
+  { name: 'control-plane-address', kind: 'string', default: '', description: 'host:port of the operator, with --mode kubernetes.' },
   { name: 'sentry-address', kind: 'string', default: '', description: 'host:port of the certificate authority (sentry).' },
   {
     name: 'control-plane-trust-domain',
@@ -85,7 +85,6 @@ export const FLAGS = [
     kind: 'bool',
     default: 'false',
     description: 'No built-in kubernetes secret store.',
-    inert: true,
   },
   {
     name: 'enable-app-health-check',
@@ -153,6 +152,17 @@ export const FLAGS = [
     name: 'outrider-data-dir',
     kind: 'string',
     description: 'Folder of the embedded components and of the registry of sidecars; default ~/.outrider.',
+  },
+  {
+    name: 'outrider-agent-port',
+    kind: 'port',
+    default: '9001',
+    description: 'Loopback port of the agents (logs, metrics, configuration, …), opened when a resource asks for one of them.',
+  },
+  {
+    name: 'outrider-agent-socket',
+    kind: 'string',
+    description: "Path of a unix socket on which the agents' port is served as well.",
   },
   {
     name: 'outrider-exit-on-unreachable',

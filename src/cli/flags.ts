@@ -87,6 +87,9 @@ export interface DaprdFlags {
   outriderExitWithApp: boolean
   /** `--outrider-exit-on-bad-reload`: a changed resource that cannot be used ends the sidecar. */
   outriderExitOnBadReload: boolean
+  /** `--outrider-agent-port`, on loopback. */
+  outriderAgentPort: number
+  outriderAgentSocket: string | undefined
   outriderDataDir: string
   environment: DaprdEnvironment
   /** Names of the flags that were given, without dashes. */
@@ -184,6 +187,8 @@ export function parseFlags(
     outriderExitOnUnreachable: read.bool('outrider-exit-on-unreachable') ?? false,
     outriderExitWithApp: read.bool('outrider-exit-with-app') ?? false,
     outriderExitOnBadReload: read.bool('outrider-exit-on-bad-reload') ?? false,
+    outriderAgentPort: read.port('outrider-agent-port'),
+    outriderAgentSocket: read.text('outrider-agent-socket') || undefined,
     outriderDataDir: read.text('outrider-data-dir') || join(env.HOME || homedir(), '.outrider'),
     environment,
     given,

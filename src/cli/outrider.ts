@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module'
+import { nearest } from '../nearest.ts'
 import { type Flag, flagHelp, parseArgs, UsageError } from './args.ts'
 import type { Command } from './command.ts'
-import { nearest } from './nearest.ts'
 import { CommandError, createReporter } from './status.ts'
 
 enableCompileCache()
@@ -19,6 +19,14 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   invoke: { summary: 'Call a method of a running app', load: async () => (await import('./commands/invoke.ts')).invoke },
   publish: { summary: 'Publish an event', load: async () => (await import('./commands/publish.ts')).publish },
   state: { summary: "Read and write an app's state", load: async () => (await import('./commands/state.ts')).state },
+  agent: {
+    summary: 'Run the other sidecar roles (logs, metrics, configuration, secret files, …) from a folder of YAML',
+    load: async () => (await import('./commands/agent.ts')).agent,
+  },
+  proxy: {
+    summary: 'Run a proxy from a static configuration of Envoy, or from a Proxy of our own',
+    load: async () => (await import('./commands/proxy.ts')).proxy,
+  },
   components: {
     summary: 'Show component types and their settings, or try components',
     load: async () => (await import('./commands/components.ts')).components,

@@ -16,6 +16,7 @@ import type {
   WorkflowAccessPolicyResource,
   WorkflowAccessRule,
 } from './kinds.ts'
+import { roleKind } from './role-kinds.ts'
 import { type TrafficPolicySpec, unknownReference } from './traffic-schema.ts'
 
 /** A document that fits its schema. */
@@ -80,8 +81,14 @@ export function addManifest(resources: Resources, manifest: Manifest, source: So
       resources.storeAndForwards.push({ ...base, spec } satisfies StoreAndForwardResource)
       return undefined
     }
-    default:
+    default: {
+      const role = roleKind(manifest.kind)
+      if (!role) return undefined
+      const complaint = role.check?.(manifest.spec)
+      if (complaint) return complaint
+      resources.roles.push({ ...base, kind: manifest.kind, spec: manifest.spec })
       return undefined
+    }
   }
 }
 

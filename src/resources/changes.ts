@@ -4,11 +4,14 @@ import type { Resource, Resources } from './kinds.ts'
 /** The kinds that a resources folder holds, with the member of `Resources` that lists them, in the order in which changes are applied. */
 export const RELOADED = {
   Resiliency: 'resiliencies',
+  TrafficPolicy: 'trafficPolicies',
   Component: 'components',
+  StoreAndForward: 'storeAndForwards',
   HTTPEndpoint: 'httpEndpoints',
   Subscription: 'subscriptions',
   MCPServer: 'mcpServers',
   WorkflowAccessPolicy: 'workflowAccessPolicies',
+  Role: 'roles',
 } as const satisfies Record<string, keyof Resources>
 
 export type ReloadedKind = keyof typeof RELOADED
@@ -24,9 +27,10 @@ export interface Change {
   after?: Resource
 }
 
-/** What tells two resources of one kind apart: a subscription of each version may share its name. */
+/** What tells two resources of one list apart: a subscription of each version may share its name, and so may roles of two kinds. */
 export function keyOf(resource: Resource): string {
-  return `${(resource as { apiVersion?: string }).apiVersion ?? ''} ${resource.name}`
+  const { apiVersion, kind } = resource as { apiVersion?: string; kind?: string }
+  return `${apiVersion ?? kind ?? ''} ${resource.name}`
 }
 
 /** Whether two resources say the same; where they stand and who else may see them does not matter. */
@@ -66,7 +70,8 @@ export function keepUnreadable(before: Resources, after: Resources): void {
       const list = after[member] as Resource[]
       const there = byKey(list)
       for (const resource of before[member]) {
-        const meant = name === undefined || kind === undefined ? resource.source.file === file : kind === known && name === resource.name
+        const own = (resource as { kind?: string }).kind ?? known
+        const meant = name === undefined || kind === undefined ? resource.source.file === file : kind === own && name === resource.name
         if (meant && !there.has(keyOf(resource))) list.push(resource)
       }
     }

@@ -1,4 +1,5 @@
 import type { StoreAndForwardSpec } from './forward-schema.ts'
+import type { RoleResource } from './role-kinds.ts'
 import type { TrafficPolicySpec } from './traffic-schema.ts'
 
 /** Where a resource stands, for messages. */
@@ -158,6 +159,8 @@ export interface Resources {
   workflowAccessPolicies: WorkflowAccessPolicyResource[]
   trafficPolicies: TrafficPolicyResource[]
   storeAndForwards: StoreAndForwardResource[]
+  /** Further roles of the sidecar, of all kinds. */
+  roles: RoleResource[]
   /** Documents that could not be used, already logged. */
   rejected: Rejection[]
 }

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { addManifest, type Manifest } from './build.ts'
+import { keyOf } from './changes.ts'
 import type { SourceDocument } from './documents.ts'
 import type { ComponentResource, HttpEndpointResource, McpServerResource, Rejection, Resource, Resources } from './kinds.ts'
 import { KINDS, OWN_KINDS, schemaOf } from './schema.ts'
@@ -43,6 +44,17 @@ export async function loadResources(options: LoadOptions): Promise<Resources> {
   return keepOwn(resources, options, log)
 }
 
+/** Documents that no folder holds, such as an operator's; `file` is where each is said to stand. Else as `loadResources`. */
+export async function readDocuments(
+  documents: readonly { file: string; text: string }[],
+  options: Pick<LoadOptions, 'appId' | 'namespace' | 'log'>,
+): Promise<Resources> {
+  const resources = emptyResources()
+  const { splitDocuments } = await import('./documents.ts')
+  for (const { file, text } of documents) for (const document of splitDocuments(text)) addDocument(resources, document, file, options.log)
+  return keepOwn(resources, options, options.log)
+}
+
 /** Nothing of every kind. */
 export function emptyResources(): Resources {
   return {
@@ -54,6 +66,7 @@ export function emptyResources(): Resources {
     workflowAccessPolicies: [],
     trafficPolicies: [],
     storeAndForwards: [],
+    roles: [],
     rejected: [],
   }
 }
@@ -103,7 +116,7 @@ function addDocument(resources: Resources, document: SourceDocument, file: strin
     )
   const schema = schemaOf(kind, apiVersion)
   if (!schema) {
-    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for ${OWN_KINDS.join(' and ')}) and one of ${KINDS.join(', ')}`
+    const message = `${kind} of ${apiVersion} is not a kind that this sidecar reads; expected dapr.io/v1alpha1 (outrider.dev/v1 for ${OWN_KINDS.join(', ')}) and one of ${KINDS.join(', ')}`
     if (/^(dapr\.io|outrider\.dev)\//.test(apiVersion)) return refuse(document.line, 1, message)
     return log.debug(`${file}:${document.line}:1: ${message}; ignored`)
   }
@@ -141,15 +154,14 @@ function reject(resources: Resources, log: Logger, rejection: Rejection): void {
 }
 
 /** Only what this app and namespace may see; two of one name are fatal, as in daprd. Resiliency resources merge instead. */
-function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resources {
+function keepOwn(resources: Resources, options: Pick<LoadOptions, 'appId' | 'namespace'>, log: Logger): Resources {
   const duplicates: string[] = []
   const keep = <T extends Resource>(kind: string, all: readonly T[], describe: (resource: T) => string): T[] => {
     const names = new Map<string, T>()
     const kept = all.filter((resource) => {
       if (options.namespace !== '' && resource.namespace !== '' && resource.namespace !== options.namespace) return false
       if (resource.scopes.length > 0 && !resource.scopes.includes(options.appId)) return false
-      // A subscription of each version may share its name: they are two kinds to daprd.
-      const key = `${(resource as { apiVersion?: string }).apiVersion ?? ''} ${resource.name}`
+      const key = keyOf(resource)
       const existing = names.get(key)
       if (!existing) {
         names.set(key, resource)
@@ -177,6 +189,7 @@ function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resou
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
     trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
     storeAndForwards: keep('StoreAndForward', resources.storeAndForwards, ({ name }) => name),
+    roles: keep('role', resources.roles, ({ kind, name }) => `${kind} ${name}`),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

@@ -1,8 +1,11 @@
+import { configurationSpec } from './configuration-schema.ts'
 import { storeAndForwardSpec } from './forward-schema.ts'
 import type { Schema } from './json-schema.ts'
+import { ROLE_KINDS } from './role-kinds.ts'
+import { anything, bool, described, int, list, map, object, text, textMap, texts } from './schema-parts.ts'
 import { OUTRIDER_V1, trafficPolicySpec } from './traffic-schema.ts'
 
-export const KINDS = [
+export const KINDS: readonly string[] = [
   'Component',
   'Configuration',
   'Subscription',
@@ -12,34 +15,14 @@ export const KINDS = [
   'WorkflowAccessPolicy',
   'TrafficPolicy',
   'StoreAndForward',
-] as const
-export type Kind = (typeof KINDS)[number]
+  ...Object.keys(ROLE_KINDS),
+]
 
 /** Of our own, in `outrider.dev/v1`. */
-export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward']
+export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward', ...Object.keys(ROLE_KINDS)]
 
 export const V1 = 'dapr.io/v1alpha1'
 export const V2 = 'dapr.io/v2alpha1'
-
-const text: Schema = { type: 'string' }
-const bool: Schema = { type: 'boolean' }
-const int: Schema = { type: 'integer' }
-const texts: Schema = { type: 'array', items: text }
-const textMap: Schema = { type: 'object', additionalProperties: text }
-const anything: Schema = {}
-
-function object(properties: Record<string, Schema>, required: string[] = [], rest: Partial<Schema> = {}): Schema {
-  return { type: 'object', properties, ...(required.length > 0 ? { required } : {}), ...rest }
-}
-function list(items: Schema, rest: Partial<Schema> = {}): Schema {
-  return { type: 'array', items, ...rest }
-}
-function map(values: Schema): Schema {
-  return { type: 'object', additionalProperties: values }
-}
-function described(description: string, schema: Schema): Schema {
-  return { ...schema, description }
-}
 
 const secretKeyRef = object({ name: text, key: described('Field of the secret; default: its name.', text) }, ['name'])
 const pair = object(
@@ -53,7 +36,7 @@ const pair = object(
 )
 const auth = object({ secretStore: described('Secret store that secretKeyRef refers to.', text) })
 
-function kind(name: Kind, apiVersion: string, spec: Schema, extra: Record<string, Schema> = {}, required: string[] = ['spec']): Schema {
+function kind(name: string, apiVersion: string, spec: Schema, extra: Record<string, Schema> = {}, required: string[] = ['spec']): Schema {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: `${name} (${apiVersion})`,
@@ -145,7 +128,7 @@ const mcpAuth = object({
   spiffe: object({ jwt: object({ header: text, headerValuePrefix: text, audience: text }) }),
 })
 const mcpHttp = object(
-  { url: { type: 'string', pattern: '^https?://[^/]' }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
+  { url: { type: 'string', minLength: 1 }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
   ['url'],
 )
 const mcpHook = list(object({ workflow: object({ workflowName: text, appID: text }, ['workflowName']), mutate: bool }))
@@ -212,81 +195,7 @@ const workflowAccessPolicy = kind(
   ),
 )
 
-const handlers = object({
-  handlers: list(
-    object({ name: text, type: text, version: text, selector: object({ fields: list(object({ field: text, value: text })) }) }, [
-      'name',
-      'type',
-    ]),
-  ),
-})
-const metrics = object({
-  enabled: bool,
-  recordErrorCodes: bool,
-  http: object({ increasedCardinality: bool, pathMatching: texts, excludeVerbs: bool }),
-  latencyDistributionBuckets: list(int),
-  workflow: object({ latencyDistributionBuckets: list(int), latencyDistributionUnits: text }),
-  rules: list(object({ name: text, labels: list(object({ name: text, regex: textMap })) })),
-})
-const apiRules = list(object({ name: text, version: text, protocol: text }, ['name']))
-const concurrency = list(object({ name: text, maxConcurrent: int }, ['name', 'maxConcurrent']))
-const configuration = kind(
-  'Configuration',
-  V1,
-  object({
-    appHttpPipeline: handlers,
-    httpPipeline: handlers,
-    tracing: object({
-      samplingRate: text,
-      stdout: bool,
-      zipkin: object({ endpointAddress: text }),
-      otel: object({ endpointAddress: text, protocol: text, isSecure: bool, headers: anything, timeout: text }),
-    }),
-    metric: metrics,
-    metrics,
-    mtls: object({
-      enabled: bool,
-      workloadCertTTL: text,
-      allowedClockSkew: text,
-      sentryAddress: text,
-      controlPlaneTrustDomain: text,
-      tokenValidators: list(object({ name: text, options: anything })),
-    }),
-    secrets: object({
-      scopes: list(object({ storeName: text, defaultAccess: text, allowedSecrets: texts, deniedSecrets: texts }, ['storeName'])),
-    }),
-    accessControl: object({
-      defaultAction: text,
-      trustDomain: text,
-      policies: list(
-        object({
-          appId: text,
-          trustDomain: text,
-          namespace: text,
-          defaultAction: text,
-          operations: list(object({ name: text, httpVerb: texts, action: text })),
-        }),
-      ),
-    }),
-    nameResolution: object({ component: text, version: text, configuration: anything }),
-    features: list(object({ name: text, enabled: bool }, ['name'])),
-    api: object({ allowed: apiRules, denied: apiRules }),
-    components: object({ deny: texts }),
-    logging: object({ apiLogging: object({ enabled: bool, obfuscateURLs: bool, omitHealthChecks: bool }) }),
-    wasm: object({ strictSandbox: bool }),
-    workflow: object({
-      maxConcurrentWorkflowInvocations: int,
-      maxConcurrentActivityInvocations: int,
-      globalMaxConcurrentWorkflowInvocations: int,
-      globalMaxConcurrentActivityInvocations: int,
-      workflowConcurrencyLimits: concurrency,
-      activityConcurrencyLimits: concurrency,
-      stateRetentionPolicy: object({ anyTerminal: text, completed: text, failed: text, terminated: text }),
-    }),
-  }),
-  {},
-  [],
-)
+const configuration = kind('Configuration', V1, configurationSpec, {}, [])
 
 const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`Component ${V1}`]: component,
@@ -299,6 +208,7 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`WorkflowAccessPolicy ${V1}`]: workflowAccessPolicy,
   [`TrafficPolicy ${OUTRIDER_V1}`]: kind('TrafficPolicy', OUTRIDER_V1, trafficPolicySpec),
   [`StoreAndForward ${OUTRIDER_V1}`]: kind('StoreAndForward', OUTRIDER_V1, storeAndForwardSpec),
+  ...Object.fromEntries(Object.entries(ROLE_KINDS).map(([name, { spec }]) => [`${name} ${OUTRIDER_V1}`, kind(name, OUTRIDER_V1, spec)])),
 }
 
 /** JSON Schema of a kind, undefined when there is no such kind in that version (default: `dapr.io/v1alpha1`, of our own kinds ours). */

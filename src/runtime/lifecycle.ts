@@ -16,13 +16,13 @@ import type { Logger } from '../telemetry/log.ts'
 export type SidecarState = 'starting' | 'ready' | 'degraded' | 'draining' | 'stopped'
 
 /**
- * The life of a component, subscription or input binding:
+ * The life of a component, subscription, input binding or role:
  * `initialising → up`, `initialising → retrying → up` while its server is away, `→ failed` on a mistake that waiting does not
  * cure, `→ closed` when it is ended; each of them back to `initialising` when its resource changes.
  */
 export type PartState = 'initialising' | 'up' | 'retrying' | 'failed' | 'closed'
 
-export type PartKind = 'component' | 'subscription' | 'binding'
+export type PartKind = 'component' | 'subscription' | 'binding' | 'role'
 
 export interface Part {
   kind: PartKind

@@ -69,7 +69,7 @@ export interface NumberSeries {
 export class Counter extends Labelled<NumberSeries> {
   protected override readonly type: string = 'counter'
   protected override create = (): NumberSeries => ({ value: 0 })
-  protected override rows = (labels: string, { value }: NumberSeries) => `${this.name}{${labels}} ${value}\n`
+  protected override rows = (labels: string, { value }: NumberSeries) => `${this.name}${labels === '' ? '' : `{${labels}}`} ${value}\n`
 
   /** Adds one; `values` in the order of the labels. */
   add(...values: string[]): void {

@@ -1,21 +1,27 @@
 import type { Route } from './route.ts'
 
-interface Node {
-  statics: Map<string, Node>
-  param: Node | undefined
-  /** Routes that end here, by method. */
-  routes: Map<string, Match>
-  /** Routes whose `*` begins here, by method. */
-  wildcard: Map<string, Match>
+/** What a router needs to know of a route. */
+export interface RoutedPath {
+  methods: readonly string[]
+  path: string
 }
 
-interface Match {
-  route: Route
+interface Node<R> {
+  statics: Map<string, Node<R>>
+  param: Node<R> | undefined
+  /** Routes that end here, by method. */
+  routes: Map<string, Match<R>>
+  /** Routes whose `*` begins here, by method. */
+  wildcard: Map<string, Match<R>>
+}
+
+interface Match<R> {
+  route: R
   names: readonly string[]
 }
 
-export interface Found {
-  route: Route
+export interface Found<R = Route> {
+  route: R
   params: Record<string, string>
 }
 
@@ -24,7 +30,7 @@ export class ParameterError extends Error {
   override readonly name = 'ParameterError'
 }
 
-const node = (): Node => ({ statics: new Map(), param: undefined, routes: new Map(), wildcard: new Map() })
+const node = <R>(): Node<R> => ({ statics: new Map(), param: undefined, routes: new Map(), wildcard: new Map() })
 
 /** Go's url.QueryUnescape: `+` is a space; throws ParameterError on a bad escape. */
 function queryUnescape(name: string, text: string): string {
@@ -47,14 +53,14 @@ function queryUnescape(name: string, text: string): string {
  * A segment trie over still-escaped paths: static segments beat parameters, parameters beat `*`.
  * Ours because parameters follow Go's query rules and `%2F` must stay inside its segment.
  */
-export class Router {
-  readonly #root = node()
+export class Router<R extends RoutedPath = Route> {
+  readonly #root = node<R>()
 
-  add(route: Route): void {
+  add(route: R): void {
     let at = this.#root
     const names: string[] = []
     const segments = route.path.split('/').slice(1)
-    let target: Map<string, Match> | undefined
+    let target: Map<string, Match<R>> | undefined
     for (const segment of segments) {
       if (segment === '*') {
         names.push('*')
@@ -79,7 +85,7 @@ export class Router {
   }
 
   /** The route for a cleaned path, or undefined; throws ParameterError when a parameter cannot be decoded. */
-  find(method: string, path: string): Found | undefined {
+  find(method: string, path: string): Found<R> | undefined {
     const segments = path.split('/')
     const values: string[] = []
     const match = this.#walk(this.#root, method, segments, 1, values)
@@ -92,7 +98,7 @@ export class Router {
     return { route: match.route, params }
   }
 
-  #walk(at: Node, method: string, segments: readonly string[], index: number, values: string[]): Match | undefined {
+  #walk(at: Node<R>, method: string, segments: readonly string[], index: number, values: string[]): Match<R> | undefined {
     if (index === segments.length) return at.routes.get(method)
     const segment = segments[index] as string
     const next = at.statics.get(segment)
