@@ -27,6 +27,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run a proxy from a static configuration of Envoy, or from a Proxy of our own',
     load: async () => (await import('./commands/proxy.ts')).proxy,
   },
+  iptables: {
+    summary: 'Send connections through the proxy, whatever program makes them',
+    load: async () => (await import('./commands/iptables.ts')).iptables,
+  },
   components: {
     summary: 'Show component types and their settings, or try components',
     load: async () => (await import('./commands/components.ts')).components,
@@ -34,6 +38,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   identity: {
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
+  },
+  k8s: {
+    summary: 'Put the control plane into a Kubernetes cluster, and give apps there a sidecar',
+    load: async () => (await import('./commands/k8s.ts')).k8s,
   },
   debug: { summary: 'Gather what explains a running sidecar into one file', load: async () => (await import('./commands/debug.ts')).debug },
   schema: { summary: 'Print the JSON Schema of a resource kind', load: async () => (await import('./commands/small.ts')).schema },

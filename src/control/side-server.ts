@@ -12,7 +12,7 @@ export interface SideServerOptions {
   log: Logger
 }
 
-/** Serves `/healthz` and the metrics of a program of the control plane. Rejects when the health port is taken. */
+/** Serves `/healthz`, `/livez` and the metrics of a program of the control plane. Rejects when the health port is taken. */
 export async function openSideServer({ healthz, metrics, missing, log }: SideServerOptions): Promise<AsyncDisposable> {
   const servers: Server[] = []
   const listen = (server: Server, { host, port }: { host: string; port: number }) =>
@@ -24,6 +24,8 @@ export async function openSideServer({ healthz, metrics, missing, log }: SideSer
       })
     })
   const health = createServer((request, response) => {
+    // It runs; what it still waits for is no reason to start it anew.
+    if (request.url === '/livez') return void response.writeHead(200, { 'content-type': 'text/plain' }).end('ok')
     if (request.url !== '/healthz') return void response.writeHead(404).end()
     const without = missing()
     response.writeHead(without.length === 0 ? 200 : 500, { 'content-type': 'text/plain' })

@@ -101,7 +101,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const at = { host: options.host ?? '0.0.0.0', port: options.port }
+  const at = { host: options.host === '' ? undefined : (options.host ?? '0.0.0.0'), port: options.port }
   const { ports } = options
   const listening = ports && !options.mutual ? await ports.listen(at, (socket) => server.accept(socket)) : undefined
   const port = listening?.port ?? (await server.listen({ ...at, mutual: options.mutual }))

@@ -169,7 +169,8 @@ export function openEdges(options: EdgesOptions): Edges {
   }
 
   const listenInternal = async () => {
-    const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
+    // A pod's sidecar is called from other pods; elsewhere who wants that says so.
+    const host = flags.daprInternalGrpcListenAddress || (flags.mode === 'kubernetes' ? '' : (LOOPBACK[0] as string))
     const open = (port: number) =>
       createPeerServer({
         host,

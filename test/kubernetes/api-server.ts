@@ -20,12 +20,16 @@ export interface ApiServerOptions {
   resolve?: (namespace: string, service: string, port: number) => { host: string; port: number } | undefined
   /** Milliseconds after which a watch is ended; default: when its client's timeoutSeconds are over. */
   watchLife?: number
+  /** Default 127.0.0.1. */
+  host?: string
   port?: number
 }
 
 /** The part of the Kubernetes API that the control plane uses, over HTTP/2 and HTTP/1.1 with TLS, on a real socket. */
 export interface ApiServer extends AsyncDisposable {
   readonly port: number
+  /** PEM of what its certificate leads to. */
+  readonly ca: string
   readonly store: ObjectStore
   /** Requests so far by `VERB group/plural`. */
   readonly requests: Map<string, number>
@@ -57,7 +61,8 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const store = new ObjectStore()
   const tokens = new Map<string, Token>()
   const requests = new Map<string, number>()
-  const { ca, cert, key } = certificates()
+  const host = options.host ?? '127.0.0.1'
+  const { ca, cert, key } = certificates(host)
   const resolve = options.resolve ?? (() => undefined)
 
   const resources = (): Resource[] => [
@@ -211,7 +216,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
       socket.on('error', () => {})
       socket.on('close', () => sessions.delete(socket))
     })
-    await new Promise<void>((done, reject) => server.once('error', reject).listen(port, '127.0.0.1', done))
+    await new Promise<void>((done, reject) => server.once('error', reject).listen(port, host, done))
     port = (server.address() as AddressInfo).port
   }
   const close = async () => {
@@ -225,6 +230,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     get port() {
       return port
     },
+    ca,
     store,
     requests,
     watchLife: options.watchLife,
@@ -241,7 +247,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
           clusters: [
             {
               name: 'test',
-              cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority-data': Buffer.from(ca).toString('base64') },
+              cluster: { server: `https://${host}:${port}`, 'certificate-authority-data': Buffer.from(ca).toString('base64') },
             },
           ],
           users: [{ name: 'test', user: { token: issue(user) } }],

@@ -57,7 +57,7 @@ export async function read(request: Http2ServerRequest): Promise<unknown> {
   }
 }
 
-export function certificates(): { ca: string; cert: string; key: string } {
+export function certificates(host: string): { ca: string; cert: string; key: string } {
   const span = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 86_400_000) }
   const root = generateKeyPairSync('ed25519')
   const own = generateKeyPairSync('ed25519')
@@ -69,7 +69,7 @@ export function certificates(): { ca: string; cert: string; key: string } {
     subject: '',
     issuer,
     dns: ['localhost', 'kubernetes'],
-    addresses: ['127.0.0.1'],
+    addresses: [...new Set(['127.0.0.1', host])],
   })
   return { ca, cert, key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string }
 }

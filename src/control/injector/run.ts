@@ -15,7 +15,7 @@ import { componentContainers } from './components.ts'
 import { readEnvironment } from './environment.ts'
 import { injectorMetrics } from './metrics.ts'
 import { requesterCheck } from './requesters.ts'
-import { publishCaBundle } from './webhook-configuration.ts'
+import { EVERY_POD, publishCaBundle } from './webhook-configuration.ts'
 
 /** Dapr's flags. */
 export const INJECTOR_FLAGS = {
@@ -25,8 +25,6 @@ export const INJECTOR_FLAGS = {
   'scheduler-enabled': { kind: 'switch', default: true, description: 'There is a scheduler; sidecars get its address.' },
 } as const satisfies ControlFlags
 
-/** The path for pods of namespaces that carry the label; the other is Dapr's. */
-export const EVERY_POD = '/mutate-namespace'
 /** Milliseconds that the mesh's settings are believed. */
 const SETTINGS_LIFE = 5_000
 

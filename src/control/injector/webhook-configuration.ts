@@ -3,6 +3,9 @@ import type { Cluster } from '../../components/kubernetes/cluster.ts'
 /** Dapr's name for it, so that an installation's own object is kept up to date. */
 export const WEBHOOK_CONFIGURATION = 'dapr-sidecar-injector'
 
+/** The path for pods of namespaces that carry the label; `/mutate` is Dapr's. */
+export const EVERY_POD = '/mutate-namespace'
+
 /** Tells the API server which certificates our own one leads to. Rejects when that object is missing or not ours to change. */
 export async function publishCaBundle(cluster: Cluster, trustAnchors: string, signal: AbortSignal): Promise<void> {
   const path = `/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/${WEBHOOK_CONFIGURATION}`
