@@ -4,6 +4,8 @@ import type { OpenRole } from './role.ts'
 export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   ConfigServer: async () => (await import('./config/config-server.ts')).openConfigServer,
   MetricsAdapter: async () => (await import('./metrics/metrics-adapter.ts')).openMetricsAdapter,
+  LogPipeline: async () => (await import('./logs/open.ts')).openLogPipeline,
+  Proxy: async () => (await import('../proxy/role.ts')).openProxy,
   SecretFiles: async () => (await import('./secrets/secret-files.ts')).openSecretFiles,
   SecurityRules: async () => (await import('./security/security-rules.ts')).openSecurityRules,
 }

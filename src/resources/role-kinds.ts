@@ -1,7 +1,10 @@
 import { configServerKind } from './config-server-schema.ts'
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
+import { checkLogPipeline } from './log-pipeline-check.ts'
+import { logPipelineSpec } from './log-pipeline-schema.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
+import { checkProxy, proxySpec } from './proxy-schema.ts'
 import { secretFilesKind } from './secret-files-schema.ts'
 import { securityRulesKind } from './security-rules-schema.ts'
 
@@ -17,6 +20,8 @@ export interface RoleKind {
 export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   ConfigServer: configServerKind,
   MetricsAdapter: metricsAdapterKind,
+  LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
+  Proxy: { spec: proxySpec, check: checkProxy },
   SecretFiles: secretFilesKind,
   SecurityRules: securityRulesKind,
 }

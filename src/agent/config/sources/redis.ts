@@ -1,4 +1,4 @@
-import { RedisConnection } from '../../../components/redis/client.ts'
+import { RedisConnection } from '../../../components/redis/connection.ts'
 import { milliseconds } from '../../../resources/agent-schema.ts'
 import { pause } from '../../needs.ts'
 import { secretValue } from '../../secret-value.ts'
