@@ -7,6 +7,7 @@ import type { MetadataField } from '../src/components/metadata.ts'
 import { KINDS, schemaOf, V1, V2 } from '../src/resources/schema.ts'
 import { OUTRIDER_V1 } from '../src/resources/traffic-schema.ts'
 import { findErrors } from './errors.ts'
+import { manifestFiles } from './manifests.ts'
 
 // npm run generate: writes the pages that follow from the code. --check only says whether they are fresh.
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -93,13 +94,14 @@ async function pages(): Promise<Map<string, string>> {
       if (schema) made.set(`docs/schemas/${kind.toLowerCase()}-${version.split('/')[1]}.json`, `${JSON.stringify(schema, null, 2)}\n`)
     }
   }
+  for (const [path, text] of manifestFiles()) made.set(path, text)
   return made
 }
 
 const made = await pages()
 // MATRIX.md is scripts/matrix.ts' page, CERTIFICATION.md bench/certify.ts': they follow from what was seen.
 const generated = () =>
-  globSync(['docs/components/*.md', 'docs/schemas/*.json', 'docs/errors.md'], {
+  globSync(['docs/components/*.md', 'docs/schemas/*.json', 'docs/errors.md', 'deploy/kubernetes/*.yaml', 'deploy/helm/**/*.yaml'], {
     cwd: root,
     exclude: ['docs/components/MATRIX.md', 'docs/components/CERTIFICATION.md'],
   }).sort()

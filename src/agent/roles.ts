@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { joinedPages } from './pages.ts'
 import { AgentPort, answer } from './port.ts'
 import { ROLES } from './registry.ts'
 import type { AgentRoute, Role, RoleComponents, RoleContext } from './role.ts'
@@ -113,7 +114,7 @@ export class Roles implements AsyncDisposable {
 
   /** Families of all roles, in Prometheus's text format. */
   metrics(): string {
-    return [...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? '').join('')
+    return joinedPages([...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? ''))
   }
 
   status(): Record<string, unknown>[] {
@@ -136,7 +137,7 @@ export class Roles implements AsyncDisposable {
 
   async #open(slot: Slot): Promise<void> {
     const { resource } = slot
-    const { kind, name } = resource
+    const { kind } = resource
     const load = (this.#options.kinds ?? ROLES)[kind]
     if (!load) throw new Error(`nothing serves resources of kind ${kind}`)
     slot.away = false
@@ -168,6 +169,7 @@ export class Roles implements AsyncDisposable {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         return folder
       },
+      page: () => this.metrics(),
       report: (state, error) => {
         if (slot.stop.signal.aborted) return
         slot.away = state === 'retrying'

@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module'
+import { nearest } from '../nearest.ts'
 import { type Flag, flagHelp, parseArgs, UsageError } from './args.ts'
 import type { Command } from './command.ts'
-import { nearest } from './nearest.ts'
 import { CommandError, createReporter } from './status.ts'
 
 enableCompileCache()
@@ -22,6 +22,14 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   agent: {
     summary: 'Run the other sidecar roles (logs, metrics, configuration, secret files, …) from a folder of YAML',
     load: async () => (await import('./commands/agent.ts')).agent,
+  },
+  proxy: {
+    summary: 'Run a proxy from a static configuration of Envoy, or from a Proxy of our own',
+    load: async () => (await import('./commands/proxy.ts')).proxy,
+  },
+  iptables: {
+    summary: 'Send connections through the proxy, whatever program makes them',
+    load: async () => (await import('./commands/iptables.ts')).iptables,
   },
   components: {
     summary: 'Show component types and their settings, or try components',

@@ -75,6 +75,7 @@ export async function openPipeline(
     env: more.env ?? {},
     components: (more.components ?? {}) as RoleComponents,
     signal: stop.signal,
+    page: () => '',
     report: (state, error) => void reports.push(error === undefined ? state : `${state}: ${(error as Error).message}`),
   }
   const pipeline = await LogPipeline.open(await resourceOf(spec, folder), context)

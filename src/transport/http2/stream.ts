@@ -38,7 +38,7 @@ export interface ServerStream {
   respond(head: Fields, end?: boolean): void
   /** False: wait until the sink hears `drained`. */
   write(bytes: Buffer): boolean
-  /** Ends the reply: last bytes, then trailers. A client that still sends is told that nobody reads it. */
+  /** Ends the reply: last bytes, then trailers if there are any. A client that still sends is told that nobody reads it. */
   end(bytes: Buffer | undefined, trailers: Fields): void
   reset(error: number): void
 }
@@ -78,7 +78,7 @@ export class Http2Stream extends FlowStream implements ServerStream {
   end(bytes: Buffer | undefined, trailers: Fields): void {
     if (this.closed || this.last) return
     this.last = trailers
-    this.finish(bytes, encoded(trailers))
+    this.finish(bytes, trailers.length === 0 || encoded(trailers))
   }
 
   protected onData(chunk: Buffer): void {

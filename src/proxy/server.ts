@@ -1,0 +1,145 @@
+import { messageOf } from '../errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { ServerExchange } from '../transport/http1/server-exchange.ts'
+import type { OriginalDestination } from '../transport/original-destination.ts'
+import { ClusterRuntime } from './cluster/cluster.ts'
+import { type DiscoveryContext, discover } from './cluster/discovery.ts'
+import { LogFiles } from './http/access-log.ts'
+import type { ProxyModel } from './model/model.ts'
+import { ProxyListener } from './net/listener.ts'
+import { type Figures, httpFigures } from './stats.ts'
+import { clientOptions, type OwnIdentity } from './tls.ts'
+
+export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile' | 'resolve'> {
+  log: Logger
+  identity: OwnIdentity | undefined
+  /** Where connections wanted to go that iptables has sent here; `guess`: by Host and server name. */
+  original: OriginalDestination | 'guess' | undefined
+  /** Milliseconds that listeners wait for the first look at endpoints. */
+  warmup?: number
+  /** By the name of a listener: who sees its requests first. */
+  intercept?: Readonly<Record<string, (proxy: ProxyServer) => (exchange: ServerExchange) => boolean>>
+}
+
+const WARMUP = 5000
+
+/** What a model describes, running: opening → open → draining → closed. */
+export class ProxyServer implements AsyncDisposable {
+  readonly model: ProxyModel
+  readonly clusters = new Map<string, ClusterRuntime>()
+  readonly listeners: ProxyListener[] = []
+  /** Of HTTP and TCP by their prefix. */
+  readonly figures = new Map<string, Figures>()
+  readonly started: number = Date.now()
+  readonly log: Logger
+  readonly #files = new LogFiles()
+  #state: 'opening' | 'open' | 'draining' | 'closed' = 'opening'
+
+  /** Throws for what cannot be used; nothing is left open then. */
+  constructor(model: ProxyModel, options: ProxyOptions) {
+    this.model = model
+    this.log = options.log
+    const { log, identity } = options
+    refuse(model, options)
+    const context: DiscoveryContext = { log, readFile: options.readFile, resolve: options.resolve }
+    try {
+      for (const cluster of model.clusters) {
+        const tls =
+          cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>, identity))
+        this.clusters.set(
+          cluster.name,
+          new ClusterRuntime(cluster, {
+            log,
+            tls,
+            guesses: options.original === 'guess',
+            discover: async (...given) => discover(...given, context),
+          }),
+        )
+      }
+      for (const listener of model.listeners)
+        this.listeners.push(
+          named(
+            `listener ${listener.name}`,
+            () =>
+              new ProxyListener(listener, {
+                clusters: this.clusters,
+                files: this.#files,
+                log,
+                identity,
+                original: options.original,
+                intercept: options.intercept?.[listener.name]?.(this),
+                figuresOf: (stat) => this.#figuresOf(stat),
+              }),
+          ),
+        )
+    } catch (error) {
+      void this[Symbol.asyncDispose]()
+      throw error
+    }
+    this.#warmup = options.warmup ?? WARMUP
+  }
+
+  readonly #warmup: number = WARMUP
+
+  get state(): string {
+    return this.#state
+  }
+
+  #figuresOf(stat: string): Figures {
+    const known = this.figures.get(stat) ?? httpFigures()
+    this.figures.set(stat, known)
+    return known
+  }
+
+  /** Waits for endpoints, though not for ever, and listens. Rejects when a port cannot be had; nothing is left open then. */
+  async open(): Promise<void> {
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, this.#warmup)
+    await Promise.race([Promise.all([...this.clusters.values()].map((cluster) => cluster.ready().catch(() => {}))), late.promise])
+    clearTimeout(timer)
+    try {
+      for (const listener of this.listeners) await listener.open()
+    } catch (error) {
+      await this[Symbol.asyncDispose]()
+      throw error
+    }
+    this.#state = 'open'
+  }
+
+  /** Takes no more connections. */
+  async drain(): Promise<void> {
+    if (this.#state === 'open') this.#state = 'draining'
+    await Promise.all(this.listeners.map((listener) => listener.drain()))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    await Promise.all(this.listeners.map((listener) => listener[Symbol.asyncDispose]()))
+    await Promise.all([...this.clusters.values()].map((cluster) => cluster[Symbol.asyncDispose]()))
+    await this.#files[Symbol.asyncDispose]()
+  }
+}
+
+/** Throws for what the model asks for and this process does not have. */
+function refuse({ clusters, listeners }: ProxyModel, { resolve, original }: ProxyOptions): void {
+  const byName = clusters.find(({ discovery }) => discovery === 'resolver')
+  if (byName && !resolve)
+    throw new Error(`service ${byName.name} is to be found by its app id, and this process has no name resolution; give its endpoints`)
+  const direct =
+    listeners.find(({ originalDestination }) => originalDestination)?.name ??
+    clusters.find(({ discovery }) => discovery === 'original-destination')?.name
+  if (direct !== undefined && !original)
+    throw new Error(
+      `${direct} asks for the original destination of connections, which cannot be told here: that needs Linux, and the Node that npm ci installs`,
+    )
+}
+
+/** An error of this part with its name in front. */
+function named<T>(what: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    throw new Error(`${what}: ${messageOf(error)}`, { cause: error })
+  }
+}

@@ -1,0 +1,124 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { type ConnectionOptions, getCACertificates, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls'
+import { compileText } from './http/match.ts'
+import type { ServerTls } from './model/listener.ts'
+import type { CertificateSource, ClientTls, TextSource, Validation } from './model/tls.ts'
+
+/** The identity that the process has, if any. */
+export interface OwnIdentity {
+  readonly options: TlsOptions
+  /** For connections to others; asked anew for each. */
+  client(): ConnectionOptions
+}
+
+/** Reads a text from where it stands. Throws with what is missing. */
+export function textOf(source: TextSource): string {
+  if ('text' in source) return source.text
+  if ('file' in source) return readFileSync(source.file, 'utf8')
+  const text = process.env[source.env]
+  if (text === undefined) throw new Error(`the environment variable ${source.env} is not set`)
+  return text
+}
+
+function certificateOf({ chain, key, password }: CertificateSource): { cert: string; key: string; passphrase?: string } {
+  return { cert: textOf(chain), key: textOf(key), ...(password && { passphrase: textOf(password).trimEnd() }) }
+}
+
+function authorities(validation: Validation | undefined): string[] | undefined {
+  if (!validation) return undefined
+  const { ca, systemCa } = validation
+  const own = ca && textOf(ca)
+  return [...(own === undefined ? [] : [own]), ...(systemCa ? getCACertificates('default') : [])]
+}
+
+/** Why a certificate that leads to a known authority is still not the one that is wanted; undefined: it is. */
+export function compileNames(validation: Validation | undefined): (raw: Buffer) => Error | undefined {
+  const names = validation?.names.map((match) => ({ kind: match.kind, test: compileText(match) })) ?? []
+  const hashes = new Set(validation?.hashes.map((hash) => hash.toLowerCase().replaceAll(':', '')))
+  if (names.length === 0 && hashes.size === 0) return () => undefined
+  return (raw) => {
+    if (hashes.size > 0 && !hashes.has(createHash('sha256').update(raw).digest('hex')))
+      return new Error('the certificate is none of those that are allowed')
+    if (
+      names.length === 0 ||
+      parsedNames(raw).some((has) => names.some(({ kind, test }) => (kind ?? has.kind) === has.kind && test(has.name)))
+    )
+      return undefined
+    return new Error('the certificate has none of the names that are allowed')
+  }
+}
+
+/** Its subject alternative names by kind. */
+export function parsedNames(raw: Buffer): { kind: string; name: string }[] {
+  const text = new X509Certificate(raw).subjectAltName
+  if (!text) return []
+  return text.split(', ').map((part) => {
+    const colon = part.indexOf(':')
+    const value = part.slice(colon + 1)
+    return { kind: part.slice(0, colon), name: value.startsWith('"') ? (JSON.parse(value) as string) : value }
+  })
+}
+
+/** TLS towards endpoints. What is in files is read once, now; throws when it cannot be. */
+export function clientOptions(tls: ClientTls, identity: OwnIdentity | undefined): () => ConnectionOptions {
+  const own = tls.certificate && certificateOf(tls.certificate)
+  const ca = authorities(tls.validation)
+  const right = compileNames(tls.validation)
+  const checked = (tls.validation !== undefined && !tls.validation.acceptUntrusted && (ca?.length ?? 0) > 0) || tls.checkName
+  const base: ConnectionOptions = {
+    ...own,
+    ...(ca && ca.length > 0 ? { ca } : {}),
+    minVersion: tls.versions.min,
+    maxVersion: tls.versions.max,
+    ...(tls.ciphers.length > 0 ? { ciphers: tls.ciphers.join(':') } : {}),
+    rejectUnauthorized: checked,
+    ...(tls.sni === '' ? {} : { servername: tls.sni }),
+    ...(tls.checkName ? {} : { checkServerIdentity: (_: string, certificate: PeerCertificate) => right(certificate.raw) }),
+  }
+  if (!tls.identity) return () => base
+  if (!identity) throw new Error('TLS by identity is asked for, but this process has none: give it one with --enable-mtls')
+  return () => ({ ...base, ...identity.client() })
+}
+
+/** TLS towards clients. */
+export function serverOptions(tls: ServerTls, identity: OwnIdentity | undefined): TlsOptions {
+  if (tls.identity) {
+    if (!identity) throw new Error('TLS by identity is asked for, but this process has none: give it one with --enable-mtls')
+    return { ...identity.options, ALPNProtocols: [...tls.alpn], requestCert: true, rejectUnauthorized: tls.requireClientCertificate }
+  }
+  const own = tls.certificates.map(certificateOf)
+  const ca = authorities(tls.validation)
+  return {
+    cert: own.map(({ cert }) => cert),
+    key: own.map(({ key, passphrase }) => ({ pem: key, ...(passphrase !== undefined && { passphrase }) })),
+    ...(ca && ca.length > 0 ? { ca } : {}),
+    ...(tls.alpn.length > 0 ? { ALPNProtocols: [...tls.alpn] } : {}),
+    minVersion: tls.versions.min,
+    maxVersion: tls.versions.max,
+    ...(tls.ciphers.length > 0 ? { ciphers: tls.ciphers.join(':') } : {}),
+    requestCert: tls.requireClientCertificate || tls.validation !== undefined,
+    rejectUnauthorized: tls.requireClientCertificate && !tls.validation?.acceptUntrusted,
+  }
+}
+
+/** What the client of a connection has shown. */
+export function peerOf(socket: TLSSocket): {
+  verified: boolean
+  subject: string | undefined
+  uris: string[]
+  dns: string[]
+  raw: Buffer | undefined
+} {
+  const certificate = socket.getPeerCertificate()
+  const { raw } = certificate ?? {}
+  if (!raw) return { verified: false, subject: undefined, uris: [], dns: [], raw: undefined }
+  const names = parsedNames(raw)
+  return {
+    verified: socket.authorized,
+    subject: new X509Certificate(raw).subject.split('\n').reverse().join(','),
+    uris: names.filter(({ kind }) => kind === 'URI').map(({ name }) => name),
+    dns: names.filter(({ kind }) => kind === 'DNS').map(({ name }) => name),
+    raw,
+  }
+}
