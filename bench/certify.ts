@@ -40,6 +40,8 @@ interface Cut {
   end(): Promise<void> | void
   /** What the server forgets in this cut is not lost by the driver. */
   forgets?: boolean
+  /** Runs before the work begins; the sidecar has to come through that too. */
+  before?(): Promise<void>
 }
 
 const jobs: [string, () => Promise<void>][] = [
@@ -72,7 +74,7 @@ async function certify(subject: Subject): Promise<void> {
   try {
     const { durable } = subject
     const change = durable && ((args: string[]) => durable(args, proxy.port, port))
-    if (change) await (await victim.kill())(change)
+    if (change && !subject.durableOnly) await (await victim.kill())(change)
     await subject.prepare?.(server.address)
     let restart = async () => {}
     await certifyComponent(subject.driver, subject.properties(`127.0.0.1:${proxy.port}`), [
@@ -89,6 +91,9 @@ async function certify(subject: Subject): Promise<void> {
         name: 'server killed 10 s',
         seconds: 10,
         forgets: subject.keeps === 'nothing',
+        before: async () => {
+          if (change && subject.durableOnly) await (await victim.kill())(change)
+        },
         begin: async () => {
           const again = await victim.kill()
           restart = () => again(change)

@@ -80,6 +80,7 @@ async function tryLimit(limit: number): Promise<void> {
       { ...event, name: '500 publishes, 1 MiB' },
       { ...event2, name: '500 gRPC publishes, 1 MiB' },
       named('state get in-memory'),
+      { ...named('state get in-memory'), name: 'state get in-memory, again' },
     ]) {
       if (!only.test(scenario.name)) continue
       const { grpc } = scenario

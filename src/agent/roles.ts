@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { joinedPages } from './pages.ts'
 import { AgentPort, answer } from './port.ts'
 import { ROLES } from './registry.ts'
 import type { AgentRoute, Role, RoleComponents, RoleContext } from './role.ts'
@@ -113,7 +114,7 @@ export class Roles implements AsyncDisposable {
 
   /** Families of all roles, in Prometheus's text format. */
   metrics(): string {
-    return [...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? '').join('')
+    return joinedPages([...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? ''))
   }
 
   status(): Record<string, unknown>[] {

@@ -27,6 +27,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run a proxy from a static configuration of Envoy, or from a Proxy of our own',
     load: async () => (await import('./commands/proxy.ts')).proxy,
   },
+  iptables: {
+    summary: 'Send connections through the proxy, whatever program makes them',
+    load: async () => (await import('./commands/iptables.ts')).iptables,
+  },
   components: {
     summary: 'Show component types and their settings, or try components',
     load: async () => (await import('./commands/components.ts')).components,

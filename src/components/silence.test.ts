@@ -19,6 +19,7 @@ function make(options: Partial<SilenceOptions> = {}) {
       if (!server.there) throw new Error('no answer')
     },
     cut: (error) => server.cuts.push(error),
+    unanswered: (error) => (error as Error).message === 'late',
     explain: (reason, waited) => new Error(`silent for ${waited} ms: ${(reason as Error).message}`),
     ...options,
   })
@@ -66,6 +67,19 @@ test('operations that are answered while others wait are a sign of life', async 
   assert.equal(server.probes, 0)
   server.answer.resolve('late')
   await slow
+})
+
+test('operations that fail for want of an answer are no sign of life', async () => {
+  const { server, silence } = make()
+  using _ = silence
+  server.there = false
+  const slow = silence.during(() => server.answer.promise)
+  const late = async () => {
+    await new Promise(setImmediate)
+    throw new Error('late')
+  }
+  while (!silence.error) await silence.during(late).catch(() => {})
+  await assert.rejects(slow, /silent for 40 ms/)
 })
 
 test('an answer that comes while the server is asked counts, whatever becomes of the question', async () => {

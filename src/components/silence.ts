@@ -8,6 +8,8 @@ export interface SilenceOptions {
   probe(limit: number): Promise<void>
   /** The server is silent: breaks the connections whose answers will not come. */
   cut(error: Error): void
+  /** Whether an operation failed for want of an answer: that is no sign of life. */
+  unanswered(error: unknown): boolean
   /** What operations are told, from the reason of the failed probe. */
   explain(reason: unknown, waited: number): Error
   /** Milliseconds. Defaults: see the constants. */
@@ -64,7 +66,7 @@ export class Silence implements Disposable {
           resolve(value)
         },
         (error: unknown) => {
-          this.#answers++
+          if (!this.#options.unanswered(error)) this.#answers++
           this.#waiting.delete(reject)
           // What broke because we broke it does not tell why.
           reject(this.#error ?? error)

@@ -1,17 +1,30 @@
 import type { OpenRole, Role } from '../agent/role.ts'
 import type { ProxySpec } from '../resources/proxy-schema.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { OriginalDestination } from '../transport/original-destination.ts'
 import { Admin } from './admin.ts'
 import { prometheus } from './admin-stats.ts'
 import { readEndpoints } from './envoy/clusters.ts'
 import { problemText } from './envoy/reader.ts'
+import type { ProxyModel } from './model/model.ts'
+import { PRANA } from './own/compile.ts'
+import { pranaApi } from './own/prana.ts'
 import { readProxy } from './read.ts'
 import { ProxyServer } from './server.ts'
 
 /** Opens a Proxy: listeners take connections when it resolves. Rejects with every problem of its configuration, or the port that is taken. */
 export const openProxy: OpenRole = async ({ spec }, { log }): Promise<Role> => {
-  const { model, remarks } = readProxy(spec as ProxySpec)
+  const text = spec as ProxySpec
+  const { model, remarks } = readProxy(text)
   for (const remark of remarks) log.warn(`${problemText(remark)} (passed over)`)
-  const server = new ProxyServer(model, { log, identity: undefined, original: undefined, readFile: readEndpoints, resolve: undefined })
+  const server = new ProxyServer(model, {
+    log,
+    identity: undefined,
+    original: await originalOf(model, log),
+    readFile: readEndpoints,
+    resolve: undefined,
+    ...(text.prana && { intercept: { [PRANA]: pranaApi(text.prana) } }),
+  })
   const admin = model.admin && new Admin(server)
   try {
     if (admin && model.admin) await admin.open(model.admin)
@@ -41,4 +54,17 @@ export const openProxy: OpenRole = async ({ spec }, { log }): Promise<Role> => {
       await admin?.[Symbol.asyncDispose]()
     },
   }
+}
+
+/** How to ask for original destinations, if anything here does. */
+async function originalOf({ listeners, clusters }: ProxyModel, log: Logger): Promise<OriginalDestination | 'guess' | undefined> {
+  if (!listeners.some((one) => one.originalDestination) && !clusters.some(({ discovery }) => discovery === 'original-destination'))
+    return undefined
+  const { openOriginalDestination } = await import('../transport/original-destination.ts')
+  const found = openOriginalDestination()
+  if (!found)
+    log.warn(
+      'sockets cannot be asked where they wanted to go (that needs Linux, and the Node that npm ci installs): Host and the server name of TLS are believed instead',
+    )
+  return found ?? 'guess'
 }

@@ -1,6 +1,7 @@
-import type { Socket } from 'node:net'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { ServerExchange } from '../transport/http1/server-exchange.ts'
+import type { OriginalDestination } from '../transport/original-destination.ts'
 import { ClusterRuntime } from './cluster/cluster.ts'
 import { type DiscoveryContext, discover } from './cluster/discovery.ts'
 import { LogFiles } from './http/access-log.ts'
@@ -12,9 +13,12 @@ import { clientOptions, type OwnIdentity } from './tls.ts'
 export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile' | 'resolve'> {
   log: Logger
   identity: OwnIdentity | undefined
-  original: ((socket: Socket) => { host: string; port: number } | undefined) | undefined
+  /** Where connections wanted to go that iptables has sent here; `guess`: by Host and server name. */
+  original: OriginalDestination | 'guess' | undefined
   /** Milliseconds that listeners wait for the first look at endpoints. */
   warmup?: number
+  /** By the name of a listener: who sees its requests first. */
+  intercept?: Readonly<Record<string, (proxy: ProxyServer) => (exchange: ServerExchange) => boolean>>
 }
 
 const WARMUP = 5000
@@ -36,6 +40,7 @@ export class ProxyServer implements AsyncDisposable {
     this.model = model
     this.log = options.log
     const { log, identity } = options
+    refuse(model, options)
     const context: DiscoveryContext = { log, readFile: options.readFile, resolve: options.resolve }
     try {
       for (const cluster of model.clusters) {
@@ -43,7 +48,12 @@ export class ProxyServer implements AsyncDisposable {
           cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>, identity))
         this.clusters.set(
           cluster.name,
-          new ClusterRuntime(cluster, { log, tls, discover: async (...given) => discover(...given, context) }),
+          new ClusterRuntime(cluster, {
+            log,
+            tls,
+            guesses: options.original === 'guess',
+            discover: async (...given) => discover(...given, context),
+          }),
         )
       }
       for (const listener of model.listeners)
@@ -57,6 +67,7 @@ export class ProxyServer implements AsyncDisposable {
                 log,
                 identity,
                 original: options.original,
+                intercept: options.intercept?.[listener.name]?.(this),
                 figuresOf: (stat) => this.#figuresOf(stat),
               }),
           ),
@@ -108,6 +119,20 @@ export class ProxyServer implements AsyncDisposable {
     await Promise.all([...this.clusters.values()].map((cluster) => cluster[Symbol.asyncDispose]()))
     await this.#files[Symbol.asyncDispose]()
   }
+}
+
+/** Throws for what the model asks for and this process does not have. */
+function refuse({ clusters, listeners }: ProxyModel, { resolve, original }: ProxyOptions): void {
+  const byName = clusters.find(({ discovery }) => discovery === 'resolver')
+  if (byName && !resolve)
+    throw new Error(`service ${byName.name} is to be found by its app id, and this process has no name resolution; give its endpoints`)
+  const direct =
+    listeners.find(({ originalDestination }) => originalDestination)?.name ??
+    clusters.find(({ discovery }) => discovery === 'original-destination')?.name
+  if (direct !== undefined && !original)
+    throw new Error(
+      `${direct} asks for the original destination of connections, which cannot be told here: that needs Linux, and the Node that npm ci installs`,
+    )
 }
 
 /** An error of this part with its name in front. */

@@ -172,8 +172,8 @@ export function logOutputs(match: Schema): Schema {
     pubsub,
     drop: object({}),
     batch: object({
-      maxEvents: { type: 'integer', minimum: 1, maximum: 100_000, description: 'About so many events at once. Default 5000.' },
-      maxBytes: quantity('About so many bytes at once. Default 1Mi.'),
+      maxEvents: { type: 'integer', minimum: 1, maximum: 100_000, description: 'About so many events at once. Default 1000.' },
+      maxBytes: quantity('About so many bytes at once. Default 256Ki.'),
       flushInterval: duration('How long an event waits for others. Default 1s.'),
     }),
     retry: object({

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -34,8 +35,9 @@ export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): 
     })
   if (flags.enableMetrics && metrics) {
     const server = createServer((request, response) => {
-      const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
-      response.writeHead(200, { 'content-type': contentType }).end(body)
+      const { contentType, body } = metricsPage(metrics.parts(), request.headers.accept)
+      // A scraper that goes away half-way needs no answer.
+      pipeline(body, response.writeHead(200, { 'content-type': contentType })).catch(() => {})
     })
     const host = flags.given.has('metrics-listen-address') ? flags.metricsListenAddress : LOOPBACK
     await listen(server, flags.metricsPort, host, 'metrics', 'metrics-port')
@@ -43,7 +45,7 @@ export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): 
   let pushed: AsyncDisposable | undefined
   if (flags.enableMetrics && metrics && pushesMetrics(process.env)) {
     const { pushMetrics } = await import('../telemetry/otlp/push-metrics.ts')
-    pushed = pushMetrics({ appId: flags.appId, page: () => metrics.text(), env: process.env, log: log.scope('dapr.runtime.metrics') })
+    pushed = pushMetrics({ appId: flags.appId, page: () => metrics.parts(), env: process.env, log: log.scope('dapr.runtime.metrics') })
   }
   if (flags.enableProfiling) {
     const { createProfilingServer } = await import('../telemetry/profiling.ts')

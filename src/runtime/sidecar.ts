@@ -31,6 +31,7 @@ import { lifecycleMetrics, verboseHealth } from './lifecycle-report.ts'
 import { LiveResiliency } from './live-resiliency.ts'
 import { type LoadContext, loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
+import { withPolicyEvents, withTrafficEvents } from './policy-events.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
 import { openSource, type ResourceSource } from './resource-source.ts'
@@ -162,7 +163,7 @@ export class Sidecar {
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const observer = metrics.resiliency.of(flags.appId)
+    const observer = withPolicyEvents(metrics.resiliency.of(flags.appId), () => this.#tracing?.tracer)
     const resiliency = new LiveResiliency(await Resiliency.load({ resources: resources.resiliencies, log, observer }))
     const { otel } = configuration.tracing
     const tracing = await openTracing({
@@ -185,7 +186,10 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
-      traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
+      traffic: {
+        resources: resources.trafficPolicies,
+        observer: withTrafficEvents(metrics.traffic.of(flags.appId), () => this.#tracing?.tracer),
+      },
       storeAndForwards: resources.storeAndForwards,
       lifecycle,
       inFlight,

@@ -1,3 +1,4 @@
+import { azurite } from './azurite.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -11,7 +12,7 @@ import { redis } from './redis.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
-export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto]
+export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto, azurite]
 
 /** Servers that this machine offers neither by program nor by environment. */
 export function missingServers(): { name: string; help: string }[] {

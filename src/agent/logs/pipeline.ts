@@ -101,8 +101,8 @@ export class LogPipeline implements Role {
           written: this.#buffer.written,
           wanted: unwanted ? (tag) => wanted(tag) && !unwanted(tag) : wanted,
           batch: {
-            maxEvents: spec.batch?.maxEvents ?? 5000,
-            maxBytes: bytesOf(spec.batch?.maxBytes, Mi),
+            maxEvents: spec.batch?.maxEvents ?? 1000,
+            maxBytes: bytesOf(spec.batch?.maxBytes, 256 * 1024),
             flushInterval: milliseconds(spec.batch?.flushInterval, kind === 'stdout' ? 50 : 1000),
           },
           retry: {

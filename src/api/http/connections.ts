@@ -87,7 +87,8 @@ export class HttpConnections {
     socket.on('error', () => {})
     const { http1, http2 } = this.#speakers
     if (!http2) return http1(socket)
-    const late = setTimeout(() => socket.destroy(), FIRST)
+    // A turn later: when we are the ones who are late, what the client has sent waits to be read.
+    const late = setTimeout(() => setImmediate(() => this.#fresh.has(socket) && socket.destroy()), FIRST)
     socket.once('close', () => {
       clearTimeout(late)
       this.#fresh.delete(socket)

@@ -152,10 +152,13 @@ export class HttpApi {
     try {
       let admitted = this.#admit(request, response, exchange)
       if (admitted && this.#options.pipeline) admitted = await this.#passPipeline(this.#options.pipeline, admitted, response)
-      call = admitted && this.#find(admitted, response)
-      if (!call) return
-      const reply: Reply | undefined = await call.run()
-      if (reply) writeReply(response, reply, call.takeTraceparent())
+      const found = admitted && this.#find(admitted, response)
+      call = found
+      if (!found) return
+      const { span } = exchange
+      const { tracer } = this.#options
+      const reply: Reply | undefined = await (span && tracer ? tracer.current.within(span, () => found.run()) : found.run())
+      if (reply) writeReply(response, reply, found.takeTraceparent())
     } catch (thrown) {
       this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
     }

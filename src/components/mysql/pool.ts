@@ -78,6 +78,7 @@ export class MysqlPool implements AsyncDisposable {
         for (const waiter of this.#waiting.splice(0)) waiter.fail(error)
         for (const connection of this.#sockets) socketOf(connection).destroy(error)
       },
+      unanswered: (error) => isSlow(error) || isSlow((error as Error).cause),
       explain: (reason, waited) => unreachable(options.owner, this.where, waited, isSlow(reason) ? new Late() : reason),
     })
   }
@@ -154,15 +155,16 @@ export class MysqlPool implements AsyncDisposable {
   }
 
   async #take(end: number): Promise<Held> {
-    const acquiring = this.#acquire(end)
+    let acquiring: Promise<Held> | undefined
     try {
-      return await this.#silence.during(() => acquiring)
+      // Not begun at all while the server is silent: what nobody waits for would stand in the way of the others later.
+      return await this.#silence.during(() => {
+        acquiring = this.#acquire(end)
+        return acquiring
+      })
     } catch (error) {
-      acquiring.then(
-        (held) => {
-          held.broken = true
-          this.#release(held)
-        },
+      acquiring?.then(
+        (held) => this.#release(held),
         () => {},
       )
       throw error
@@ -328,7 +330,7 @@ function isLate(error: unknown): boolean {
 
 /** As the library says it of a handshake that takes too long. */
 function isSlow(error: unknown): boolean {
-  return isLate(error) || (error as { code?: string }).code === 'ETIMEDOUT'
+  return isLate(error) || (error as { code?: string } | undefined)?.code === 'ETIMEDOUT'
 }
 
 function isDeadlock(error: unknown): boolean {

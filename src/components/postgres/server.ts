@@ -36,8 +36,9 @@ export class PostgresServer implements AsyncDisposable {
       cut: (error) => {
         for (const client of clients) (client.connection as unknown as { stream: { destroy(error: Error): void } }).stream.destroy(error)
       },
+      unanswered: isSlow,
       explain(reason, waited) {
-        const text = /timeout/i.test(messageOf(reason)) ? new Error(`no answer within ${waited} ms`) : reason
+        const text = isSlow(reason) ? new Error(`no answer within ${waited} ms`) : reason
         return connectionError(owner, address, text) as Error
       },
     })
@@ -49,12 +50,16 @@ export class PostgresServer implements AsyncDisposable {
 
   /** A connection of its own, to be released. */
   async connect(): Promise<PoolClient> {
-    const connecting = this.pool.connect()
+    let connecting: Promise<PoolClient> | undefined
     try {
-      return await this.#silence.during(() => connecting)
+      // Not begun at all while the server is silent: what nobody waits for would stand in the way of the others later.
+      return await this.#silence.during(() => {
+        connecting = this.pool.connect()
+        return connecting
+      })
     } catch (error) {
-      connecting.then(
-        (client) => client.release(true),
+      connecting?.then(
+        (client) => client.release(),
         () => {},
       )
       throw error
@@ -65,6 +70,11 @@ export class PostgresServer implements AsyncDisposable {
     this.#silence[Symbol.dispose]()
     await this.pool.end()
   }
+}
+
+/** As the library says that a query or a connection takes too long. */
+function isSlow(error: unknown): boolean {
+  return !(error instanceof DatabaseError) && /timeout/i.test(messageOf(error))
 }
 
 /** A refusal is an answer too, unless the server is on its way up or down. */

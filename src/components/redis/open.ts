@@ -1,4 +1,5 @@
 import { MetadataError, type MetadataValues } from '../metadata.ts'
+import { shownAddress } from '../shown-address.ts'
 import { redisAdvice } from './advice.ts'
 import type { RedisClient, RedisClientOptions } from './client.ts'
 import { RedisConnection } from './connection.ts'
@@ -77,7 +78,7 @@ export function redisAddresses(values: MetadataValues): RedisAddress[] {
 
 function address(text: string, given: number | undefined): RedisAddress {
   const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text)
-  if (!match) throw new MetadataError(`metadata field redisHost: "${text}" is not host[:port]`)
+  if (!match) throw new MetadataError(`metadata field redisHost: "${shownAddress(text)}" is not host[:port]`)
   const written = match[3] === undefined ? undefined : Number(match[3])
   if (written !== undefined && given !== undefined && written !== given)
     throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${written} and ${given})`)

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { azurite } from '../../../test/servers/azurite.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
@@ -15,6 +16,7 @@ import { stateConformance } from '../../blocks/state/conformance/suite.ts'
 import type { StateFeature } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
+import { connectionTo } from '../azure/testing.ts'
 import { stateDrivers } from './registry.ts'
 
 /** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
@@ -135,6 +137,16 @@ const COLUMNS: readonly Column[] = [
     only: ['ETAG', 'TRANSACTIONAL', 'TTL'],
     // DynamoDB's items have up to 400 KiB, moto's 405,000 bytes.
     largestValue: 404_000,
+  },
+  {
+    ...usual,
+    name: 'state.azure.blobstorage v2 (Azurite)',
+    type: 'state.azure.blobstorage',
+    version: 'v2',
+    server: () => serverOf(azurite),
+    properties: (address) => ({ connectionString: connectionTo(address), containerName: own }),
+    only: ['ETAG'],
+    noBackslash: true,
   },
 ]
 

@@ -22,6 +22,8 @@ export interface ClusterOptions {
   log: Logger
   /** TLS towards its endpoints, asked anew for each pool of connections; undefined: in clear. */
   tls: (() => ConnectionOptions) | undefined
+  /** Where a connection wants to go is taken from what it says, for nobody can ask the socket. */
+  guesses?: boolean
   /** Follows where the endpoints come from. */
   discover(cluster: Cluster, found: (endpoints: readonly Endpoint[]) => void, figures: Figures): Promise<Discovered>
 }
@@ -40,6 +42,7 @@ export class ClusterRuntime implements AsyncDisposable {
   hosts: Host[] = []
   readonly log: Logger
   readonly tls: ClusterOptions['tls']
+  readonly guesses: boolean
   readonly #outliers: Outliers | undefined
   readonly #discovery: Promise<Discovered>
   #levels: Level[] = []
@@ -51,6 +54,7 @@ export class ClusterRuntime implements AsyncDisposable {
     this.model = model
     this.log = options.log
     this.tls = options.tls
+    this.guesses = options.guesses ?? false
     this.#outliers = model.outliers && new Outliers(this, model.outliers)
     this.#set(model.discovery === 'static' || model.discovery === 'logical-dns' ? model.endpoints : [])
     this.#discovery = options.discover(model, (endpoints) => this.#set(endpoints), this.figures)

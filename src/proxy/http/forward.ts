@@ -160,7 +160,11 @@ export class Forward implements AttemptSink {
     const cluster = this.#cluster as ClusterRuntime
     if (cluster.model.discovery === 'original-destination') {
       const { original } = connection
-      return original && cluster.direct(original.host, original.port)
+      if (original) return cluster.direct(original.host, original.port)
+      const found = cluster.guesses ? /^(.+?)(?::(\d{1,5}))?$/.exec(this.#authority) : undefined
+      const port = Number(found?.[2] ?? 80)
+      // One that names this port would come back without end.
+      return found && port !== connection.localPort ? cluster.direct((found[1] as string).replace(/^\[|\]$/g, ''), port) : undefined
     }
     return cluster.pick(this.#hash, this.#action.retry?.otherEndpoint ? this.#tried : undefined)
   }
@@ -242,7 +246,7 @@ export class Forward implements AttemptSink {
     const ms = performance.now() - this.#began
     cluster.answered(host, status, ms)
     const { retry } = this.#action
-    if (retry && !this.#committed && retriesReply(retry, status, fields)) {
+    if (retry && !this.#committed && retriesReply(retry, status, fields, exchange.method)) {
       if (this.#again()) return
     } else if (this.#retries > 0) (cluster.figures.upstream_rq_retry_success as number)++
     this.#committed = true

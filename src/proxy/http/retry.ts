@@ -14,7 +14,9 @@ const GRPC_CODES: Readonly<Record<string, string>> = {
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 /** Whether a reply is reason to ask again. */
-export function retriesReply({ on, statusCodes }: RetryPolicy, status: number, fields: readonly string[]): boolean {
+export function retriesReply(policy: RetryPolicy, status: number, fields: readonly string[], method: string): boolean {
+  const { on, statusCodes } = policy
+  if (policy.idempotentOnly && !IDEMPOTENT.has(method)) return false
   for (const word of on) {
     if (word === '5xx') {
       if (status >= 500) return true

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { ServerConnection } from '../../transport/http1/server-connection.ts'
+import type { ServerExchange } from '../../transport/http1/server-exchange.ts'
 import { Http2Connection } from '../../transport/http2/connection.ts'
 import { PREFACE } from '../../transport/http2/input.ts'
 import type { AccessTester } from '../http/access.ts'
@@ -31,6 +32,8 @@ export interface ChainContext {
   log: ConstructorParameters<typeof HttpHandler>[0]['log']
   identity: OwnIdentity | undefined
   bufferLimit: number
+  /** Sees requests over HTTP/1.1 before they are handled, and may change their target; true: it answers. */
+  intercept?: ((exchange: ServerExchange) => boolean) | undefined
 }
 
 const HEAD_TIMEOUT = 60_000
@@ -45,6 +48,7 @@ export class Chain implements Disposable {
   readonly #tls: TlsServer | undefined
   readonly #figures: Figures
   readonly #access: readonly AccessTester[]
+  readonly #intercept: ChainContext['intercept']
   /** Who waits for a handshake to come to its end. */
   readonly #handshakes = new WeakMap<Socket, (socket: TLSSocket) => void>()
 
@@ -52,6 +56,7 @@ export class Chain implements Disposable {
   constructor(model: FilterChain, context: ChainContext) {
     this.model = model
     this.#figures = context.figures
+    this.#intercept = context.intercept
     this.#access = model.access.map(compileAccess)
     const { handling } = model
     this.handler =
@@ -141,7 +146,9 @@ export class Chain implements Disposable {
       socket,
       { maxHeaderSize, idleTimeout, headTimeout: requestTimeout || HEAD_TIMEOUT, endAborts: true },
       {
-        onRequest: (exchange) => void handler.handle(new Http1Downstream(exchange, info)),
+        onRequest: (exchange) => {
+          if (!this.#intercept?.(exchange)) handler.handle(new Http1Downstream(exchange, info))
+        },
         onBadRequest: () => void (this.#figures.downstream_cx_protocol_error as number)++,
         onClose() {},
       },

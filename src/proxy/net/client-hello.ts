@@ -39,6 +39,15 @@ export function readClientHello(bytes: Buffer): ClientHello | 'more' | 'none' {
   return 'more'
 }
 
+/** Undefined: this is no HTTP in clear text. `more`: it may become that. */
+export function detectHttp(bytes: Buffer): 'http/1.1' | 'h2c' | 'more' | undefined {
+  const text = bytes.toString('latin1', 0, 24)
+  if (text.startsWith('PRI * HTTP/2.0')) return 'h2c'
+  if ('PRI * HTTP/2.0'.startsWith(text)) return 'more'
+  if (/^[A-Z]{3,16} (\/|\*|http)/.test(text)) return 'http/1.1'
+  return /^[A-Z]{0,16}( h?t{0,2})?$/.test(text) ? 'more' : undefined
+}
+
 /** Undefined: it is cut or contradicts itself. */
 function parse(hello: Buffer): ClientHello | undefined {
   const found: { serverName: string | undefined; alpn: string[] } = { serverName: undefined, alpn: [] }

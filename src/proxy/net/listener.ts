@@ -1,18 +1,19 @@
 import { rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
+import type { OriginalDestination } from '../../transport/original-destination.ts'
 import type { ConnectionInfo } from '../http/downstream.ts'
 import { HttpHandler } from '../http/handler.ts'
 import type { Listener } from '../model/listener.ts'
 import type { Figures } from '../stats.ts'
 import { Chain, type ChainContext, type Served } from './chain.ts'
 import { chainChooser, plainAddress } from './chains.ts'
-import { readClientHello } from './client-hello.ts'
+import { detectHttp, readClientHello } from './client-hello.ts'
 
 export interface ListenerOptions extends Omit<ChainContext, 'figures' | 'bufferLimit'> {
   /** Figures by the prefix of their chain, shared by chains of one prefix. */
   figuresOf(stat: string): Figures
   /** Where a connection wanted to go before it was sent here; undefined: it cannot be told. */
-  original: ((socket: Socket) => { host: string; port: number } | undefined) | undefined
+  original: OriginalDestination | 'guess' | undefined
 }
 
 /** Bytes that are looked at to learn what a client speaks. */
@@ -85,7 +86,8 @@ export class ProxyListener implements AsyncDisposable {
       this.#sockets.delete(socket)
       ;(figures.downstream_cx_active as number)--
     })
-    const original = this.model.originalDestination ? this.#options.original?.(socket) : undefined
+    const { original: asked } = this.#options
+    const original = this.model.originalDestination && typeof asked === 'function' ? asked(socket) : undefined
     if (this.#looks) this.#look(socket, original)
     else this.#chosen(socket, original, undefined, false, undefined, [])
   }
@@ -101,10 +103,11 @@ export class ProxyListener implements AsyncDisposable {
     const read = (chunk: Buffer) => {
       seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk])
       const hello = readClientHello(seen)
-      if (hello === 'more' && seen.length < MAX_LOOK) return
+      const http = hello === 'none' ? detectHttp(seen) : undefined
+      if ((hello === 'more' || http === 'more') && seen.length < MAX_LOOK) return
       done()
       const found = typeof hello === 'object' ? hello : undefined
-      this.#chosen(socket, original, seen, found !== undefined, found?.serverName, found?.alpn ?? [])
+      this.#chosen(socket, original, seen, found !== undefined, found?.serverName, http ? [http] : (found?.alpn ?? []))
     }
     const ended = () => {
       done()
@@ -120,13 +123,17 @@ export class ProxyListener implements AsyncDisposable {
 
   #chosen(
     socket: Socket,
-    original: ConnectionInfo['original'],
+    told: ConnectionInfo['original'],
     first: Buffer | undefined,
     secure: boolean,
     serverName: string | undefined,
     alpn: readonly string[],
   ): void {
     if (socket.destroyed) return
+    // Nobody can ask the socket: who speaks TLS says where it goes.
+    const guessed =
+      this.#options.original === 'guess' && this.model.originalDestination && serverName ? { host: serverName, port: 443 } : undefined
+    const original = told ?? guessed
     const chain = this.#choose({
       secure,
       serverName,

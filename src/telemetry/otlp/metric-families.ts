@@ -20,15 +20,15 @@ export type MetricFamily = { name: string; help: string } & (
 
 /**
  * Reads back the page of the metrics port (Prometheus' text format 0.0.4, without timestamps, as `Metrics.text` writes it):
- * everything that is counted is on it, whoever counts it. Families of other types are left out.
+ * everything that is counted is on it, whoever counts it. Families of other types are left out. `page`: in pieces of whole lines.
  */
-export function readFamilies(page: string): MetricFamily[] {
+export async function readFamilies(page: AsyncIterable<string> | Iterable<string>): Promise<MetricFamily[]> {
   const families: MetricFamily[] = []
   let name = ''
   let help = ''
   let numbers: NumberPoint[] | undefined
   let histograms: Map<string, Growing> | undefined
-  for (const line of page.split('\n')) {
+  const read = (line: string) => {
     if (line.startsWith('# HELP ')) {
       const space = line.indexOf(' ', 7)
       name = line.slice(7, space)
@@ -57,6 +57,7 @@ export function readFamilies(page: string): MetricFamily[] {
       else if (histograms) grow(histograms, sample, name)
     }
   }
+  for await (const piece of page) for (const line of piece.split('\n')) read(line)
   return families
 }
 

@@ -14,8 +14,8 @@ const histogram = new Histogram('dapr_http_server_latency', 'Milliseconds.', ['a
 for (const value of [0.5, 2, 2, 7, 1e6]) histogram.series('shop').record(value)
 const page = `${counter.text()}${gauge.text()}${histogram.text()}# HELP process_cpu_seconds_total CPU.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 1.25\n`
 
-test('the page of the metrics port is read back whole', () => {
-  const [requests, state, latency, cpu] = readFamilies(page)
+test('the page of the metrics port is read back whole', async () => {
+  const [requests, state, latency, cpu] = await readFamilies([page])
   assert.deepEqual(requests?.points, [
     { attributes: { app_id: 'shop', path: '/a"b\\c\nd' }, value: 1 },
     { attributes: { app_id: 'shop', path: '' }, value: 2 },
@@ -27,9 +27,9 @@ test('the page of the metrics port is read back whole', () => {
   assert.deepEqual([cpu?.name, cpu?.points], ['process_cpu_seconds_total', [{ attributes: {}, value: 1.25 }]])
 })
 
-test('metrics are encoded byte for byte as by the protobufs of OpenTelemetry', () => {
+test('metrics are encoded byte for byte as by the protobufs of OpenTelemetry', async () => {
   const request = encodeMetrics({
-    families: readFamilies(page),
+    families: await readFamilies([page]),
     resource: { 'service.name': 'shop' },
     version: '1',
     since: 1_700_000_000_000.25,

@@ -36,7 +36,7 @@ test('metrics go over HTTP at each interval and once more at the end; a collecto
   const { lines, log } = logger()
   const pushed = pushMetrics({
     appId: 'shop',
-    page: () => page,
+    page: () => [page],
     env: {
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
@@ -82,9 +82,9 @@ test('metrics go over gRPC; a collector that takes none does not hold up the end
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   const env = { OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: `http://127.0.0.1:${port}` }
   const { lines, log } = logger()
-  await pushMetrics({ appId: 'shop', page: () => page, env, log })[Symbol.asyncDispose]()
+  await pushMetrics({ appId: 'shop', page: () => [page], env, log })[Symbol.asyncDispose]()
   assert.equal(got.length, 1)
   assert.ok(got[0]?.includes('dapr_a_total'))
-  await pushMetrics({ appId: 'shop', page: () => page, env, log })[Symbol.asyncDispose]()
+  await pushMetrics({ appId: 'shop', page: () => [page], env, log })[Symbol.asyncDispose]()
   assert.equal(lines.filter((line) => line.includes('no metrics here')).length, 1)
 })

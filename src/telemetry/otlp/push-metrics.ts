@@ -1,6 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import { VERSION } from '../../version.ts'
 import type { Logger } from '../log.ts'
+import { sliced } from '../sliced.ts'
 import { type Environment, resourceOf } from './environment.ts'
 import { readFamilies } from './metric-families.ts'
 import { encodeMetrics } from './metrics-message.ts'
@@ -10,7 +11,7 @@ import { otlpSender } from './sender.ts'
 export interface PushOptions {
   appId: string
   /** The page of the metrics port. */
-  page: () => string
+  page: () => Iterable<string>
   env: Environment
   log: Logger
 }
@@ -31,7 +32,7 @@ export function pushMetrics({ appId, page, env, log }: PushOptions): AsyncDispos
   let sending: Promise<void> | undefined
   const send = async () => {
     try {
-      await sender.send(encodeMetrics({ families: readFamilies(page()), resource, version: VERSION, since, now: Date.now() }))
+      await sender.send(encodeMetrics({ families: await readFamilies(sliced(page())), resource, version: VERSION, since, now: Date.now() }))
       if (failing) log.info('metrics are exported again')
       failing = false
     } catch (error) {

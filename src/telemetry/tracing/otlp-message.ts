@@ -30,6 +30,14 @@ export function encodeTraces(spans: readonly Span[], resource: Readonly<Record<s
     writer.fixed64(7, nanoseconds(span.began))
     writer.fixed64(8, nanoseconds(span.ended))
     writeAttributes(writer, 9, span.attributes)
+    for (const { name, at, attributes: said } of span.notes ?? []) {
+      const event = writer.begin(11)
+      writer.fixed64(1, nanoseconds(at))
+      writer.string(2, name)
+      writeAttributes(writer, 3, said)
+      writer.end(event)
+    }
+    writer.uint(12, span.notesDropped)
     if (span.error !== undefined) {
       const status = writer.begin(15)
       writer.string(2, span.error)

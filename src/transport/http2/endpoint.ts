@@ -20,6 +20,7 @@ import {
   unpad,
 } from './protocol.ts'
 import { CONNECTION_WINDOW, ReceiveWindow } from './receive-window.ts'
+import { StreamTable } from './stream-table.ts'
 
 export const NOTHING: Buffer = Buffer.alloc(0)
 /** Milliseconds that the other side may take to read the last of what was written. */
@@ -38,7 +39,7 @@ export interface EndpointOptions {
  * States: open → closing (the last streams finish) → closed.
  */
 export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
-  readonly streams = new Map<number, S>()
+  readonly streams = new StreamTable<S>()
   readonly output: Output
   readonly receiving: ReceiveWindow
   readonly streamWindow: number
@@ -164,7 +165,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   protected over(): void {
     if (this.closed) return
     this.closed = true
-    for (const stream of [...this.streams.values()]) stream.gone()
+    for (const stream of this.streams.values()) stream.gone()
     this.ended()
   }
 
@@ -278,8 +279,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     this.output.frame(T.SETTINGS, FLAG.ACK, 0)
     const change = this.initialWindow - before
     if (change !== 0)
-      for (const stream of [...this.streams.values()])
-        if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+      for (const stream of this.streams.values()) if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
     this.settled(first)
   }
 

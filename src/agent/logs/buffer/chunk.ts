@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { ByteText } from '../byte-text.ts'
 import { LogEvent } from '../event.ts'
 
 /**
@@ -21,18 +22,18 @@ export interface ChunkHead {
   positions: number
 }
 
+const lines = new ByteText(HEAD)
+
 export function encodeChunk(events: readonly LogEvent[], positions: Positions | undefined): Buffer {
-  const before = positions ? JSON.stringify(positions) : ''
-  let lines = before
-  for (const { time, tag, json } of events) lines += `${time}\t${tag}\t${json}\n`
-  const size = Buffer.byteLength(lines)
-  const out = Buffer.allocUnsafe(HEAD + size)
-  out.write(lines, HEAD)
+  if (positions) lines.add(JSON.stringify(positions))
+  const before = lines.length
+  for (const { time, tag, json } of events) lines.add(`${time}\t${tag}\t`).add(json).add('\n')
+  const out = lines.take()
   out.writeUInt32LE(MAGIC, 0)
-  out.writeUInt32LE(size, 4)
+  out.writeUInt32LE(out.length - HEAD, 4)
   out.writeUInt32LE(crc32(out.subarray(HEAD)), 8)
   out.writeUInt32LE(events.length, 12)
-  out.writeUInt32LE(before === '' ? 0 : Buffer.byteLength(before), 16)
+  out.writeUInt32LE(before, 16)
   return out
 }
 
@@ -59,16 +60,14 @@ export function positionsOf(head: ChunkHead, body: Buffer): Positions | undefine
 
 /** Events of a chunk that a tag's test lets through; `origin` names its place. */
 export function eventsOf(head: ChunkHead, body: Buffer, origin: string, wanted: (tag: string) => boolean, into: LogEvent[]): void {
-  if (head.events === 0) return
-  const text = body.toString('utf8', head.positions)
-  let at = 0
+  let at = head.positions
   for (let index = 0; index < head.events; index++) {
-    const first = text.indexOf('\t', at)
-    const second = text.indexOf('\t', first + 1)
-    const end = text.indexOf('\n', second + 1)
-    const tag = text.slice(first + 1, second)
+    const first = body.indexOf(9, at)
+    const second = body.indexOf(9, first + 1)
+    const end = body.indexOf(10, second + 1)
+    const tag = body.toString('utf8', first + 1, second)
     if (wanted(tag)) {
-      const event = new LogEvent(Number(text.slice(at, first)), tag, undefined, text.slice(second + 1, end))
+      const event = new LogEvent(Number(body.toString('latin1', at, first)), tag, undefined, body.toString('utf8', second + 1, end))
       event.origin = origin
       event.index = index
       into.push(event)

@@ -1,4 +1,5 @@
 import type { RoleContext } from '../../role.ts'
+import { ByteText } from '../byte-text.ts'
 import type { LogEvent } from '../event.ts'
 import { formatTime } from '../formats/time.ts'
 import type { ElasticsearchSpec } from '../spec.ts'
@@ -32,6 +33,7 @@ export async function openElasticsearch(spec: ElasticsearchSpec, where: string, 
     (logstashFormat ? `${prefix.text(event)}-${formatTime(dates, event.time)}` : index.text(event)).toLowerCase()
   const rest = pipeline === undefined ? '' : `,"pipeline":${JSON.stringify(pipeline)}`
   const names = tagField === undefined ? [timestamp] : [timestamp, tagField]
+  const text = new ByteText()
   let duplicates = 0
 
   const linesOf = (event: LogEvent) => {
@@ -48,9 +50,8 @@ export async function openElasticsearch(spec: ElasticsearchSpec, where: string, 
       return duplicates
     },
     async send(events, signal) {
-      let body = ''
-      for (const event of events) body += linesOf(event)
-      const reply = await web.send({ method: 'POST', contentType: 'application/x-ndjson', body, signal })
+      for (const event of events) text.add(linesOf(event))
+      const reply = await web.send({ method: 'POST', contentType: 'application/x-ndjson', body: text.take(), signal })
       const refusals: Refusal[] = []
       const left: LogEvent[] = []
       const items = itemsOf(reply.body, events.length)

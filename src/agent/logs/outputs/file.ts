@@ -2,6 +2,7 @@
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { ByteText } from '../byte-text.ts'
 import type { LogEvent } from '../event.ts'
 import { formatTime } from '../formats/time.ts'
 import { NONE, type Sink } from './sink.ts'
@@ -37,16 +38,17 @@ export function fileSink({ path, format, maxBytes, keep }: FileOptions): Sink {
       : formatTime(path.replaceAll('${hostname}', hostname()), event.time).replaceAll('${tag}', event.tag.replaceAll(/[/\\]|\.\./g, '_'))
   return {
     async send(events) {
-      const texts = new Map<string, string>()
+      const texts = new Map<string, ByteText>()
       for (const event of events) {
         const name = nameOf(event)
-        texts.set(name, (texts.get(name) ?? '') + lineOf(event, format))
+        const text = texts.get(name) ?? new ByteText()
+        texts.set(name, text.add(lineOf(event, format)))
       }
       for (const [name, text] of texts) {
         await mkdir(dirname(name), { recursive: true })
         if (maxBytes > 0) await moveAside(name, maxBytes, keep)
         await using file = await open(name, 'a', 0o640)
-        await file.appendFile(text)
+        await file.appendFile(text.take())
       }
       return NONE
     },

@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such names are filled in for each event.
 import type { RoleContext } from '../../role.ts'
+import { ByteText } from '../byte-text.ts'
 import type { LogEvent } from '../event.ts'
 import type { LokiSpec } from '../spec.ts'
 import { Template } from '../template.ts'
@@ -20,6 +21,7 @@ export async function openLoki(spec: LokiSpec, where: string, context: RoleConte
     return [name, new Template(text, context.env), text.includes('${field.')] as const
   })
   const most = spec.maxStreams ?? STREAMS
+  const text = new ByteText()
   const known = new Set<string>()
   const overflow = (event: LogEvent) =>
     JSON.stringify({
@@ -44,11 +46,13 @@ export async function openLoki(spec: LokiSpec, where: string, context: RoleConte
         if (values) values.push(value)
         else streams.set(stream, [value])
       }
-      const parts = [...streams].map(([stream, values]) => {
+      for (const [index, [stream, values]] of [...streams].entries()) {
         values.sort(([one], [other]) => one - other)
-        return `{"stream":${stream},"values":[${values.map(([, text]) => text).join(',')}]}`
-      })
-      await web.send({ method: 'POST', contentType: 'application/json', body: `{"streams":[${parts.join(',')}]}`, signal })
+        text.add(`${index === 0 ? '{"streams":[' : ','}{"stream":${stream},"values":[`)
+        for (const [at, [, value]] of values.entries()) text.add(at === 0 ? value : `,${value}`)
+        text.add(']}')
+      }
+      await web.send({ method: 'POST', contentType: 'application/json', body: text.add(']}').take(), signal })
       return NONE
     },
     [Symbol.asyncDispose]: () => web[Symbol.asyncDispose](),

@@ -4,7 +4,7 @@ import { AwsError } from '../../aws/errors.ts'
 import type { Account } from '../../aws/open.ts'
 import { percentEncoded, presignedQuery } from '../../aws/sign.ts'
 import { allIn, escaped, parseXml, textIn, type XmlElement } from '../../aws/xml.ts'
-import { PART, partsOf, type Source } from './parts.ts'
+import { PART, partsOf, type Source } from '../parts.ts'
 import type { S3Settings } from './settings.ts'
 
 const S3: Service = { name: 'S3', host: 's3', id: 'S3' }

@@ -80,7 +80,7 @@ describe('bindings.aws.s3', { skip: server === undefined ? 'moto is not on this 
 
   it('saves and gives Base64 when asked for', async () => {
     await using s3 = await open()
-    const bytes = randomBytes(3_000_001)
+    const bytes = randomBytes(20_000_001)
     await s3.call('create', bytes.toString('base64'), { key: 'binary', decodeBase64: 'true' })
     assert.deepEqual((await s3.call('get', '', { key: 'binary' })).data, bytes)
     assert.equal((await s3.call('get', '', { key: 'binary', encodeBase64: 'y' })).text, bytes.toString('base64'))
