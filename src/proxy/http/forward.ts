@@ -247,7 +247,7 @@ export class Forward implements AttemptSink {
     cluster.answered(host, status, ms)
     const { retry } = this.#action
     if (retry && !this.#committed && retriesReply(retry, status, fields, exchange.method)) {
-      if (this.#again()) return
+      if (this.#again(host)) return
     } else if (this.#retries > 0) (cluster.figures.upstream_rq_retry_success as number)++
     this.#committed = true
     this.#kept = undefined
@@ -277,7 +277,7 @@ export class Forward implements AttemptSink {
     const [reason, flags] = WHY[failure]
     exchange.upstreamFailure = error.message
     const { retry } = this.#action
-    if (!this.#committed && retry && retriesFailure(retry, failure, exchange.method) && this.#again()) return
+    if (!this.#committed && retry && retriesFailure(retry, failure, exchange.method) && this.#again(host)) return
     const text = `upstream connect error or disconnect/reset before headers. reset reason: ${reason}`
     exchange.fail(
       503,
@@ -291,14 +291,15 @@ export class Forward implements AttemptSink {
   #tryLate(): void {
     const cluster = this.#cluster as ClusterRuntime
     ;(cluster.figures.upstream_rq_per_try_timeout as number)++
-    cluster.failed(this.#host as Host, 'timeout')
+    const host = this.#host as Host
+    cluster.failed(host, 'timeout')
     const { retry } = this.#action
-    if (retry && retriesFailure(retry, 'timeout', this.#exchange.method) && this.#again()) return
+    if (retry && retriesFailure(retry, 'timeout', this.#exchange.method) && this.#again(host)) return
     this.#exchange.fail(504, 'upstream request timeout', 'UT', 'upstream_per_try_timeout')
   }
 
   /** Gives the attempt up and makes another one soon, if there may be one. */
-  #again(): boolean {
+  #again(failed: Host): boolean {
     const cluster = this.#cluster as ClusterRuntime
     const { retry } = this.#action
     const exchange = this.#exchange
@@ -319,10 +320,8 @@ export class Forward implements AttemptSink {
     this.#retrying = true
     this.#retries++
     ;(cluster.figures.upstream_rq_retry as number)++
-    if (this.#host) {
-      this.#tried ??= []
-      this.#tried.push(this.#host)
-    }
+    this.#tried ??= []
+    this.#tried.push(failed)
     const attempt = this.#attempt
     this.#left()
     attempt?.abort()
