@@ -166,6 +166,8 @@ export class ProxyExchange implements DownstreamSink, Told, Matched {
       case 'cors': {
         const cors = own.cors ? corsOf(own.cors, this.method, this.fields) : undefined
         if (cors?.preflight) {
+          // It is about what comes after it: the route's own headers are not for it.
+          this.route = undefined
           this.#answer(200, cors.headers, undefined, 'cors')
           return false
         }

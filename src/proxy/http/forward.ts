@@ -124,6 +124,7 @@ export class Forward implements AttemptSink {
     else if (host && 'header' in host) this.#authority = fieldOf(fields, host.header.toLowerCase()) ?? this.#authority
     else if (host && 'pathRegex' in host && this.#route.hostPattern)
       this.#authority = exchange.path.slice(0, exchange.pathEnd).replace(this.#route.hostPattern, host.by.replace(/\\(\d)/g, '$$$1'))
+    if (this.#authority !== exchange.authority && handler.settings.envoyHeaders) put(fields, 'x-envoy-original-host', exchange.authority)
     if (handler.settings.envoyHeaders && timeout > 0) put(fields, 'x-envoy-expected-rq-timeout-ms', String(timeout))
   }
 
