@@ -18,6 +18,7 @@ const WHY: Readonly<Record<Failure, readonly [reason: string, flags: string]>> =
   overflow: ['overflow', 'UO'],
   reset: ['connection termination', 'UC'],
   protocol: ['protocol error', 'UPE'],
+  invalid: ['invalid request', ''],
 }
 const OVERLOADED: readonly string[] = ['x-envoy-overloaded', 'true']
 
@@ -85,7 +86,8 @@ export class Forward implements AttemptSink {
     ;(cluster.figures.upstream_rq_active as number)++
     this.#active = true
     this.#prepare()
-    if (downstream.upgrade !== undefined) return this.#upgrade(downstream.upgrade)
+    // What has a body is a request like any other: the new protocol would begin in the middle of it.
+    if (downstream.upgrade !== undefined && this.#bodyComplete && !exchange.body) return this.#upgrade(downstream.upgrade)
     if (!this.#bodyComplete && this.#action.retry) this.#kept = []
     for (const { service, percent } of this.#action.mirrors) {
       const shadow = handler.clusters.get(service)
@@ -275,6 +277,7 @@ export class Forward implements AttemptSink {
     const host = this.#host as Host
     cluster.failed(host, failure)
     this.#left()
+    if (failure === 'invalid') return exchange.fail(400, '', '', 'invalid_request')
     const [reason, flags] = WHY[failure]
     exchange.upstreamFailure = error.message
     const { retry } = this.#action
