@@ -10,13 +10,14 @@ One sidecar (bin/outriderd) for each driver, with one app; 100 publishes or save
 | --- | --- |
 | link cut | a proxy between sidecar and server ends all connections and every new one |
 | link silent | the proxy keeps connections and takes new ones, and passes nothing on |
+| packets lost | iptables drops everything between sidecar and proxy: nobody is told |
 | server stopped | SIGSTOP to all of its processes |
 | server killed | SIGKILL, and the same program again 10 s later with what it has on disk |
 | file locked | another process holds the write lock of the SQLite file |
 
 The columns: \`acknowledged\` were answered 204; \`failed\` got an error; \`longest\` is the longest wait for any answer; \`lost\` were acknowledged and never came (within 75 s) or were not read back; \`duplicated\` came to the app more than once; \`back\` is the time from the server's return (for a killed one: from the moment it listens) to the first request acknowledged, and \`delivered\` to the first event at the app; \`told\` is the time from the begin of the cut until \`/v1.0/healthz?verbose\` names the component as not up, \`well\` from the server's return until it is up again; RSS is the sidecar's before the cut, at most, and after. Times in seconds, memory in MiB.
 
-The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change); Kafka with one broker; PostgreSQL with synchronous commits; MariaDB with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death: what was saved before is not counted as lost there.
+The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change where it is killed, and keeps all in memory otherwise: it writes the whole of it each time); Kafka with one broker; PostgreSQL with synchronous commits; MariaDB with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death: what was saved before is not counted as lost there.
 `
 
 /** docs/components/CERTIFICATION.md. */

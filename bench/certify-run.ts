@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Agent, createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { SidecarProcess } from '../test/sidecar.ts'
@@ -7,6 +7,7 @@ import { pause, until } from './certify-server.ts'
 const RATE = 100
 const BEFORE = 2_000
 const AFTER = 10_000
+const WARM_UP = 10_000
 /** How long after the last publish a delivery may come before the event counts as lost: longer than any redelivery time. */
 const PATIENCE = 75_000
 /** Redeliveries that are still under way are counted too. */
@@ -103,13 +104,25 @@ export class Run {
   }
 
   /** Until the code is compiled and the heap has the size it works with. */
-  async warmUp(): Promise<void> {
+  async warmUp(milliseconds = WARM_UP): Promise<void> {
     const load = this.#load()
-    await pause(10_000)
+    await pause(milliseconds)
     await load.stop()
   }
 
-  async through(cut: { name: string; seconds: number; forgets?: boolean; begin(): unknown; end(): unknown }): Promise<RunResult> {
+  async through(cut: {
+    name: string
+    seconds: number
+    forgets?: boolean
+    before?(): Promise<void>
+    begin(): unknown
+    end(): unknown
+    after?: number
+  }): Promise<RunResult> {
+    if (cut.before) {
+      await cut.before()
+      await pause(BEFORE + SETTLE)
+    }
     const load = this.#load()
     await pause(BEFORE)
     const before = this.#rss()
@@ -119,8 +132,9 @@ export class Run {
     await pause(cut.seconds * 1000)
     await cut.end()
     const back = performance.now()
-    await pause(AFTER)
+    await pause(cut.after ?? AFTER)
     const sent = await load.stop()
+    using _watch = { [Symbol.dispose]: () => void watch.stop() }
     const acknowledged = sent.filter(({ status }) => status === 204)
     const failed = sent.filter(({ status }) => status !== 204)
     const events = this.#app?.events
@@ -220,18 +234,28 @@ export class Run {
     const missing: number[] = []
     for (let at = 0; at < numbers.length; at += 200) {
       const part = numbers.slice(at, at + 200)
-      const { status, text } = await this.#call('/v1.0/state/target/bulk', JSON.stringify({ keys: part.map((number) => `k${number}`) }))
-      if (status !== 200) throw new Error(`reading back: ${status} ${text}`)
-      const found = new Map((JSON.parse(text) as { key: string; data?: unknown }[]).map(({ key, data }) => [key, data]))
+      const found = await this.#read(part)
       missing.push(...part.filter((number) => found.get(`k${number}`) !== number))
     }
     return missing
+  }
+
+  /** What could not be read is not lost: it is asked for again. */
+  async #read(numbers: readonly number[]): Promise<Map<string, unknown>> {
+    const keys = JSON.stringify({ keys: numbers.map((number) => `k${number}`) })
+    for (const end = performance.now() + PATIENCE; ; await pause(500)) {
+      const { status, text } = await this.#call('/v1.0/state/target/bulk', keys)
+      const items = status === 200 ? (JSON.parse(text) as { key: string; data?: unknown; error?: string }[]) : []
+      if (status === 200 && items.every(({ error }) => !error)) return new Map(items.map(({ key, data }) => [key, data]))
+      if (performance.now() > end) throw new Error(`reading back: ${status} ${text.slice(0, 500)}`)
+    }
   }
 
   /** Health and memory, four times a second. */
   #watch() {
     const state: { told?: number; well?: number; most: number } = { most: this.#rss() }
     const look = async () => {
+      if (!existsSync(`/proc/${this.#sidecar.pid}`)) return
       state.most = Math.max(state.most, this.#rss())
       const { text } = await this.#call('/v1.0/healthz?verbose').catch(() => ({ text: '{}' }))
       const { parts = [] } = JSON.parse(text) as { parts?: { kind: string; name: string; state: string }[] }

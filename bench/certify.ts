@@ -40,6 +40,8 @@ interface Cut {
   end(): Promise<void> | void
   /** What the server forgets in this cut is not lost by the driver. */
   forgets?: boolean
+  /** Runs before the work begins; the sidecar has to come through that too. */
+  before?(): Promise<void>
 }
 
 const jobs: [string, () => Promise<void>][] = [
@@ -72,17 +74,26 @@ async function certify(subject: Subject): Promise<void> {
   try {
     const { durable } = subject
     const change = durable && ((args: string[]) => durable(args, proxy.port, port))
-    if (change) await (await victim.kill())(change)
+    if (change && !subject.durableOnly) await (await victim.kill())(change)
     await subject.prepare?.(server.address)
     let restart = async () => {}
     await certifyComponent(subject.driver, subject.properties(`127.0.0.1:${proxy.port}`), [
       ...seconds.map((seconds) => ({ name: `link cut ${seconds} s`, seconds, begin: () => proxy.cut(), end: () => proxy.heal() })),
       ...seconds.map((seconds) => ({ name: `link silent ${seconds} s`, seconds, begin: () => proxy.stall(), end: () => proxy.heal() })),
+      ...seconds.map((seconds) => ({
+        name: `packets lost ${seconds} s`,
+        seconds,
+        begin: () => drop('-I', proxy.port),
+        end: () => drop('-D', proxy.port),
+      })),
       { name: 'server stopped 20 s', seconds: 20, begin: () => victim.pause(), end: () => victim.resume() },
       {
         name: 'server killed 10 s',
         seconds: 10,
         forgets: subject.keeps === 'nothing',
+        before: async () => {
+          if (change && subject.durableOnly) await (await victim.kill())(change)
+        },
         begin: async () => {
           const again = await victim.kill()
           restart = () => again(change)
@@ -93,6 +104,12 @@ async function certify(subject: Subject): Promise<void> {
   } finally {
     await victim.stop()
   }
+}
+
+/** As a cable pulled out between sidecar and proxy: nobody is told. */
+function drop(action: '-I' | '-D', port: number): void {
+  for (const side of ['--dport', '--sport'])
+    execFileSync('iptables', [action, 'INPUT', '-i', 'lo', '-p', 'tcp', side, String(port), '-j', 'DROP'], { stdio: 'pipe' })
 }
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
@@ -127,6 +144,10 @@ async function certifyComponent(driver: string, properties: Record<string, strin
   )
   const app = driver.startsWith('pubsub') ? await startEventsApp() : undefined
   const sidecar = await startSidecar({ appId: 'certify', dataDir: folder, resources, ...(app ? { appPort: app.port } : {}) })
+  let wanted = true
+  void sidecar.exited.then(({ code, signal }) => {
+    if (wanted) console.error(`${driver}: the sidecar ended by itself (${code ?? signal}):\n${sidecar.log().slice(-5000)}`)
+  })
   try {
     const run = new Run(driver, sidecar, app)
     await run.warmUp()
@@ -140,6 +161,7 @@ async function certifyComponent(driver: string, properties: Record<string, strin
     }
   } finally {
     writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())
+    wanted = false
     await sidecar.stop()
     await app?.close()
     await pause(100)

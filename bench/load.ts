@@ -22,6 +22,8 @@ export interface LoadResult {
   bad: number
   /** Of them 429, and RESOURCE_EXHAUSTED. */
   shed: number
+  /** How the first of the other bad ones begins. */
+  worst?: string
   elapsedMilliseconds: number
   p50Microseconds: number
   p99Microseconds: number
@@ -43,15 +45,16 @@ async function run(load: Load): Promise<LoadResult> {
   const request = Buffer.from(load.request)
   const client = load.grpc && createGrpcClient()
   const times: number[] = []
-  const result = { requests: 0, bad: 0, shed: 0 }
+  const result: { requests: number; bad: number; shed: number; worst?: string } = { requests: 0, bad: 0, shed: 0 }
   const start = performance.now()
   const end = start + load.milliseconds
   await Promise.all(
     Array.from({ length: load.connections }, () => {
-      const answered = (microseconds: number, ok: boolean, shed: boolean) => {
+      const answered = (microseconds: number, ok: boolean, shed: boolean, told: () => string) => {
         result.requests++
         if (!ok) result.bad++
         if (shed) result.shed++
+        else if (!ok) result.worst ??= told()
         if (times.length < MAX_TIMES) times.push(microseconds)
         return performance.now() < end
       }
@@ -65,7 +68,7 @@ async function run(load: Load): Promise<LoadResult> {
 }
 
 /** Hears of each answer; whether to go on. */
-type Answered = (microseconds: number, ok: boolean, shed: boolean) => boolean
+type Answered = (microseconds: number, ok: boolean, shed: boolean, told: () => string) => boolean
 
 /** Sends the request again as long as `answered` wants more; rejects when the server ends the connection. */
 function oneConnection(port: number, request: Buffer, answered: Answered): Promise<void> {
@@ -84,8 +87,9 @@ function oneConnection(port: number, request: Buffer, answered: Answered): Promi
       if (length < 0) return
       const ok = buffered[9] === 0x32
       const shed = buffered.toString('latin1', 9, 12) === '429'
+      const answer = buffered
       buffered = buffered.subarray(length)
-      if (answered((performance.now() - sent) * 1000, ok, shed)) return send()
+      if (answered((performance.now() - sent) * 1000, ok, shed, () => answer.toString('utf8', 0, Math.min(length, 600)))) return send()
       resolve()
       socket.destroy()
     })
@@ -99,11 +103,11 @@ async function oneCaller(client: GrpcClient, port: number, call: NonNullable<Loa
   const message = Buffer.from(call.message, 'base64')
   for (;;) {
     const sent = performance.now()
-    const code = await client.unary(`127.0.0.1:${port}`, call.path, message, { headers: call.metadata }).then(
-      () => 0,
-      (error: GrpcStatus) => error.code,
+    const status = await client.unary(`127.0.0.1:${port}`, call.path, message, { headers: call.metadata }).then(
+      () => undefined,
+      (error: GrpcStatus) => error,
     )
-    if (!answered((performance.now() - sent) * 1000, code === 0, code === 8)) return
+    if (!answered((performance.now() - sent) * 1000, !status, status?.code === 8, () => String(status))) return
   }
 }
 

@@ -2,16 +2,19 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { LoadGenerator, memoryOf, startApp } from './processes.ts'
 import { requestText, type Scenario, scenarios } from './scenarios.ts'
 import { call, startSidecar, writeComponents } from './sidecar.ts'
 
 /**
- * `node bench/memory-limit.ts [MiB …]`: whether one sidecar stays alive and serves under a memory limit. Linux with
+ * `node bench/memory-limit.ts [--only REGEXP] [MiB …]`: whether one sidecar stays alive and serves under a memory limit. Linux with
  * version 1 control groups, as root: makes a group /sys/fs/cgroup/memory/outrider-bench-*, puts only the sidecar into it
  * and removes it afterwards. The sidecar runs a copy of Node whose pages are in no cache, so that they count.
  */
-const limits = process.argv.slice(2).map(Number)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { only: { type: 'string', default: '.' } } })
+const only = new RegExp(values.only)
+const limits = positionals.map(Number)
 if (limits.length === 0) limits.push(128, 96, 80, 64)
 const groups = '/sys/fs/cgroup/memory'
 if (!existsSync(join(groups, 'memory.limit_in_bytes'))) throw new Error(`no version 1 memory control groups at ${groups}`)
@@ -74,8 +77,12 @@ async function tryLimit(limit: number): Promise<void> {
       event2,
       { ...named('publish in-memory'), name: '500 publish in-memory' },
       { ...large, name: '500 state saves, 1 MiB' },
+      { ...event, name: '500 publishes, 1 MiB' },
+      { ...event2, name: '500 gRPC publishes, 1 MiB' },
       named('state get in-memory'),
+      { ...named('state get in-memory'), name: 'state get in-memory, again' },
     ]) {
+      if (!only.test(scenario.name)) continue
       const { grpc } = scenario
       const what = grpc
         ? {
@@ -84,15 +91,37 @@ async function tryLimit(limit: number): Promise<void> {
             grpc: { path: scenario.path, message: grpc.message.toString('base64'), metadata: grpc.metadata },
           }
         : { port: sidecar.httpPort, request: requestText(scenario) }
+      // How far it went in between: what is given back by the end of a run can have been too much before.
+      let most = 0
+      const sampling = setInterval(() => {
+        if (existsSync(`/proc/${sidecar.pid}/status`)) most = Math.max(most, memoryOf(sidecar.pid).anonymous || 0)
+      }, 20)
+      // Whoever watches over it must get an answer meanwhile.
+      const health: number[] = []
+      let asked = false
+      const asking = setInterval(async () => {
+        if (asked) return
+        asked = true
+        const began = performance.now()
+        if ((await call(sidecar.httpPort, 'GET', '/v1.0/healthz')) === 204) health.push(performance.now() - began)
+        else health.push(Number.NaN)
+        asked = false
+      }, 100)
       try {
         const result = await load.run({ ...what, connections: scenario.name.startsWith('500') ? 500 : 16, milliseconds: 3000 })
         const rate = ((result.requests / result.elapsedMilliseconds) * 1000).toFixed(0)
         console.log(
-          `  ${scenario.name.padEnd(30)} ${rate.padStart(6)}/s, p99 ${(result.p99Microseconds / 1000).toFixed(1)} ms, ${result.bad} bad, ${result.shed} of them shed; ${usage(sidecar.pid)}`,
+          `  ${scenario.name.padEnd(30)} ${rate.padStart(6)}/s, p99 ${(result.p99Microseconds / 1000).toFixed(1)} ms, ${result.bad} bad, ${result.shed} of them shed; ${usage(sidecar.pid)}, at most ${most.toFixed(0)} anonymous; health ${health.length} times, slowest ${Math.max(...health).toFixed(0)} ms`,
         )
+        if (result.worst) console.log(`    ${result.worst.replaceAll('\r\n', ' | ')}`)
       } catch (error) {
-        console.log(`  ${scenario.name.padEnd(30)} ${String(error)}; ${read('memory.oom_control').replaceAll('\n', ' ')}`)
+        console.log(
+          `  ${scenario.name.padEnd(30)} ${String(error)}; at most ${most.toFixed(0)} MiB anonymous; ${existsSync(`/proc/${sidecar.pid}`) ? usage(sidecar.pid) : 'the sidecar is gone'}; ${read('memory.oom_control').replaceAll('\n', ' ')}`,
+        )
         break
+      } finally {
+        clearInterval(sampling)
+        clearInterval(asking)
       }
     }
     const highest = Number(read('memory.max_usage_in_bytes')) / MIB

@@ -5,13 +5,14 @@ import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createGrpcClient } from '../src/transport/grpc/client.ts'
-import { cpuSeconds, memoryOf } from './processes.ts'
+import { cpuSeconds, freePort, memoryOf } from './processes.ts'
 import { type BenchSidecar, startSidecar, writeComponents } from './sidecar.ts'
 
 /**
  * `node bench/soak.ts [--minutes 30] [--rate 500]`: two sidecars under mixed load (state, publish and subscribe, invocation,
  * streams of 1 MiB, over HTTP and gRPC) while a component's YAML is rewritten every ten seconds. A line each minute; at the end
- * the slope of RSS after minute five, and how many events never came. Linux only. This process is the app as well.
+ * the slope of RSS after minute five, how many events never came, and how many timers each sidecar still holds, by its heap
+ * snapshot. Linux only. This process is the app as well.
  */
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '30' }, rate: { type: 'string', default: '500' }, binary: { type: 'string' } },
@@ -65,9 +66,14 @@ await new Promise((resolve) => app.once('listening', resolve))
 const appPort = (app.address() as AddressInfo).port
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 const binary = values.binary ? { binary: [values.binary] } : {}
-const caller = await startSidecar({ appId: `bench-caller-${process.pid}`, resources, appPort, ...binary })
-const callee = await startSidecar({ appId: calleeId, resources: join(work, 'data'), appPort, ...binary })
+const profilePorts = [await freePort(), await freePort()] as const
+const profiled = (port: number) => ({ more: { 'enable-profiling': 'true', 'profile-port': String(port) } })
+const caller = await startSidecar({ appId: `bench-caller-${process.pid}`, resources, appPort, ...binary, ...profiled(profilePorts[0]) })
+const callee = await startSidecar({ appId: calleeId, resources: join(work, 'data'), appPort, ...binary, ...profiled(profilePorts[1]) })
 const client = createGrpcClient()
+
+// What waits but keeps no process alive is in no other count.
+const timersBefore = [await timersOf(profilePorts[0]), await timersOf(profilePorts[1])]
 
 const counts = { done: 0, failed: 0, late: 0, published: 0 }
 const failures = new Map<string, number>()
@@ -150,12 +156,16 @@ const header = [
   'reloads',
   'RSS',
   'anon',
+  'heap',
   'fds',
+  'timers',
   'threads',
   'CPU %',
   'RSS',
   'anon',
+  'heap',
   'fds',
+  'timers',
   'threads',
   'CPU %',
 ]
@@ -167,7 +177,9 @@ try {
   for (let minute = 1; minute <= minutes; minute++) {
     await new Promise((resolve) => setTimeout(resolve, started + minute * 60_000 - performance.now()))
     const cpu = [caller, callee].map(({ pid }) => cpuSeconds(pid))
-    const columns = [caller, callee].flatMap((sidecar, index) => usage(sidecar, (cpu[index] as number) - (before[index] as number)))
+    const columns: string[] = []
+    for (const [index, sidecar] of [caller, callee].entries())
+      columns.push(...(await usage(sidecar, profilePorts[index] as number, (cpu[index] as number) - (before[index] as number))))
     before = cpu
     rows.push([minute, memoryOf(caller.pid).rss])
     console.log(row([minute, counts.done, counts.failed, counts.late, reloads, ...columns]))
@@ -182,18 +194,50 @@ try {
   const steady = rows.filter(([minute]) => minute > 5)
   if (steady.length > 2) console.log(`RSS of the caller after minute 5: ${slope(steady).toFixed(2)} MiB a minute`)
   await client[Symbol.asyncDispose]()
+  agent.destroy()
+  // Each connection has timers of its own, so they are counted when the clients are gone.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  for (const [index, name] of ['caller', 'callee'].entries())
+    console.log(
+      `${name}: ${timersBefore[index]} timers in its heap snapshot before the load, ${await timersOf(profilePorts[index] as number)} after it`,
+    )
   await caller.stop()
   await callee.stop()
-  agent.destroy()
   app.close()
   app.closeAllConnections()
   rmSync(work, { recursive: true, force: true })
 }
 
-function usage({ pid }: BenchSidecar, cpu: number): string[] {
+async function usage({ pid }: BenchSidecar, profilePort: number, cpu: number): Promise<string[]> {
   const { rss, anonymous } = memoryOf(pid)
   const threads = /Threads:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? ''
-  return [rss.toFixed(0), anonymous.toFixed(0), String(readdirSync(`/proc/${pid}/fd`).length), threads, ((cpu / 60) * 100).toFixed(1)]
+  const fds = readdirSync(`/proc/${pid}/fd`).length
+  const { active, memory } = (await profilingAnswer(profilePort, 'resources')) as {
+    active: Record<string, number>
+    memory: { heapUsed: number }
+  }
+  const heap = (memory.heapUsed / 2 ** 20).toFixed(0)
+  return [rss.toFixed(0), anonymous.toFixed(0), heap, String(fds), String(active.Timeout ?? 0), threads, ((cpu / 60) * 100).toFixed(1)]
+}
+
+async function profilingAnswer(port: number, path: string): Promise<unknown> {
+  return (await fetch(`http://127.0.0.1:${port}/debug/pprof/${path}`)).json()
+}
+
+/** All timers that the process holds, also those that do not keep it alive. */
+async function timersOf(port: number): Promise<number> {
+  const { snapshot, nodes, strings } = (await profilingAnswer(port, 'heap')) as {
+    snapshot: { meta: { node_fields: string[]; node_types: [string[]] } }
+    nodes: number[]
+    strings: string[]
+  }
+  const { node_fields, node_types } = snapshot.meta
+  const [type, name] = [node_fields.indexOf('type'), node_fields.indexOf('name')]
+  const object = node_types[0].indexOf('object')
+  let timers = 0
+  for (let at = 0; at < nodes.length; at += node_fields.length)
+    if (nodes[at + type] === object && strings[nodes[at + name] as number] === 'Timeout') timers++
+  return timers
 }
 
 function row(columns: readonly (string | number)[]): string {

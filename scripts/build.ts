@@ -3,8 +3,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isBuilt, stampName, stampOf } from '../src/cli/start.js'
 
+/** Each has its entry in bin/. */
+const PROGRAMS = ['outriderd', 'outrider', 'outrider-injector', 'outrider-operator', 'outrider-sentry']
+
 /**
- * Bundles both programs into dist/, from where src/cli/start.js runs them as long as they are newer than the sources.
+ * Bundles the programs into dist/, from where src/cli/start.js runs them as long as they are newer than the sources.
  * Measured with six components: ready in 200 instead of 290 ms, 73 instead of 80 MiB. Without it the sources run as they are.
  */
 export async function build(root: string): Promise<void> {
@@ -14,7 +17,7 @@ export async function build(root: string): Promise<void> {
   const dist = join(root, 'dist')
   await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['src/cli/outriderd.ts', 'src/cli/outrider.ts'],
+    entryPoints: PROGRAMS.map((name) => `src/cli/${name}.ts`),
     outdir: next,
     bundle: true,
     splitting: true,

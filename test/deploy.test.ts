@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { Metrics } from '../src/telemetry/metrics.ts'
@@ -77,4 +77,50 @@ test('every panel of the dashboard asks for metrics and labels that a sidecar ha
   for (const { targets } of dashboard.panels) for (const { expr } of targets) check(expr, known)
   assert.throws(() => check('rate(dapr_no_such_metric[5m])', known), /no metric/)
   assert.throws(() => check('dapr_component_state_count{colour="red"}', known), /no label/)
+})
+
+const manifests = (path: string) =>
+  readFileSync(new URL(`../deploy/${path}`, import.meta.url), 'utf8')
+    .split(/^---$/m)
+    .map((text) => parse(text) as { kind: string; metadata: { name: string; namespace?: string }; spec?: Record<string, unknown> })
+
+test('the chart with its own values is the plain manifests; it has the same kinds of resources', () => {
+  const values = parse(readFileSync(new URL('../deploy/helm/outrider/values.yaml', import.meta.url), 'utf8')) as Record<string, unknown>
+  const chosen = (path: string) =>
+    path === '.Release.Namespace'
+      ? 'outrider-system'
+      : path
+          .slice('.Values.'.length)
+          .split('.')
+          .reduce((at: unknown, name) => (at as Record<string, unknown>)[name], values)
+  const templates = globSync('deploy/helm/outrider/templates/*.yaml', { cwd: new URL('..', import.meta.url) })
+  const rendered = templates.flatMap((path) =>
+    readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
+      .replace(/^\{\{- .*\}\}\n/gm, '')
+      .replace(/\{\{ (\.[\w.]+) \| quote \}\}/g, (_, name: string) => JSON.stringify(String(chosen(name))))
+      .replace(/\{\{ (\.[\w.]+) \}\}/g, (_, name: string) => String(chosen(name)))
+      .split(/^---$/m)
+      .map((text) => parse(text) as { kind: string; metadata: { name: string; namespace?: string } }),
+  )
+  const key = ({ kind, metadata }: { kind: string; metadata: { name: string; namespace?: string } }) =>
+    `${kind} ${metadata.namespace ?? ''}/${metadata.name}`
+  const sorted = <T extends Parameters<typeof key>[0]>(list: T[]) => list.toSorted((a, b) => key(a).localeCompare(key(b)))
+  const plain = manifests('kubernetes/outrider.yaml').filter(({ kind }) => kind !== 'Namespace')
+  assert.deepEqual(sorted(rendered), sorted(plain))
+  const crds = globSync('deploy/helm/outrider/crds/*.yaml', { cwd: new URL('..', import.meta.url) })
+  assert.deepEqual(sorted(crds.flatMap((path) => manifests(path.replace('deploy/', '')))), sorted(manifests('kubernetes/crds.yaml')))
+})
+
+test('every program of the control plane runs without privileges, and names only what the roles let it do', () => {
+  for (const { kind, metadata, spec } of manifests('kubernetes/outrider.yaml')) {
+    if (kind !== 'Deployment') continue
+    const { template } = spec as { template: { spec: { containers: Record<string, unknown>[]; serviceAccountName: string } } }
+    for (const container of template.spec.containers) {
+      const security = container.securityContext as Record<string, unknown>
+      const { readOnlyRootFilesystem, runAsNonRoot, allowPrivilegeEscalation } = security
+      assert.deepEqual([readOnlyRootFilesystem, runAsNonRoot, allowPrivilegeEscalation], [true, true, false], metadata.name)
+      assert.ok(container.readinessProbe && container.livenessProbe && container.resources, metadata.name)
+    }
+    assert.match(template.spec.serviceAccountName, /^dapr-(sentry|operator|injector)$/)
+  }
 })

@@ -195,6 +195,59 @@ test('requests do not notice that their component is replaced: none fails while 
   assert.ok(requests > 100)
 })
 
+test('a traffic policy of our own counts for calls as it comes, changes and goes; a bad one leaves the old one', LIMIT, async (t) => {
+  const [dataDir, resources] = [folder('traffic-data'), folder('traffic')]
+  const service = createServer((_, response) => response.end('served')).listen(0, '127.0.0.1')
+  await once(service, 'listening')
+  t.after(() => {
+    service.closeAllConnections()
+    service.close()
+  })
+  const own = (name: string, spec: string) =>
+    writeFileSync(
+      join(resources, `${name}.yaml`),
+      `apiVersion: outrider.dev/v1\nkind: TrafficPolicy\nmetadata: {name: ${name}}\nspec: ${spec}\n`,
+    )
+  const fault = (status: number, target: string) =>
+    `{policies: {faults: {f: {error: {percent: 100, httpStatus: ${status}}}}}, targets: ${target}}`
+  const rate = '{policies: {rateLimits: {r: {requestsPerSecond: 0.001, burst: 1}}}, targets: {apps: {reload-callee: {rateLimit: r}}}}'
+  const appPort = (service.address() as AddressInfo).port
+  await using callee = await startSidecar({ appId: 'reload-callee', dataDir, resources, appPort })
+  await using caller = await startSidecar({ appId: 'reload-caller', dataDir, resources })
+  const status = async () => (await fetch(`${caller.http}/v1.0/invoke/reload-callee/method/x`)).status
+  await until(status, (code) => code === 200)
+  own('outbound', fault(418, '{apps: {reload-callee: {fault: f}}}'))
+  await until(status, (code) => code === 418)
+  own('outbound', fault(451, '{apps: {"*": {fault: f}}}'))
+  await until(status, (code) => code === 451)
+  writeFileSync(
+    join(resources, 'outbound.yaml'),
+    'apiVersion: outrider.dev/v1\nkind: TrafficPolicy\nmetadata: {name: outbound}\nspec: {}\n',
+  )
+  await until(
+    () => get<{ reasons: string[] }>(`${caller.http}/v1.0/healthz?verbose`),
+    ({ reasons }) =>
+      reasons.some((reason) => /TrafficPolicy outbound at .*outbound\.yaml:4:7 is refused: spec\.policies is missing/.test(reason)),
+  )
+  assert.equal(await status(), 451, 'the version before goes on')
+  rmSync(join(resources, 'outbound.yaml'))
+  await until(status, (code) => code === 200)
+  own('inbound', fault(507, '{inbound: {fault: f}}'))
+  await until(status, (code) => code === 507)
+  rmSync(join(resources, 'inbound.yaml'))
+  await until(status, (code) => code === 200)
+  own('rate', rate)
+  await until(status, (code) => code === 429)
+  // Another policy for others: what this one has learned stays, its only token is gone for a quarter of an hour.
+  own('others', fault(418, '{apps: {nobody: {fault: f}}}'))
+  const loads = async () =>
+    (await get<{ reloads: { counts: { kind: string; action: string; count: number }[] } }>(`${caller.http}/v1.0/healthz?verbose`)).reloads
+      .counts
+  await until(loads, (counts) => counts.some(({ kind, action, count }) => kind === 'TrafficPolicy' && action === 'add' && count === 4))
+  assert.equal(await status(), 429)
+  for (const sidecar of [caller, callee]) assert.deepEqual(await sidecar.stop(), { code: 0, signal: null })
+})
+
 test('a mount that is swapped as Kubernetes does it is followed, also when the folder comes after the sidecar', LIMIT, async () => {
   const dataDir = folder('mount-data')
   const resources = join(root, 'mount')
@@ -388,4 +441,10 @@ test('an MCPServer is shown by metadata, and the log says that its tools are not
       (log) => log.includes(told),
     )
   }
+  writeFileSync(join(resources, 'second.yaml'), resource('MCPServer', 'second', '{endpoint: {streamableHTTP: {url: "ftp://mcp.example"}}}'))
+  await until(
+    async () => sidecar.log(),
+    (log) => /MCPServer second .* is refused, the version before it goes on: .*scheme must be http or https/.test(log),
+  )
+  assert.equal((await shown()).mcpServers?.length, 2)
 })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as pace } from 'node:timers/promises'
 import { BulkPublishRequest, BulkPublishResponse } from '../src/api/grpc/publish-messages.ts'
-import { RedisConnection } from '../src/components/redis/client.ts'
+import { RedisConnection } from '../src/components/redis/connection.ts'
 import { createGrpcClient } from '../src/transport/grpc/client.ts'
 import { announced, end, findBinary, freePort } from './servers/process.ts'
 import { redis } from './servers/redis.ts'
@@ -87,15 +87,17 @@ async function setUp(name: string, spec: Record<string, unknown> = {}, propertie
     metadata: { name: 'orders' },
     spec: { type: 'pubsub.redis', version: 'v1', metadata: settings.map(([key, value]) => ({ name: key, value })) },
   }
-  const policy = {
-    apiVersion: 'outrider.dev/v1',
-    kind: 'StoreAndForward',
-    metadata: { name: 'keep' },
-    spec: { pubsubs: ['orders'], timeout: '2s', ...spec },
+  writeFileSync(join(resources, 'orders.yaml'), JSON.stringify(component))
+  /** Writes the resource with these members; undefined: removes it. */
+  const policy = (members: Record<string, unknown> | undefined) => {
+    const file = join(resources, 'keep.yaml')
+    if (!members) return rmSync(file, { force: true })
+    const kept = { pubsubs: ['orders'], timeout: '2s', ...members }
+    writeFileSync(file, JSON.stringify({ apiVersion: 'outrider.dev/v1', kind: 'StoreAndForward', metadata: { name: 'keep' }, spec: kept }))
   }
-  writeFileSync(join(resources, 'all.yaml'), `${JSON.stringify(component)}\n---\n${JSON.stringify(policy)}\n`)
+  policy(spec)
   const start = (appId = name) => startSidecar({ appId, dataDir, resources, readyAt: '/v1.0/healthz/outbound' })
-  return { broker, start }
+  return { broker, start, policy }
 }
 
 const publish = (sidecar: SidecarProcess, body: unknown, query = '', topic = 'events') =>
@@ -246,6 +248,42 @@ test('publishing works before the broker has ever been there: HTTP, gRPC, bulk; 
   assert.deepEqual(await metrics(sidecar), { accepted_total: 4, forwarded_total: 4, waiting: 0, waiting_bytes: 0 })
   assert.equal((await publish(sidecar, { key: 'direct', number: 4 })).status, 204)
   assert.equal((await metrics(sidecar)).accepted_total, 4)
+})
+
+test('keeping begins and ends with its resource while the sidecar runs; what was accepted still arrives', options, async () => {
+  const { broker, start, policy } = await setUp('live')
+  await using _ = broker
+  await broker.start()
+  policy(undefined)
+  await using sidecar = await start()
+  await until(async () => (await publish(sidecar, { key: 'x', number: 1 })).status === 204)
+  await broker.kill()
+  const refused = await publish(sidecar, { key: 'x', number: 0 })
+  assert.ok(refused.status >= 500, `${refused.status}: nothing keeps it yet`)
+  policy({})
+  await until(async () => (await publish(sidecar, { key: 'x', number: 2 })).status === 204)
+  assert.match(await waiting(sidecar), /^1 waiting/)
+  policy({ maxBytes: '4Ki' })
+  let last = 2
+  await until(async () => {
+    const { status } = await publish(sidecar, { key: 'x', number: last + 1 })
+    if (status === 204) last++
+    return status === 503
+  })
+  const kept = last - 1
+  assert.match(await waiting(sidecar), new RegExp(`^${kept} waiting`), 'what waited under the first version waits under the second')
+  policy(undefined)
+  await until(async () => sidecar.log().includes(`publishes are not kept from now on; ${kept} accepted events are still forwarded`))
+  const direct = await publish(sidecar, { key: 'x', number: 0 })
+  assert.ok(direct.status >= 500 && !(await direct.text()).includes('ERR_PUBSUB_STORE_FULL'), `${direct.status}: kept no more`)
+  await broker.start()
+  await until(async () => (await publish(sidecar, { key: 'x', number: last + 1 })).status === 204)
+  await until(async () => (await broker.events('events')).length === last + 1)
+  assert.deepEqual(
+    (await broker.events('events')).map(({ data }) => data.number).sort((a, b) => a - b),
+    Array.from({ length: last + 1 }, (_, number) => number + 1),
+  )
+  await until(async () => (await waiting(sidecar)) === undefined)
 })
 
 test('a full store refuses with what to do next; a clean end keeps what waits for the next start', options, async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -25,6 +25,7 @@ interface Sent {
   kind: string
   localEndpoint: { serviceName: string }
   tags: Record<string, string>
+  annotations?: { timestamp: number; value: string }[]
 }
 
 async function serve(handle: (request: IncomingMessage, body: string, response: ServerResponse) => unknown): Promise<number> {
@@ -106,4 +107,83 @@ spec: { tracing: { samplingRate: "1", zipkin: { endpointAddress: "http://127.0.0
   const answered = spans.filter(({ kind }) => kind === 'SERVER')
   assert.deepEqual(told.sort(), answered.map(({ traceId, id }) => `00-${traceId}-${id}-01`).sort())
   for (const { tags } of answered) assert.equal(tags['dapr.api'], '/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream')
+})
+
+test('each activation of a resiliency policy is an event of the span of the request that met it', async () => {
+  const spans: Sent[] = []
+  const collector = await serve((_, body) => spans.push(...(JSON.parse(body) as Sent[])))
+  const failing = await serve((_, __, response) => response.writeHead(500))
+  const hanging = await serve(() => new Promise<never>(() => {}))
+  const resources = join(home, 'policies')
+  const binding = (name: string, url: string) =>
+    `apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: ${name}}
+spec: {type: bindings.http, version: v1, metadata: [{name: url, value: "${url}"}]}
+`
+  const policies = `apiVersion: dapr.io/v1alpha1
+kind: Resiliency
+metadata: {name: hard}
+spec:
+  policies:
+    timeouts: {short: 30ms}
+    retries: {twice: {policy: constant, duration: 1ms, maxRetries: 2}}
+    circuitBreakers: {quick: {maxRequests: 1, timeout: 30s, trip: consecutiveFailures >= 2}}
+  targets:
+    components:
+      failing: {outbound: {retry: twice, circuitBreaker: quick}}
+      hanging: {outbound: {timeout: short}}
+`
+  const own = `apiVersion: outrider.dev/v1
+kind: TrafficPolicy
+metadata: {name: own}
+spec:
+  policies: {faults: {always: {error: {percent: 100}}}}
+  targets: {apps: {faulty: {fault: always}}}
+`
+  mkdirSync(resources)
+  writeFileSync(
+    join(resources, 'all.yaml'),
+    [binding('failing', `http://127.0.0.1:${failing}/`), binding('hanging', `http://127.0.0.1:${hanging}/slow`), policies, own].join(
+      '---\n',
+    ),
+  )
+  const config = join(home, 'events.yaml')
+  const write = (rate: string) =>
+    writeFileSync(
+      config,
+      `apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: { name: tracing }
+spec: { tracing: { samplingRate: "${rate}", stdout: true, zipkin: { endpointAddress: "http://127.0.0.1:${collector}/api/v2/spans" } } }
+`,
+    )
+  const run = async (rate: string) => {
+    write(rate)
+    await using sidecar = await startSidecar({ appId: 'events', dataDir: home, resources, args: [`--config=${config}`] })
+    const invoke = (name: string) =>
+      fetch(`${sidecar.http}/v1.0/bindings/${name}`, { method: 'POST', body: JSON.stringify({ operation: 'get' }) })
+    assert.equal((await invoke('failing')).status, 500)
+    assert.equal((await invoke('hanging')).status, 500)
+    assert.equal((await fetch(`${sidecar.http}/v1.0/invoke/faulty/method/x`)).status, 503)
+    await sidecar.stop()
+    return sidecar.log()
+  }
+  const log = await run('1')
+  const events = (path: string) =>
+    spans.filter(({ name }) => name.includes(path)).flatMap(({ annotations = [] }) => annotations.map(({ value }) => value))
+  const said = (kind: string, target: string, rest: object = {}) =>
+    `"resiliency.${kind}": ${JSON.stringify({ 'resiliency.name': 'hard', 'resiliency.target': target, 'resiliency.flow_direction': 'outbound', ...rest })}`
+  assert.deepEqual(events('failing'), [
+    said('retry', 'Binding_failing'),
+    said('circuitbreaker', 'Binding_failing', { 'resiliency.status': 'open' }),
+  ])
+  assert.deepEqual(events('hanging'), [said('timeout', 'Binding_hanging')])
+  assert.deepEqual(events('faulty'), [
+    '"traffic.fault": {"traffic.target":"app_faulty","traffic.flow_direction":"outbound","traffic.action":"error"}',
+  ])
+  assert.match(log, /\[[^\]]*failing\] Trace: .* Annotations: \[resiliency\.retry resiliency\.circuitbreaker\]/)
+  spans.length = 0
+  await run('0')
+  assert.deepEqual(spans, [], 'nobody traces')
 })

@@ -23,6 +23,8 @@ export interface RoleContext {
   components: RoleComponents
   /** Aborted when the process begins to stop: no new intake; disposing comes after. */
   signal: AbortSignal
+  /** Families of all roles of this process, in Prometheus's text format: what `GET /metrics` of the agents' port shows. */
+  page(): string
   /** A role that has opened is up; it tells here when what it needs is away, and when that is back. Shown in health and metadata. */
   report(state: 'up' | 'retrying', error?: unknown): void
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { joinedPages } from './pages.ts'
 import { AgentPort, answer } from './port.ts'
 import { ROLES } from './registry.ts'
 import type { AgentRoute, Role, RoleComponents, RoleContext } from './role.ts'
@@ -21,6 +22,8 @@ export interface RolesOptions {
   /** Told of each role's state, for health and metadata. */
   part(name: string, kind: string, state: RoleState, error?: unknown): void
   signal: AbortSignal
+  /** Default: all there are. */
+  kinds?: typeof ROLES
 }
 
 interface Slot {
@@ -28,6 +31,8 @@ interface Slot {
   role: Role | undefined
   state: RoleState
   error: string | undefined
+  /** The role has told that something is away, perhaps while it was opening. */
+  away: boolean
   /** Ends the attempts to open it. */
   stop: AbortController
 }
@@ -76,7 +81,7 @@ export class Roles implements AsyncDisposable {
     }
     before?.stop.abort()
     await before?.role?.[Symbol.asyncDispose]()
-    const slot: Slot = { resource, role: undefined, state: 'initialising', error: undefined, stop: new AbortController() }
+    const slot: Slot = { resource, role: undefined, state: 'initialising', error: undefined, away: false, stop: new AbortController() }
     this.#slots.set(key, slot)
     this.#to(slot, 'initialising')
     try {
@@ -109,7 +114,7 @@ export class Roles implements AsyncDisposable {
 
   /** Families of all roles, in Prometheus's text format. */
   metrics(): string {
-    return [...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? '').join('')
+    return joinedPages([...this.#slots.values()].map(({ role }) => role?.metrics?.() ?? ''))
   }
 
   status(): Record<string, unknown>[] {
@@ -132,9 +137,10 @@ export class Roles implements AsyncDisposable {
 
   async #open(slot: Slot): Promise<void> {
     const { resource } = slot
-    const { kind, name } = resource
-    const load = ROLES[kind]
+    const { kind } = resource
+    const load = (this.#options.kinds ?? ROLES)[kind]
     if (!load) throw new Error(`nothing serves resources of kind ${kind}`)
+    slot.away = false
     const open = await load()
     const role = await open(resource, this.#context(slot))
     try {
@@ -145,8 +151,7 @@ export class Roles implements AsyncDisposable {
       throw error
     }
     slot.role = role
-    if (slot.state !== 'retrying' || slot.error !== undefined) this.#to(slot, 'up')
-    this.#options.log.info(`${kind} ${name} is up`)
+    if (!slot.away) this.#to(slot, 'up')
   }
 
   #context(slot: Slot): RoleContext {
@@ -164,8 +169,12 @@ export class Roles implements AsyncDisposable {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         return folder
       },
+      page: () => this.metrics(),
       report: (state, error) => {
         if (slot.stop.signal.aborted) return
+        slot.away = state === 'retrying'
+        // While it opens, up is for whoever opens it to say.
+        if (!slot.role && state === 'up') return
         if (slot.state !== state || error !== undefined) this.#to(slot, state, error)
       },
     }

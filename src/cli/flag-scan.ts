@@ -1,7 +1,7 @@
 import { parseDuration } from '../components/metadata.ts'
+import { nearest } from '../nearest.ts'
 import { parseQuantity } from '../quantity.ts'
 import { FLAGS, type FlagName, type FlagSpec } from './flag-table.ts'
-import { nearest } from './nearest.ts'
 
 /** A command line that cannot be followed. `exitCode` 2: how it is written, 1: what it asks for. */
 export class FlagError extends Error {

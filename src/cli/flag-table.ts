@@ -42,7 +42,7 @@ export const FLAGS = [
   { name: 'resources-path', kind: 'strings', description: 'Folder with resources; may be given several times.' },
   { name: 'components-path', kind: 'string', description: 'One folder with resources.', deprecated: '--resources-path' },
   { name: 'config', kind: 'strings', description: 'Configuration file; several are merged in order.' },
-  { name: 'control-plane-address', kind: 'string', default: '', description: 'Address of the operator.', inert: true },
+  { name: 'control-plane-address', kind: 'string', default: '', description: 'host:port of the operator, with --mode kubernetes.' },
   { name: 'sentry-address', kind: 'string', default: '', description: 'host:port of the certificate authority (sentry).' },
   {
     name: 'control-plane-trust-domain',
@@ -85,7 +85,6 @@ export const FLAGS = [
     kind: 'bool',
     default: 'false',
     description: 'No built-in kubernetes secret store.',
-    inert: true,
   },
   {
     name: 'enable-app-health-check',

@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module'
+import { nearest } from '../nearest.ts'
 import { type Flag, flagHelp, parseArgs, UsageError } from './args.ts'
 import type { Command } from './command.ts'
-import { nearest } from './nearest.ts'
 import { CommandError, createReporter } from './status.ts'
 
 enableCompileCache()
@@ -38,6 +38,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   identity: {
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
+  },
+  k8s: {
+    summary: 'Put the control plane into a Kubernetes cluster, and give apps there a sidecar',
+    load: async () => (await import('./commands/k8s.ts')).k8s,
   },
   debug: { summary: 'Gather what explains a running sidecar into one file', load: async () => (await import('./commands/debug.ts')).debug },
   schema: { summary: 'Print the JSON Schema of a resource kind', load: async () => (await import('./commands/small.ts')).schema },

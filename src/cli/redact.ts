@@ -3,10 +3,12 @@ import { allDrivers } from '../runtime/drivers.ts'
 
 const SUSPECT = /pass|secret|token|key|credential|connectionstring|auth|cert|sas|dsn/i
 const HIDDEN = '(hidden)'
+/** Who logs in, in a URL that need not be a good one. */
+const LOGIN = /\/\/[^\s"'<>]*@/g
 
 /**
  * Resources without what is nobody's business: values of settings that their driver marks as sensitive, and of all whose name
- * sounds like one. Names of secrets stay. What is not YAML is left out.
+ * sounds like one, and logins in URLs. Names of secrets stay. What is not YAML is left out.
  */
 export async function redactResources(text: string): Promise<string> {
   const sensitive = new Map<string, Set<string>>()
@@ -27,11 +29,14 @@ export async function redactResources(text: string): Promise<string> {
 
 function hide(value: unknown, known: ReadonlySet<string> | undefined): unknown {
   if (Array.isArray(value)) return value.map((item) => hide(item, known))
+  if (typeof value === 'string') return value.replace(LOGIN, `//${HIDDEN}@`)
   if (value === null || typeof value !== 'object') return value
   const object = value as Record<string, unknown>
   // A pair of spec.metadata, or a header: its name tells what the value is.
   if (typeof object.name === 'string' && typeof object.value !== 'object' && 'value' in object) {
-    return known?.has(object.name.toLowerCase()) || SUSPECT.test(object.name) ? { ...object, value: HIDDEN } : object
+    return known?.has(object.name.toLowerCase()) || SUSPECT.test(object.name)
+      ? { ...object, value: HIDDEN }
+      : { ...object, value: hide(object.value, known) }
   }
   return Object.fromEntries(
     Object.entries(object).map(([name, item]) => {

@@ -2,10 +2,13 @@ import { fromTraceBin } from '../telemetry/trace-bin.ts'
 import { NO_TRACEPARENT } from '../telemetry/trace-context.ts'
 import { headerOf } from './headers.ts'
 
-/** Names that end at this sidecar: gRPC's own, the caller's secret, and those only a sidecar may set. */
+/**
+ * Names that end at this sidecar: gRPC's own, the caller's secret, and those only a sidecar may set. A `content-length` is among
+ * them, which some clients send: it counts gRPC's frames, and an app would wait for bytes that its body does not have.
+ */
 const ENDED = new Set(
   (
-    ':method :path :scheme :status te grpc-timeout grpc-encoding grpc-message grpc-status grpc-message-type ' +
+    ':method :path :scheme :status te content-length grpc-timeout grpc-encoding grpc-message grpc-status grpc-message-type ' +
     'grpc-status-details-bin dapr-api-token dapr-app-id destination-app-id dapr-caller-app-id dapr-caller-namespace dapr-callee-app-id'
   ).split(' '),
 )

@@ -94,6 +94,19 @@ export function headerOf(headers: readonly string[], name: string): string | und
   return undefined
 }
 
+/**
+ * Bytes of an invocation's body as its metadata tell them. A `content-length` that a gRPC client sent with its call, and daprd
+ * passes on, counts gRPC's frames; beside it only a sidecar's own `Content-Length` is of the body.
+ */
+export function bodyLength(metadata: readonly string[]): number | undefined {
+  let length = headerOf(metadata, 'content-length')
+  if (length !== undefined && headerOf(metadata, 'content-type')?.startsWith('application/grpc')) {
+    length = undefined
+    for (let i = 0; i < metadata.length; i += 2) if (metadata[i] === 'Content-Length') length = metadata[i + 1]
+  }
+  return length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined
+}
+
 /** Names in lower case, by the name as it came. Bounded: emptied when full. */
 const lowered = new Map<string, string>()
 

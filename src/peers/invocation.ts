@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream'
 export interface Invocation {
   /** HTTP method, upper case; empty when the caller gave no HTTP extension, which only gRPC apps do without. */
   verb: string
-  /** Decoded and normalised, without a leading slash; see `normalizeMethod`. */
+  /** Decoded and normalised; see `normalizeMethod`. With a leading slash where a gRPC caller gave one, for a gRPC app to see. */
   method: string
   /** Query text without `?`. */
   query: string
@@ -41,6 +41,17 @@ const UNCLEAN = /\/\/|\/\.|^\.|^\/|\/$/
 export function normalizeMethod(method: string): string {
   if (REFUSED.test(method))
     throw new MethodError(`invalid method: ${JSON.stringify(method)} contains a character that is not allowed in a path`)
+  return cleanMethod(method)
+}
+
+/** The same for methods of gRPC, which keep the slash they begin with. */
+export function normalizeGrpcMethod(method: string): string {
+  const normal = normalizeMethod(method)
+  return method.startsWith('/') && normal !== '' ? `/${normal}` : normal
+}
+
+/** A method without empty, `.` or `..` segments; what is left of `..` above the root goes. */
+export function cleanMethod(method: string): string {
   if (!UNCLEAN.test(method)) return method
   const kept: string[] = []
   for (const segment of method.split('/')) {
@@ -55,6 +66,7 @@ const PLAIN_PATH = /^[A-Za-z0-9\-._~!$&'()*+,;=:@/]*$/
 
 /** Percent-encodes a normalised method for a request line. Sequences `%XX` stay; a lone `%` throws MethodError. */
 export function escapePath(method: string): string {
+  if (method.startsWith('/')) return escapePath(method.slice(1))
   if (PLAIN_PATH.test(method)) return `/${method}`
   const bad = /%(?![0-9A-Fa-f]{2}).{0,2}/.exec(method)
   if (bad) throw new MethodError(`invalid method: invalid URL escape ${JSON.stringify(bad[0])}`)

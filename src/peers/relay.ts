@@ -1,8 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../errors.ts'
-import type { Runner } from '../policy/runner.ts'
 import type { RawStream } from '../transport/grpc/client.ts'
-import { parseTimeout } from '../transport/grpc/deadline.ts'
+import { startDeadline, timeoutOf } from '../transport/grpc/deadline.ts'
 import { GrpcStatus, httpToGrpc } from '../transport/grpc/status.ts'
 import type { Http2ClientStream } from '../transport/http2/client-stream.ts'
 import { H2 } from '../transport/http2/protocol.ts'
@@ -10,25 +9,7 @@ import type { ServerStream, StreamSink } from '../transport/http2/stream.ts'
 import { FrameGauge } from './frame-gauge.ts'
 import { statusOf, tooLarge } from './relay-end.ts'
 import { HeldStatus, ownTrailers, policyStatus, Unreached } from './relay-failure.ts'
-
-export interface RelayOptions {
-  /** Bytes of one message, either way. */
-  limit: number
-  /** Opens the stream to where the call goes; throws or rejects with GrpcStatus. Asked again after a call that surely did nothing there. */
-  open(): RawStream | Promise<RawStream>
-  /** Whether to open again after this failure; the relay has nothing lost by it. */
-  again(status: GrpcStatus): boolean
-  /** How hard to try; absent: a call that was taken is not tried again. */
-  policy?: RelayPolicy | undefined
-}
-
-export interface RelayPolicy {
-  runner: Runner
-  /** Bytes of the request that may be kept, to be sent again. */
-  replay: number
-  /** The call lasts: only opening it is under the policy. */
-  lasting: boolean
-}
+import type { RelayOptions } from './relay-options.ts'
 
 /** What was sent and may have to be sent once more: at most this much is kept without a policy. */
 const REPLAY = 65_536
@@ -66,13 +47,8 @@ export class Relay implements StreamSink {
     // Until there is somewhere to send it nothing is read.
     stream.pause()
     stream.sink = this
-    const timeout = headers['grpc-timeout']
-    const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
-    if (milliseconds !== undefined)
-      this.#timer = setTimeout(
-        () => this.fail(new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')),
-        Math.min(milliseconds, 0x7fffffff),
-      )
+    const milliseconds = timeoutOf(headers)
+    if (milliseconds !== undefined) this.#timer = startDeadline(milliseconds, (late) => this.fail(late))
   }
 
   start(): void {

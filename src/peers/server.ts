@@ -16,8 +16,8 @@ import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
 import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
-import { headerOf, responseHeaders } from './headers.ts'
-import { type Invocation, MethodError, normalizeMethod } from './invocation.ts'
+import { bodyLength, headerOf, responseHeaders } from './headers.ts'
+import { type Invocation, MethodError, normalizeGrpcMethod, normalizeMethod } from './invocation.ts'
 import {
   CALL_LOCAL,
   CALL_LOCAL_STREAM,
@@ -76,13 +76,14 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
     handle: (message, call) =>
       new Promise((resolve, reject) => {
         const request = parse(() => decodeRequest(new ProtoReader(message)))
-        const { app, invocation, caller } = admit(options, request, call)
+        const admitted = admit(options, request, call)
+        const { app, invocation } = admitted
         invocation.body = request.data.length > 0 ? request.data : undefined
         const chunks: Buffer[] = []
         let size = 0
         let reply: OutgoingResponse = { status: 0, headers: {}, answer: undefined }
         let from: ResponseSource | undefined
-        const cancel = toApp(options, caller, CALL_LOCAL)(app, invocation, limit, {
+        const cancel = toApp(options, admitted, CALL_LOCAL)(app, invocation, limit, {
           head(status, headers, source, answer) {
             reply = { status, headers: answer ? headers : responseHeaders(headers, false), answer }
             from = source
@@ -100,7 +101,7 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
       }),
   })
   const server = createGrpcServer({ methods, maxMessageSize: limit, ...(options.unknown ? { unknown: options.unknown } : {}) })
-  const at = { host: options.host ?? '0.0.0.0', port: options.port }
+  const at = { host: options.host === '' ? undefined : (options.host ?? '0.0.0.0'), port: options.port }
   const { ports } = options
   const listening = ports && !options.mutual ? await ports.listen(at, (socket) => server.accept(socket)) : undefined
   const port = listening?.port ?? (await server.listen({ ...at, mutual: options.mutual }))
@@ -116,7 +117,19 @@ export async function createPeerServer(options: PeerServerOptions): Promise<Peer
   }
 }
 
-function toApp({ inbound, observer, appId }: PeerServerOptions, caller: string, api: string): typeof callApp {
+/** A call that may be made, and how it reaches the app. */
+interface Admitted {
+  app: App
+  invocation: Invocation
+  caller: string
+  inbound: PeerServerOptions['inbound']
+}
+
+function toApp(
+  { observer, appId }: PeerServerOptions,
+  { inbound, caller }: Pick<Admitted, 'inbound' | 'caller'>,
+  api: string,
+): typeof callApp {
   return (app, invocation, limit, sink) => {
     const reply = observer ? observedCall(observer, appId, api, invocation, sink) : sink
     return inbound ? inbound(caller, app, invocation, limit, reply) : callApp(app, invocation, limit, reply)
@@ -138,16 +151,12 @@ function appFailure(error: unknown): GrpcStatus {
   return new GrpcStatus(Code.Internal, `error invoking app channel: ${text}`, { cause: error })
 }
 
-function admit(
-  options: PeerServerOptions,
-  request: IncomingRequest,
-  call: Pick<GrpcCall, 'headers' | 'peer'>,
-): { app: App; invocation: Invocation; caller: string } {
-  const { app } = options
+function admit(options: PeerServerOptions, request: IncomingRequest, call: Pick<GrpcCall, 'headers' | 'peer'>): Admitted {
+  const { app, inbound } = options
   if (!app) throw new GrpcStatus(Code.Internal, 'app channel is not initialized')
   let method: string
   try {
-    method = normalizeMethod(request.method)
+    method = app.wire === 'grpc' ? normalizeGrpcMethod(request.method) : normalizeMethod(request.method)
   } catch (error) {
     throw error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : error
   }
@@ -157,10 +166,10 @@ function admit(
     const value = call.headers[name]
     if (typeof value === 'string' && headerOf(metadata, name) === undefined) metadata.push(name, value)
   }
-  const length = headerOf(metadata, 'content-length')
   return {
     app,
-    caller: options.inbound ? (call.peer?.uri ?? headerOf(metadata, 'dapr-caller-app-id') ?? '') : '',
+    inbound,
+    caller: inbound ? (call.peer?.uri ?? headerOf(metadata, 'dapr-caller-app-id') ?? '') : '',
     invocation: {
       verb: request.verb,
       method,
@@ -169,7 +178,7 @@ function admit(
       internal: true,
       contentType: request.contentType,
       typeUrl: request.typeUrl,
-      length: length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined,
+      length: bodyLength(metadata),
       body: undefined,
       ...(options.observer?.tracer && { calledBy: callerSpan(call.headers) }),
     },
@@ -184,7 +193,7 @@ function admit(
 class StreamedCall implements ResponseSink {
   readonly #options: PeerServerOptions
   readonly #stream: GrpcStream
-  #call: ReturnType<typeof admit> | undefined
+  #call: Admitted | undefined
   #cancel: ((reason?: Error) => void) | undefined
   #first: Buffer | undefined
   #body: Readable | undefined
@@ -257,7 +266,7 @@ class StreamedCall implements ResponseSink {
   #start(whole: boolean): void {
     if (this.#started || !this.#call) return
     this.#started = true
-    const { app, invocation, caller } = this.#call
+    const { app, invocation } = this.#call
     if (whole) invocation.body = this.#first
     else {
       const stream = this.#stream
@@ -268,7 +277,7 @@ class StreamedCall implements ResponseSink {
       invocation.body = this.#body
     }
     try {
-      const call = toApp(this.#options, caller, CALL_LOCAL_STREAM)
+      const call = toApp(this.#options, this.#call, CALL_LOCAL_STREAM)
       this.#cancel = call(app, invocation, this.#options.maxMessageSize || DEFAULT_LIMIT, this)
     } catch (error) {
       this.#stream.fail(error instanceof MethodError ? new GrpcStatus(Code.InvalidArgument, error.message) : appFailure(error))

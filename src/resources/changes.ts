@@ -4,7 +4,9 @@ import type { Resource, Resources } from './kinds.ts'
 /** The kinds that a resources folder holds, with the member of `Resources` that lists them, in the order in which changes are applied. */
 export const RELOADED = {
   Resiliency: 'resiliencies',
+  TrafficPolicy: 'trafficPolicies',
   Component: 'components',
+  StoreAndForward: 'storeAndForwards',
   HTTPEndpoint: 'httpEndpoints',
   Subscription: 'subscriptions',
   MCPServer: 'mcpServers',

@@ -26,10 +26,20 @@ export async function loadConfiguration(
   options: ConfigurationOptions = {},
 ): Promise<Configuration> {
   const files = paths === undefined ? [] : typeof paths === 'string' ? [paths] : paths
+  const texts: { file: string; text: string }[] = []
+  for (const file of files) texts.push({ file, text: expand(await readText(file), options.env ?? process.env) })
+  return readConfigurations(texts, options)
+}
+
+/** The same of texts; `file` is where each is said to stand. */
+export async function readConfigurations(
+  texts: readonly { file: string; text: string }[],
+  options: Pick<ConfigurationOptions, 'log'> = {},
+): Promise<Configuration> {
   const names: string[] = []
   let spec: ConfigurationSpec = {}
-  for (const file of files) {
-    const read = await readConfiguration(file, options)
+  for (const { file, text } of texts) {
+    const read = await readConfiguration(file, text, options)
     names.push(read.name)
     spec = merge(spec, read.spec) as ConfigurationSpec
   }
@@ -42,18 +52,25 @@ export function featureEnabled(configuration: Configuration, name: string): bool
   return configuration.features.get(name) ?? ON_BY_DEFAULT.includes(name)
 }
 
-async function readConfiguration(file: string, options: ConfigurationOptions): Promise<{ name: string; spec: ConfigurationSpec }> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+function readText(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new ConfigurationError(
       `error loading configuration: open ${file}: ${error.code === 'ENOENT' ? 'no such file or directory' : messageOf(error)}`,
     )
   })
+}
+
+async function readConfiguration(
+  file: string,
+  text: string,
+  options: Pick<ConfigurationOptions, 'log'>,
+): Promise<{ name: string; spec: ConfigurationSpec }> {
   const { splitDocuments } = await import('./documents.ts')
   const refuse = (line: number, column: number, message: string): never => {
     throw new ConfigurationError(`error loading configuration: ${file}:${line}:${column}: ${message}`)
   }
   const found: { name: string; spec: ConfigurationSpec }[] = []
-  for (const document of splitDocuments(expand(text, options.env ?? process.env))) {
+  for (const document of splitDocuments(text)) {
     const [syntax] = document.syntaxErrors
     if (syntax) refuse(syntax.line, syntax.column, `not valid YAML: ${syntax.message}`)
     const kind = document.text(['kind'])

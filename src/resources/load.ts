@@ -44,6 +44,17 @@ export async function loadResources(options: LoadOptions): Promise<Resources> {
   return keepOwn(resources, options, log)
 }
 
+/** Documents that no folder holds, such as an operator's; `file` is where each is said to stand. Else as `loadResources`. */
+export async function readDocuments(
+  documents: readonly { file: string; text: string }[],
+  options: Pick<LoadOptions, 'appId' | 'namespace' | 'log'>,
+): Promise<Resources> {
+  const resources = emptyResources()
+  const { splitDocuments } = await import('./documents.ts')
+  for (const { file, text } of documents) for (const document of splitDocuments(text)) addDocument(resources, document, file, options.log)
+  return keepOwn(resources, options, options.log)
+}
+
 /** Nothing of every kind. */
 export function emptyResources(): Resources {
   return {
@@ -143,7 +154,7 @@ function reject(resources: Resources, log: Logger, rejection: Rejection): void {
 }
 
 /** Only what this app and namespace may see; two of one name are fatal, as in daprd. Resiliency resources merge instead. */
-function keepOwn(resources: Resources, options: LoadOptions, log: Logger): Resources {
+function keepOwn(resources: Resources, options: Pick<LoadOptions, 'appId' | 'namespace'>, log: Logger): Resources {
   const duplicates: string[] = []
   const keep = <T extends Resource>(kind: string, all: readonly T[], describe: (resource: T) => string): T[] => {
     const names = new Map<string, T>()

@@ -1,6 +1,12 @@
+import { configServerKind } from './config-server-schema.ts'
 import type { Schema } from './json-schema.ts'
 import type { Resource } from './kinds.ts'
+import { checkLogPipeline } from './log-pipeline-check.ts'
+import { logPipelineSpec } from './log-pipeline-schema.ts'
+import { metricsAdapterKind } from './metrics-adapter-schema.ts'
 import { checkProxy, proxySpec } from './proxy-schema.ts'
+import { secretFilesKind } from './secret-files-schema.ts'
+import { securityRulesKind } from './security-rules-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -12,7 +18,12 @@ export interface RoleKind {
 
 /** By the name of the kind. Every row has its schema in a file of its own beside this one. */
 export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
+  ConfigServer: configServerKind,
+  MetricsAdapter: metricsAdapterKind,
+  LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
   Proxy: { spec: proxySpec, check: checkProxy },
+  SecretFiles: secretFilesKind,
+  SecurityRules: securityRulesKind,
 }
 
 /** The kind of this name, undefined when it is none. */

@@ -1,6 +1,8 @@
+import { configurationSpec } from './configuration-schema.ts'
 import { storeAndForwardSpec } from './forward-schema.ts'
 import type { Schema } from './json-schema.ts'
 import { ROLE_KINDS } from './role-kinds.ts'
+import { anything, bool, described, int, list, map, object, text, textMap, texts } from './schema-parts.ts'
 import { OUTRIDER_V1, trafficPolicySpec } from './traffic-schema.ts'
 
 export const KINDS: readonly string[] = [
@@ -21,26 +23,6 @@ export const OWN_KINDS: readonly string[] = ['TrafficPolicy', 'StoreAndForward',
 
 export const V1 = 'dapr.io/v1alpha1'
 export const V2 = 'dapr.io/v2alpha1'
-
-const text: Schema = { type: 'string' }
-const bool: Schema = { type: 'boolean' }
-const int: Schema = { type: 'integer' }
-const texts: Schema = { type: 'array', items: text }
-const textMap: Schema = { type: 'object', additionalProperties: text }
-const anything: Schema = {}
-
-function object(properties: Record<string, Schema>, required: string[] = [], rest: Partial<Schema> = {}): Schema {
-  return { type: 'object', properties, ...(required.length > 0 ? { required } : {}), ...rest }
-}
-function list(items: Schema, rest: Partial<Schema> = {}): Schema {
-  return { type: 'array', items, ...rest }
-}
-function map(values: Schema): Schema {
-  return { type: 'object', additionalProperties: values }
-}
-function described(description: string, schema: Schema): Schema {
-  return { ...schema, description }
-}
 
 const secretKeyRef = object({ name: text, key: described('Field of the secret; default: its name.', text) }, ['name'])
 const pair = object(
@@ -146,7 +128,7 @@ const mcpAuth = object({
   spiffe: object({ jwt: object({ header: text, headerValuePrefix: text, audience: text }) }),
 })
 const mcpHttp = object(
-  { url: { type: 'string', pattern: '^https?://[^/]' }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
+  { url: { type: 'string', minLength: 1 }, protocolVersion: text, timeout: text, headers: list(pair), auth: mcpAuth },
   ['url'],
 )
 const mcpHook = list(object({ workflow: object({ workflowName: text, appID: text }, ['workflowName']), mutate: bool }))
@@ -213,81 +195,7 @@ const workflowAccessPolicy = kind(
   ),
 )
 
-const handlers = object({
-  handlers: list(
-    object({ name: text, type: text, version: text, selector: object({ fields: list(object({ field: text, value: text })) }) }, [
-      'name',
-      'type',
-    ]),
-  ),
-})
-const metrics = object({
-  enabled: bool,
-  recordErrorCodes: bool,
-  http: object({ increasedCardinality: bool, pathMatching: texts, excludeVerbs: bool }),
-  latencyDistributionBuckets: list(int),
-  workflow: object({ latencyDistributionBuckets: list(int), latencyDistributionUnits: text }),
-  rules: list(object({ name: text, labels: list(object({ name: text, regex: textMap })) })),
-})
-const apiRules = list(object({ name: text, version: text, protocol: text }, ['name']))
-const concurrency = list(object({ name: text, maxConcurrent: int }, ['name', 'maxConcurrent']))
-const configuration = kind(
-  'Configuration',
-  V1,
-  object({
-    appHttpPipeline: handlers,
-    httpPipeline: handlers,
-    tracing: object({
-      samplingRate: text,
-      stdout: bool,
-      zipkin: object({ endpointAddress: text }),
-      otel: object({ endpointAddress: text, protocol: text, isSecure: bool, headers: anything, timeout: text }),
-    }),
-    metric: metrics,
-    metrics,
-    mtls: object({
-      enabled: bool,
-      workloadCertTTL: text,
-      allowedClockSkew: text,
-      sentryAddress: text,
-      controlPlaneTrustDomain: text,
-      tokenValidators: list(object({ name: text, options: anything })),
-    }),
-    secrets: object({
-      scopes: list(object({ storeName: text, defaultAccess: text, allowedSecrets: texts, deniedSecrets: texts }, ['storeName'])),
-    }),
-    accessControl: object({
-      defaultAction: text,
-      trustDomain: text,
-      policies: list(
-        object({
-          appId: text,
-          trustDomain: text,
-          namespace: text,
-          defaultAction: text,
-          operations: list(object({ name: text, httpVerb: texts, action: text })),
-        }),
-      ),
-    }),
-    nameResolution: object({ component: text, version: text, configuration: anything }),
-    features: list(object({ name: text, enabled: bool }, ['name'])),
-    api: object({ allowed: apiRules, denied: apiRules }),
-    components: object({ deny: texts }),
-    logging: object({ apiLogging: object({ enabled: bool, obfuscateURLs: bool, omitHealthChecks: bool }) }),
-    wasm: object({ strictSandbox: bool }),
-    workflow: object({
-      maxConcurrentWorkflowInvocations: int,
-      maxConcurrentActivityInvocations: int,
-      globalMaxConcurrentWorkflowInvocations: int,
-      globalMaxConcurrentActivityInvocations: int,
-      workflowConcurrencyLimits: concurrency,
-      activityConcurrencyLimits: concurrency,
-      stateRetentionPolicy: object({ anyTerminal: text, completed: text, failed: text, terminated: text }),
-    }),
-  }),
-  {},
-  [],
-)
+const configuration = kind('Configuration', V1, configurationSpec, {}, [])
 
 const SCHEMAS: Readonly<Record<string, Schema>> = {
   [`Component ${V1}`]: component,

@@ -1,14 +1,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { PolicyObserver } from '../policy/resiliency.ts'
 import { Resiliency } from '../policy/resiliency.ts'
-import type { ReloadedKind } from '../resources/changes.ts'
+import { RELOADED, type ReloadedKind } from '../resources/changes.ts'
 import type {
   ComponentResource,
   HttpEndpointResource,
+  McpServerResource,
   ResiliencyResource,
   Resource,
   Resources,
+  StoreAndForwardResource,
   SubscriptionResource,
+  TrafficPolicyResource,
 } from '../resources/kinds.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -17,8 +20,9 @@ import type { ComponentManager } from './component-manager.ts'
 import type { LiveResiliency } from './live-resiliency.ts'
 import { isDenied, type LoadContext, resolveSpec } from './load-components.ts'
 import { loadEndpoint } from './load-endpoints.ts'
+import { checkMcpServer } from './mcp-server-check.ts'
 import type { Applier } from './reload.ts'
-import { type ShownKind, tellShown } from './shown-resources.ts'
+import { tellShown } from './shown-resources.ts'
 import type { SidecarRoles } from './sidecar-roles.ts'
 
 export interface AppliersOptions {
@@ -43,14 +47,31 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
       remove: (before) => options.blocks.external.remove(before.name),
     },
     Resiliency: resiliencies(options),
+    TrafficPolicy: {
+      put: (after) => options.blocks.traffic.check(after as TrafficPolicyResource),
+      remove: () => {},
+      commit: (all) => options.blocks.traffic.replace(all as readonly TrafficPolicyResource[]),
+    },
+    // What is wrong in one has been told when it was read.
+    StoreAndForward: {
+      put: async () => {},
+      remove: () => {},
+      commit: (all) => options.blocks.forwarding.replace(all as readonly StoreAndForwardResource[]),
+    },
     Subscription: {
       put: (after) => options.blocks.checkSubscription(after as SubscriptionResource),
       remove: () => {},
       appends: true,
       commit: (all) => options.blocks.declareSubscriptions(all as readonly SubscriptionResource[]),
     },
-    MCPServer: shown('MCPServer', options.log),
-    WorkflowAccessPolicy: shown('WorkflowAccessPolicy', options.log),
+    MCPServer: {
+      put: async (after) => {
+        checkMcpServer(after as McpServerResource)
+        tellShown('MCPServer', after, options.log)
+      },
+      remove: () => {},
+    },
+    WorkflowAccessPolicy: { put: async (after) => tellShown('WorkflowAccessPolicy', after, options.log), remove: () => {} },
     Role: roles(options.roles),
   }
 }
@@ -58,24 +79,17 @@ export function createAppliers(options: AppliersOptions): Record<ReloadedKind, A
 /** What changes in a process of roles alone, which uses components and roles; the rest is for sidecars of apps. */
 export function roleAppliers(options: Pick<AppliersOptions, 'manager' | 'context' | 'current' | 'roles'>): Record<ReloadedKind, Applier> {
   const ignored: Applier = { put: async () => {}, remove: () => {} }
+  const kinds = Object.keys(RELOADED).map((kind) => [kind, ignored] as const)
   return {
+    ...(Object.fromEntries(kinds) as Record<ReloadedKind, Applier>),
     Component: components(options),
     Role: roles(options.roles),
-    HTTPEndpoint: ignored,
-    Resiliency: ignored,
-    Subscription: ignored,
-    MCPServer: ignored,
-    WorkflowAccessPolicy: ignored,
   }
 }
 
 /** A role that cannot take its change over goes on as it was. */
 function roles(roles: SidecarRoles): Applier {
   return { put: (after) => roles.put(after as RoleResource), remove: (before) => roles.remove(before as RoleResource) }
-}
-
-function shown(kind: ShownKind, log: Logger): Applier {
-  return { put: async (after) => tellShown(kind, after, log), remove: () => {} }
 }
 
 function isActorStore({ type, metadata }: ComponentResource): boolean {

@@ -9,12 +9,10 @@ import { type ConversationBlock, createConversationBlock } from '../blocks/conve
 import { type CryptoBlock, createCryptoBlock } from '../blocks/crypto/block.ts'
 import { createInvokeBlock, type InvokeBlock } from '../blocks/invoke/block.ts'
 import { createExternalServices, type ExternalServices } from '../blocks/invoke/external.ts'
-import { appUnderPolicy } from '../blocks/invoke/inbound.ts'
 import { createGrpcProxy, type GrpcProxy } from '../blocks/invoke/proxy.ts'
 import { createLockBlock, type LockBlock } from '../blocks/lock/block.ts'
 import { createOutbox } from '../blocks/outbox/outbox.ts'
 import { createPubSubBlock, type PubSubBlock } from '../blocks/pubsub/block.ts'
-import type { Forwarding } from '../blocks/pubsub/forwarding/forwarding.ts'
 import { createGrpcEventApp } from '../blocks/pubsub/grpc-event-app.ts'
 import type { PubSubPolicies } from '../blocks/pubsub/policy-hook.ts'
 import { createSecretsBlock, type SecretsBlock } from '../blocks/secrets/block.ts'
@@ -25,10 +23,8 @@ import { createPeerClient } from '../peers/client.ts'
 import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
-import type { PeerServerOptions } from '../peers/server.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { CallPolicies, ComponentKind, Direction } from '../policy/resiliency.ts'
-import type { InboundPolicies } from '../policy/traffic/inbound.ts'
+import type { ComponentKind, Direction } from '../policy/resiliency.ts'
 import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { StoreAndForwardResource, SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
@@ -42,7 +38,9 @@ import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 import type { InFlight } from './in-flight.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import { LiveForwarding } from './live-forwarding.ts'
 import type { LiveResiliency } from './live-resiliency.ts'
+import { LiveTraffic } from './live-traffic.ts'
 
 export interface BlocksOptions {
   flags: DaprdFlags
@@ -82,16 +80,16 @@ export interface Blocks {
   invoke: InvokeBlock
   external: ExternalServices
   proxy: GrpcProxy
-  /** How calls of other sidecars reach the app, when policies are around them. */
-  inbound: PeerServerOptions['inbound']
+  /** Our own policies around calls. */
+  traffic: LiveTraffic
   bindings: BindingsBlock
   secrets: SecretsBlock
   configuration: ConfigurationBlock
   lock: LockBlock
   conversation: ConversationBlock
   crypto: CryptoBlock
-  /** Undefined: no resource asks for it. */
-  forwarding: Forwarding | undefined
+  /** What keeps publishes for brokers that are away. */
+  forwarding: LiveForwarding
   resolver: Resolver
   /** Makes the resources' subscriptions known, without starting them. */
   declareSubscriptions(declared: readonly SubscriptionResource[]): Promise<void>
@@ -114,8 +112,10 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
   const app = options.app?.wire === 'http' ? options.app.channel : undefined
   const { appId } = flags
   const namespace = options.namespace || 'default'
-  mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
-  const found = await openResolver(configuration.nameResolution, {
+  const inCluster = flags.mode === 'kubernetes'
+  // Pods are found by DNS and have no place of their own to write to.
+  if (!inCluster) mkdirSync(flags.outriderDataDir, { recursive: true, mode: 0o700 })
+  const found = await openResolver(configuration.nameResolution ?? (inCluster ? { component: 'kubernetes' } : undefined), {
     appId,
     namespace,
     registryFile: embeddedFile(flags.outriderDataDir),
@@ -134,14 +134,28 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
     hostAddress: flags.environment.hostIp ?? '127.0.0.1',
   })
   const external = createExternalServices({ pipeline: options.appPipeline })
-  const { calls, inbound } = await trafficPolicies(options)
+  const traffic = new LiveTraffic(resiliency, options.traffic.observer)
+  await traffic.replace(options.traffic.resources)
   // Asked at each call: a reload may bring the first policies of apps.
-  const policies = () => calls ?? (resiliency.coversApps ? resiliency : undefined)
+  const policies = () => traffic.calls ?? (resiliency.coversApps ? resiliency : undefined)
   const pubsubPolicies: PubSubPolicies = {
     outbound: (name) => inFlight.runner(name, resiliency.component(name, 'Pubsub', 'outbound')),
     inbound: (name) => resiliency.component(name, 'Pubsub', 'inbound'),
   }
-  const forwarding = await openForwarding(options, pubsubPolicies)
+  const forwarding = new LiveForwarding({
+    components: manager.set('pubsub'),
+    properties: (name) => manager.spec(name)?.properties,
+    appId,
+    namespace: options.namespace,
+    file: embeddedFile(flags.outriderDataDir),
+    policies: pubsubPolicies,
+    namespaceScoped: (name) => options.namespaced.has(name),
+    metrics,
+    observer: options.metrics.forwarding.of(appId),
+    log,
+  })
+  options.metrics.forwarding.watch(appId, () => forwarding.waiting())
+  await forwarding.replace(options.storeAndForwards)
   const askApp = !flags.disableInitEndpoints.includes('subscribe')
   const pubsub = createPubSubBlock({
     components: manager.set('pubsub'),
@@ -157,7 +171,7 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       state === 'closed' ? lifecycle.forget('subscription', name) : lifecycle.part('subscription', name, detail, state, why),
     metrics,
     tracer: options.tracer,
-    lines: forwarding?.lines,
+    lines: forwarding.lines,
   })
   const outbox = createOutbox({
     stores: manager.set('state'),
@@ -224,10 +238,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
         return policies()
       },
       authorize: options.authorize,
-      inbound,
+      get inbound() {
+        return traffic.inbound
+      },
       metrics: runtime,
     }),
-    inbound: inbound && appUnderPolicy(inbound),
+    traffic,
     bindings: {
       ...bindings,
       // Counted whole, as in Dapr: a name or an operation that is not there is a failure too.
@@ -271,49 +287,12 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       for (const result of ended) if (result.status === 'rejected') log.warn(`error while ending intake: ${messageOf(result.reason)}`)
     },
     async close() {
-      await forwarding?.[Symbol.asyncDispose]()
+      await forwarding[Symbol.asyncDispose]()
       await resolver[Symbol.asyncDispose]()
       await external[Symbol.asyncDispose]()
       await peers[Symbol.asyncDispose]()
       await peerGrpc[Symbol.asyncDispose]()
     },
-  }
-}
-
-/** Keeps publishes while a broker is away; what no resource asks for is not even loaded. */
-async function openForwarding(options: BlocksOptions, policies: PubSubPolicies): Promise<Forwarding | undefined> {
-  const resources = options.storeAndForwards
-  if (resources.length === 0) return undefined
-  const { createForwarding } = await import('../blocks/pubsub/forwarding/forwarding.ts')
-  const { flags, manager, namespace, log, metrics } = options
-  const forwarding = createForwarding({
-    resources,
-    components: manager.set('pubsub'),
-    properties: (name) => manager.spec(name)?.properties,
-    appId: flags.appId,
-    namespace,
-    file: embeddedFile(flags.outriderDataDir),
-    policies,
-    namespaceScoped: (name) => options.namespaced.has(name),
-    metrics: metrics.components,
-    observer: metrics.forwarding.of(flags.appId),
-    log,
-  })
-  metrics.forwarding.watch(flags.appId, forwarding.waiting)
-  return forwarding
-}
-
-/** The policies around calls; what no resource asks for is not even loaded. */
-async function trafficPolicies({ resiliency, traffic: { resources, observer } }: BlocksOptions): Promise<{
-  calls: CallPolicies | undefined
-  inbound: InboundPolicies | undefined
-}> {
-  if (resources.length === 0) return { calls: undefined, inbound: undefined }
-  const traffic = new (await import('../policy/traffic/traffic.ts')).Traffic(resources, observer)
-  const own = traffic.inbound()
-  return {
-    calls: traffic.coversApps ? (await import('../policy/traffic/outbound.ts')).outboundPolicies(resiliency, traffic) : undefined,
-    inbound: own && (await import('../policy/traffic/inbound.ts')).inboundPolicies(own),
   }
 }
 

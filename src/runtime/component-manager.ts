@@ -6,32 +6,12 @@ import { isUnreachable } from '../components/unreachable.ts'
 import { messageOf } from '../errors.ts'
 import type { RuntimeMetrics } from '../telemetry/runtime-metrics.ts'
 import { blockOf, type ComponentSpec, capabilitiesOf, type InstanceOptions, openComponent } from './component-instance.ts'
+import { BlockSet, type ComponentStatus, enterState, initFailure } from './component-status.ts'
 import { type ComponentWatchOptions, watchComponents } from './component-watch.ts'
 import type { Lifecycle, PartState } from './lifecycle.ts'
 
-export interface ComponentStatus {
-  name: string
-  type: string
-  version: string
-  state: PartState
-  /** Whether it can be used; it stays so when its server is lost. */
-  loaded: boolean
-  capabilities: readonly string[]
-  /** Why it is not up. */
-  error?: string
-  /** When its server was first seen away. */
-  since?: Date
-  /** When it is tried again. */
-  nextAttempt?: Date
-}
-
 /** Milliseconds between attempts at a server that is away: what came back is used within 5 s. */
 const LONGEST_WAIT = 4000
-
-/** A component that cannot be used as its resource has it. At start it ends the sidecar. */
-export class ComponentInitError extends Error {
-  override readonly name = 'ComponentInitError'
-}
 
 export interface ComponentManagerOptions extends InstanceOptions {
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
@@ -208,17 +188,11 @@ export class ComponentManager {
         return
       }
       this.#options.metrics?.componentFailed(spec.type, name, 'init')
-      const reason = messageOf(error)
-      const told = reason.startsWith('incorrect type')
-        ? reason
-        : `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${reason}`
+      const { told, thrown } = initFailure(name, title, error)
       log.error(`Failed to init component ${title}: ${told}`)
       if (slot.running && before) slot.spec = before.spec
       else this.#note(slot, 'failed', error)
-      throw new ComponentInitError(
-        `process component ${name} error: ${told.startsWith('[') ? `[INIT_COMPONENT_FAILURE]: initialization error occurred for ${title}: ${told}` : told}`,
-        { cause: error },
-      )
+      throw thrown
     }
   }
 
@@ -273,13 +247,7 @@ export class ComponentManager {
 
   #note(slot: Slot, state: PartState, error?: unknown, nextAttempt?: Date): void {
     const { status } = slot
-    status.state = state
-    if (error === undefined) {
-      delete status.error
-      delete status.since
-    } else status.error = messageOf(error)
-    if (nextAttempt) status.nextAttempt = nextAttempt
-    else delete status.nextAttempt
+    enterState(status, state, error, nextAttempt)
     this.#options.lifecycle?.part('component', status.name, status.type, state, { error, nextAttempt })
   }
 
@@ -329,12 +297,3 @@ export class ComponentManager {
 }
 
 const waitingKey = (name: string) => `component/${name}/new version`
-
-/** The components of one block that are up, and why others are not. */
-class BlockSet extends Map<string, Named<Component>> implements ComponentSet<Component> {
-  readonly waiting: (name: string) => string | undefined
-  constructor(waiting: (name: string) => string | undefined) {
-    super()
-    this.waiting = waiting
-  }
-}

@@ -169,29 +169,32 @@ export function openEdges(options: EdgesOptions): Edges {
   }
 
   const listenInternal = async () => {
-    const host = flags.daprInternalGrpcListenAddress || (LOOPBACK[0] as string)
-    const common = {
-      host,
-      app: options.app,
-      appId: flags.appId,
-      namespace,
-      maxMessageSize: maxBodySize,
-      unknown: () => fromPeer,
-      mutual: options.identity,
-      authorize: options.authorize,
-      inbound: blocks.inbound,
-      observer: { metrics: metrics.runtime, tracer: options.tracer },
-      ports,
-    }
-    peers = await createPeerServer({ ...common, port: flags.daprInternalGrpcPort || stablePort(flags.appId) }).catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EADDRINUSE' || flags.daprInternalGrpcPort !== 0)
-          throw new Error(
-            `internal gRPC port ${flags.daprInternalGrpcPort} cannot be opened: ${messageOf(error)}; choose another with --dapr-internal-grpc-port`,
-          )
-        return createPeerServer({ ...common, port: 0 })
-      },
-    )
+    // A pod's sidecar is called from other pods; elsewhere who wants that says so.
+    const host = flags.daprInternalGrpcListenAddress || (flags.mode === 'kubernetes' ? '' : (LOOPBACK[0] as string))
+    const open = (port: number) =>
+      createPeerServer({
+        host,
+        port,
+        app: options.app,
+        appId: flags.appId,
+        namespace,
+        maxMessageSize: maxBodySize,
+        unknown: () => fromPeer,
+        mutual: options.identity,
+        authorize: options.authorize,
+        get inbound() {
+          return blocks.traffic.app
+        },
+        observer: { metrics: metrics.runtime, tracer: options.tracer },
+        ports,
+      })
+    peers = await open(flags.daprInternalGrpcPort || stablePort(flags.appId)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' || flags.daprInternalGrpcPort !== 0)
+        throw new Error(
+          `internal gRPC port ${flags.daprInternalGrpcPort} cannot be opened: ${messageOf(error)}; choose another with --dapr-internal-grpc-port`,
+        )
+      return open(0)
+    })
     log.info(`internal gRPC server is running on ${host}:${peers.port}`)
     registration = await blocks.resolver.register({
       appId: flags.appId,

@@ -1,6 +1,16 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { DaprdFlags } from '../cli/flags.ts'
 import type { ComponentSpec } from './component-instance.ts'
+
+/** Components that are there without a resource: the cluster's own secrets, and what `--outrider-embedded` gives. */
+export function builtInComponents(flags: DaprdFlags): ComponentSpec[] {
+  const cluster = flags.mode === 'kubernetes' && !flags.disableBuiltinK8sSecretStore
+  return [
+    ...(cluster ? [component('kubernetes', 'secretstores.kubernetes', {})] : []),
+    ...(flags.outriderEmbedded ? embeddedComponents(flags.outriderDataDir) : []),
+  ]
+}
 
 /** The file that every sidecar with this data folder shares. */
 export function embeddedFile(dataDir: string): string {
@@ -16,14 +26,6 @@ export function embeddedComponents(dataDir: string): ComponentSpec[] {
   const file = embeddedFile(dataDir)
   const secrets = join(dataDir, 'secrets.json')
   if (!existsSync(secrets)) writeFileSync(secrets, '{}\n', { mode: 0o600, flag: 'a' })
-  const component = (name: string, type: string, properties: Record<string, string>): ComponentSpec => ({
-    name,
-    type,
-    version: 'v1',
-    ignoreErrors: false,
-    initTimeoutMs: 5000,
-    properties,
-  })
   return [
     component('secretstore', 'secretstores.local.file', { secretsFile: secrets }),
     component('statestore', 'state.sqlite', { connectionString: file }),
@@ -31,4 +33,8 @@ export function embeddedComponents(dataDir: string): ComponentSpec[] {
     component('lockstore', 'lock.sqlite', { connectionString: file }),
     component('configstore', 'configuration.sqlite', { connectionString: file }),
   ]
+}
+
+function component(name: string, type: string, properties: Record<string, string>): ComponentSpec {
+  return { name, type, version: 'v1', ignoreErrors: false, initTimeoutMs: 5000, properties }
 }

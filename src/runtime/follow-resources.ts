@@ -1,14 +1,12 @@
-import { unwatchFile, watchFile } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import type { DaprdFlags } from '../cli/flags.ts'
 import { messageOf } from '../errors.ts'
-import { loadConfiguration } from '../resources/configuration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import { watchFolders } from '../resources/watch.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import type { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
+import type { ResourceSource } from './resource-source.ts'
 
 export interface FollowOptions {
   flags: DaprdFlags
@@ -16,21 +14,19 @@ export interface FollowOptions {
   lifecycle: Lifecycle
   record: ReloadRecord
   configuration: Configuration
+  source: ResourceSource
   reloader: Reloader
   /** The Configuration is another one: the sidecar is to be made anew. */
   onConfiguration: () => void
 }
 
-/** Milliseconds between looks at the --config files; they may be links into a mount, which no event tells of. */
-const LOOK = 5000
 const ABOUT = 'reload/Configuration'
 
-/** Follows the resource folders and --config files: by events, every `--hot-reload-reconcile-interval`, and when asked. */
+/** Follows where the resources and the Configuration come from: by events, every `--hot-reload-reconcile-interval`, and when asked. */
 export class FollowResources implements Disposable {
   readonly #options: FollowOptions
   #watch: Disposable | undefined
   #timer: NodeJS.Timeout | undefined
-  readonly #look = () => void this.check()
 
   constructor(options: FollowOptions) {
     this.#options = options
@@ -38,29 +34,30 @@ export class FollowResources implements Disposable {
 
   /** Begins to watch. */
   begin(): void {
-    const { flags, reloader, log } = this.#options
-    const kinds = "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
+    const { flags, reloader, log, source } = this.#options
+    const kinds =
+      "'Component', 'Subscription', 'HTTPEndpoint', 'Resiliency', 'TrafficPolicy', 'StoreAndForward', 'MCPServer', 'WorkflowAccessPolicy' and 'Configuration'"
     log.scope('dapr.runtime.hotreload').info(`Hot reloading enabled: ${kinds} resources are followed as they are added, changed or deleted`)
     const pass = () => void reloader.request()
-    this.#watch = watchFolders(flags.resourcesPaths, pass)
+    this.#watch = source.watch({ resources: pass, configuration: () => void this.check() })
     this.#timer = setInterval(() => {
-      log.scope('dapr.runtime.hotreload').debug('Running scheduled Component reconcile')
-      pass()
+      for (const kind of ['Component', 'Subscription', 'MCPServer'])
+        log.scope('dapr.runtime.hotreload').debug(`Running scheduled ${kind} reconcile`)
+      void Promise.resolve(source.refresh?.()).then(pass, (error: unknown) => log.warn(messageOf(error)))
     }, flags.hotReloadReconcileIntervalMs).unref()
-    for (const file of flags.config) watchFile(file, { interval: LOOK, persistent: false }, this.#look)
     // What changed between the first reading and the watch.
     pass()
   }
 
   /** Looks at the Configuration now; true when it is another one and the sidecar will be made anew. */
   async check(): Promise<boolean> {
-    const { flags, log, lifecycle, record, configuration } = this.#options
+    const { log, lifecycle, record, configuration, source } = this.#options
     try {
-      const next = await loadConfiguration(flags.config)
+      const next = await source.configuration()
       lifecycle.reason(ABOUT, undefined)
       if (isDeepStrictEqual(next.spec, configuration.spec)) return false
       record.count('Configuration', 'change', 'success')
-      log.info(`Configuration ${next.names.join(', ')} changed: the runtime is made anew with it`)
+      log.info(`Configuration ${next.names.join(', ')} changed: the runtime is made anew with it (triggering SIGHUP reload)`)
       this.#options.onConfiguration()
       return true
     } catch (error) {
@@ -75,6 +72,5 @@ export class FollowResources implements Disposable {
   [Symbol.dispose](): void {
     this.#watch?.[Symbol.dispose]()
     clearInterval(this.#timer)
-    for (const file of this.#options.flags.config) unwatchFile(file, this.#look)
   }
 }

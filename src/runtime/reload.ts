@@ -2,8 +2,9 @@ import { messageOf } from '../errors.ts'
 import { type Change, changesBetween, keepUnreadable, keyOf, RELOADED, type ReloadedKind, sameResource } from '../resources/changes.ts'
 import type { Resource, Resources } from '../resources/kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { ComponentInitError } from './component-manager.ts'
+import { ComponentInitError } from './component-status.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import { McpServerError } from './mcp-server-check.ts'
 import type { ReloadRecord } from './reload-record.ts'
 
 /** How the resources of one kind take effect. */
@@ -173,9 +174,10 @@ export class Reloader {
   /** The version before does not go on, and the process ends unless the resource says otherwise. */
   async #asDaprd(applier: Applier, after: Resource, error: Error, onFatal: (error: Error) => void): Promise<void> {
     await applier.remove(after)
-    if ((after as { ignoreErrors?: boolean }).ignoreErrors) this.#log.error(`Ignoring error processing component: ${messageOf(error)}`)
-    else if (error instanceof ComponentInitError) {
-      this.#log.warn(`Error processing component, daprd will exit gracefully: ${messageOf(error)}`)
+    const what = error instanceof McpServerError ? 'MCPServer' : 'component'
+    if ((after as { ignoreErrors?: boolean }).ignoreErrors) this.#log.error(`Ignoring error processing ${what}: ${messageOf(error)}`)
+    else if (error instanceof McpServerError || error instanceof ComponentInitError) {
+      this.#log.warn(`Error processing ${what}, daprd will exit gracefully: ${messageOf(error)}`)
       onFatal(error)
     }
   }

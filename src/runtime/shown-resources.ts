@@ -1,9 +1,11 @@
+import { messageOf } from '../errors.ts'
 import type { McpServerResource, Resource, Resources } from '../resources/kinds.ts'
 import { mcpLogName } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { checkMcpServer } from './mcp-server-check.ts'
 
 /** Kinds that are read, checked and shown by metadata, and whose purpose this version does not serve. */
-export type ShownKind = 'MCPServer' | 'WorkflowAccessPolicy'
+type ShownKind = 'MCPServer' | 'WorkflowAccessPolicy'
 
 /** Says that a resource is there, and what is not to be expected of it. */
 export function tellShown(kind: ShownKind, resource: Resource, log: Logger): void {
@@ -12,8 +14,24 @@ export function tellShown(kind: ShownKind, resource: Resource, log: Logger): voi
   else log.warn(`WorkflowAccessPolicy loaded: ${resource.name}; without effect, this version does not serve workflows`)
 }
 
-/** Says it of all that are there at the start. */
-export function tellAllShown({ mcpServers, workflowAccessPolicies }: Resources, log: Logger): void {
-  for (const server of mcpServers) tellShown('MCPServer', server, log)
-  for (const policy of workflowAccessPolicies) tellShown('WorkflowAccessPolicy', policy, log)
+/**
+ * Checks and tells of all that are there at the start. An MCPServer that must not be used is dropped from them when it says
+ * `ignoreErrors`; else this throws McpServerError.
+ */
+export function tellAllShown(resources: Resources, log: Logger): void {
+  resources.mcpServers = resources.mcpServers.filter((server) => {
+    try {
+      checkMcpServer(server)
+    } catch (error) {
+      if (!server.ignoreErrors) {
+        log.warn(`Error processing MCPServer, daprd will exit gracefully: ${messageOf(error)}`)
+        throw error
+      }
+      log.error(`Ignoring error processing MCPServer: ${messageOf(error)}`)
+      return false
+    }
+    tellShown('MCPServer', server, log)
+    return true
+  })
+  for (const policy of resources.workflowAccessPolicies) tellShown('WorkflowAccessPolicy', policy, log)
 }

@@ -1,8 +1,10 @@
 import type { Server } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import type { DaprdFlags } from '../cli/flags.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { metricsPage } from '../telemetry/open-metrics.ts'
+import { pushesMetrics } from '../telemetry/otlp/metrics-settings.ts'
 import { createServer } from '../transport/node-http.ts'
 
 export interface SidePortsOptions {
@@ -14,7 +16,10 @@ export interface SidePortsOptions {
 
 const LOOPBACK = '127.0.0.1'
 
-/** Opens the ports of metrics and profiles where they are wanted; one that is taken is an error in the log. Disposing closes them. */
+/**
+ * Opens the ports of metrics and profiles where they are wanted, and sends metrics to a collector where the environment names one;
+ * a port that is taken is an error in the log. Disposing ends all of it.
+ */
 export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): Promise<AsyncDisposable> {
   const servers: Server[] = []
   const listen = (server: Server, port: number, host: string, what: string, flag: string) =>
@@ -30,11 +35,17 @@ export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): 
     })
   if (flags.enableMetrics && metrics) {
     const server = createServer((request, response) => {
-      const { contentType, body } = metricsPage(metrics.text(), request.headers.accept)
-      response.writeHead(200, { 'content-type': contentType }).end(body)
+      const { contentType, body } = metricsPage(metrics.parts(), request.headers.accept)
+      // A scraper that goes away half-way needs no answer.
+      pipeline(body, response.writeHead(200, { 'content-type': contentType })).catch(() => {})
     })
     const host = flags.given.has('metrics-listen-address') ? flags.metricsListenAddress : LOOPBACK
     await listen(server, flags.metricsPort, host, 'metrics', 'metrics-port')
+  }
+  let pushed: AsyncDisposable | undefined
+  if (flags.enableMetrics && metrics && pushesMetrics(process.env)) {
+    const { pushMetrics } = await import('../telemetry/otlp/push-metrics.ts')
+    pushed = pushMetrics({ appId: flags.appId, page: () => metrics.parts(), env: process.env, log: log.scope('dapr.runtime.metrics') })
   }
   if (flags.enableProfiling) {
     const { createProfilingServer } = await import('../telemetry/profiling.ts')
@@ -44,6 +55,7 @@ export async function openSidePorts({ flags, log, metrics }: SidePortsOptions): 
   }
   return {
     async [Symbol.asyncDispose]() {
+      await pushed?.[Symbol.asyncDispose]()
       await Promise.all(
         servers.map((server) => {
           server.closeAllConnections()

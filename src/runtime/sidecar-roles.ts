@@ -4,6 +4,7 @@ import type { Roles } from '../agent/roles.ts'
 import type { ConfigurationStore } from '../blocks/configuration/driver.ts'
 import type { PubSub } from '../blocks/pubsub/driver.ts'
 import type { SecretStore } from '../blocks/secrets/driver.ts'
+import type { DaprdFlags } from '../cli/flags.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { ComponentManager } from './component-manager.ts'
@@ -20,6 +21,26 @@ export interface SidecarRolesOptions {
   env: NodeJS.ProcessEnv
   port: { host: string; port: number; socket?: string | undefined; token?: string | undefined }
   signal: AbortSignal
+}
+
+/** The roles beside one sidecar, as its flags say; on loopback only. */
+export function rolesBeside(
+  given: Pick<SidecarRolesOptions, 'log' | 'manager' | 'lifecycle' | 'signal'> & { flags: DaprdFlags },
+): SidecarRoles {
+  const { flags, ...rest } = given
+  return new SidecarRoles({
+    ...rest,
+    appId: flags.appId,
+    namespace: flags.environment.namespace,
+    dataDir: flags.outriderDataDir,
+    env: process.env,
+    port: {
+      host: '127.0.0.1',
+      port: flags.outriderAgentPort,
+      socket: flags.outriderAgentSocket,
+      token: process.env.OUTRIDER_AGENT_TOKEN,
+    },
+  })
 }
 
 /** The further roles of one process: nothing of them is loaded before a resource asks for one. */

@@ -7,10 +7,8 @@ import type { DaprdFlags } from '../cli/flags.ts'
 import { parseDuration } from '../components/metadata.ts'
 import type { Named } from '../components/sets.ts'
 import { Resiliency } from '../policy/resiliency.ts'
-import { featureEnabled, loadConfiguration } from '../resources/configuration.ts'
+import { featureEnabled } from '../resources/configuration.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
-import type { Resources } from '../resources/kinds.ts'
-import { emptyResources, loadResources } from '../resources/load.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { Metrics } from '../telemetry/metrics.ts'
 import { openTracing, type Tracing } from '../telemetry/tracing/open.ts'
@@ -23,7 +21,7 @@ import { ComponentManager } from './component-manager.ts'
 import { remarkOn, samplerOf, setEnvironment, shownConfiguration } from './configuration-remarks.ts'
 import { socketsFolder } from './drivers.ts'
 import { type Edges, openEdges } from './edges.ts'
-import { embeddedComponents } from './embedded.ts'
+import { builtInComponents } from './embedded.ts'
 import { FollowResources } from './follow-resources.ts'
 import { keepIdleMemoryLow } from './idle-memory.ts'
 import { InFlight } from './in-flight.ts'
@@ -33,12 +31,13 @@ import { lifecycleMetrics, verboseHealth } from './lifecycle-report.ts'
 import { LiveResiliency } from './live-resiliency.ts'
 import { type LoadContext, loadComponents } from './load-components.ts'
 import { loadEndpoints } from './load-endpoints.ts'
-import { NewLines } from './new-lines.ts'
+import { withPolicyEvents, withTrafficEvents } from './policy-events.ts'
 import { Reloader } from './reload.ts'
 import type { ReloadRecord } from './reload-record.ts'
+import { openSource, type ResourceSource } from './resource-source.ts'
 import { tellAllShown } from './shown-resources.ts'
 import { SidecarMetadata } from './sidecar-metadata.ts'
-import { SidecarRoles } from './sidecar-roles.ts'
+import { rolesBeside, type SidecarRoles } from './sidecar-roles.ts'
 import { openTokenFile, type TokenFile } from './token-file.ts'
 import { openTrust } from './trust.ts'
 
@@ -69,7 +68,6 @@ export class Sidecar {
   readonly #ports: Ports
   readonly #lifecycle: Lifecycle
   readonly #stop = new AbortController()
-  readonly #lines = new NewLines()
   #outbound = false
   /** Once everything was up, a component that is away makes the sidecar degraded, not unready. */
   #complete = false
@@ -81,6 +79,7 @@ export class Sidecar {
   #roles: SidecarRoles | undefined
   #memory: Disposable | undefined
   #identity: WorkloadIdentity | undefined
+  #source: ResourceSource | undefined
   #apiTokens: TokenFile | undefined
   #appToken: TokenFile | undefined
   #tracing: Tracing | undefined
@@ -103,18 +102,21 @@ export class Sidecar {
     const lifecycle = this.#lifecycle
     const began = performance.now()
     log.info(`Starting Outrider (daprd compatible) for app ${flags.appId} in ${flags.mode} mode`)
-    if (flags.mode === 'kubernetes') throw new Error('mode kubernetes is not served by this version; run with --mode standalone')
     const namespace = flags.environment.namespace
-    const configuration = await loadConfiguration(flags.config, { log })
+    const source = await openSource(flags, log, () => this.#trust())
+    if (!source) return
+    this.#source = source
+    const configuration = await source.configuration()
     if (log.enabled('debug') && flags.config.length > 0) log.debug(`Configuration in force: ${shownConfiguration(configuration)}`)
-    const resources = await this.#read(featureEnabled(configuration, 'HotReload'))
+    const resources = await source.read(featureEnabled(configuration, 'HotReload'))
     setEnvironment(flags)
     this.#openTokenFiles()
     const metrics = new Metrics({ appId: flags.appId, namespace, ...configuration.metrics })
     metrics.more.push(() => lifecycleMetrics(lifecycle, this.#record))
-    const identity = await openTrust(flags, log, this.#stop.signal)
-    this.#identity = identity
+    const trusted = await this.#trust()
     if (this.#stop.signal.aborted) return
+    // Without mTLS it is for the control plane alone.
+    const identity = flags.enableMtls ? trusted : undefined
     if (identity) metrics.runtime.identityReady()
     const http = flags.appProtocol !== 'grpc' && flags.appProtocol !== 'grpcs'
     const { accessControl } = configuration
@@ -137,10 +139,10 @@ export class Sidecar {
         if (block === 'state') this.#blocks?.state.check(component as Named<StateStore>)
       },
       onChange: (block, name) => {
-        if (block === 'pubsub') this.#blocks?.forwarding?.came(name)
+        if (block === 'pubsub') this.#blocks?.forwarding.came(name)
         return this.#intake?.changed(block, name)
       },
-      onBack: (name) => this.#blocks?.forwarding?.came(name),
+      onBack: (name) => this.#blocks?.forwarding.came(name),
       retire: (name) => inFlight.retire(name, flags.gracefulShutdownMs),
     })
     this.#manager = manager
@@ -156,12 +158,12 @@ export class Sidecar {
       resources,
       lifecycle,
       subscriptions: () => this.#blocks?.pubsub.list() ?? [],
-      waiting: () => this.#blocks?.forwarding?.waiting() ?? [],
+      waiting: () => this.#blocks?.forwarding.waiting() ?? [],
       log,
     })
     const secretProperties = new Map<string, string>()
     const namespaced = new Set<string>()
-    const observer = metrics.resiliency.of(flags.appId)
+    const observer = withPolicyEvents(metrics.resiliency.of(flags.appId), () => this.#tracing?.tracer)
     const resiliency = new LiveResiliency(await Resiliency.load({ resources: resources.resiliencies, log, observer }))
     const { otel } = configuration.tracing
     const tracing = await openTracing({
@@ -184,7 +186,10 @@ export class Sidecar {
       secretProperties,
       namespaced,
       resiliency,
-      traffic: { resources: resources.trafficPolicies, observer: metrics.traffic.of(flags.appId) },
+      traffic: {
+        resources: resources.trafficPolicies,
+        observer: withTrafficEvents(metrics.traffic.of(flags.appId), () => this.#tracing?.tracer),
+      },
       storeAndForwards: resources.storeAndForwards,
       lifecycle,
       inFlight,
@@ -214,23 +219,8 @@ export class Sidecar {
       ports: this.#ports,
     })
 
-    if (flags.outriderEmbedded) for (const spec of embeddedComponents(flags.outriderDataDir)) await manager.add(spec)
-    const roles = new SidecarRoles({
-      appId: flags.appId,
-      namespace,
-      log,
-      manager,
-      lifecycle,
-      dataDir: flags.outriderDataDir,
-      env: process.env,
-      port: {
-        host: '127.0.0.1',
-        port: flags.outriderAgentPort,
-        socket: flags.outriderAgentSocket,
-        token: process.env.OUTRIDER_AGENT_TOKEN,
-      },
-      signal: this.#stop.signal,
-    })
+    for (const spec of builtInComponents(flags)) await manager.add(spec)
+    const roles = rolesBeside({ flags, log, manager, lifecycle, signal: this.#stop.signal })
     this.#roles = roles
     metrics.more.push(() => roles.metrics())
     const context: LoadContext = {
@@ -249,7 +239,7 @@ export class Sidecar {
     await loadEndpoints(resources.httpEndpoints, { ...context, external: blocks.external })
     tellAllShown(resources, log)
     log.info('All outstanding components processed')
-    blocks.forwarding?.start()
+    blocks.forwarding.start()
     if (this.#stop.signal.aborted) return
     await this.#edges.listen()
     this.#outbound = true
@@ -260,11 +250,11 @@ export class Sidecar {
       lifecycle,
       record: this.#record,
       current: resources,
-      read: () => this.#read(true),
+      read: () => source.read(true),
       appliers: createAppliers({ current: resources, log, manager, blocks, resiliency, observer, context, roles }),
       onFatal: flags.outriderExitOnBadReload ? (error) => this.#hooks.fatal(error) : undefined,
     })
-    this.#followResources(configuration, this.#reloader)
+    this.#followResources(configuration, source, this.#reloader)
     if (app) {
       await awaitApp(app, flags, log, this.#stop.signal)
       if (this.#stop.signal.aborted) return
@@ -312,6 +302,7 @@ export class Sidecar {
     await this.#manager?.close()
     await this.#app?.channel[Symbol.asyncDispose]()
     await this.#tracing?.[Symbol.asyncDispose]()
+    await this.#source?.[Symbol.asyncDispose]()
     this.#identity?.[Symbol.dispose]()
     this.#apiTokens?.[Symbol.dispose]()
     this.#appToken?.[Symbol.dispose]()
@@ -329,13 +320,12 @@ export class Sidecar {
     this.#follow?.[Symbol.dispose]()
   }
 
-  async #read(mayMiss: boolean): Promise<Resources> {
-    const { resourcesPaths, appId, environment } = this.#flags
-    if (resourcesPaths.length === 0) return emptyResources()
-    return loadResources({ paths: resourcesPaths, appId, namespace: environment.namespace, log: this.#lines.logger(this.#log), mayMiss })
+  async #trust(): Promise<WorkloadIdentity | undefined> {
+    this.#identity ??= await openTrust(this.#flags, this.#log, this.#stop.signal)
+    return this.#identity
   }
 
-  #followResources(configuration: Configuration, reloader: Reloader): void {
+  #followResources(configuration: Configuration, source: ResourceSource, reloader: Reloader): void {
     if (!featureEnabled(configuration, 'HotReload')) return this.#log.debug('Hot reloading disabled')
     this.#follow = new FollowResources({
       flags: this.#flags,
@@ -343,6 +333,7 @@ export class Sidecar {
       lifecycle: this.#lifecycle,
       record: this.#record,
       configuration,
+      source,
       reloader,
       onConfiguration: () => this.#hooks.restart(),
     })

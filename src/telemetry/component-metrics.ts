@@ -117,7 +117,7 @@ export class ComponentMetrics {
     }
   }
 
-  text(): string {
+  *parts(): Generator<string> {
     const { configuration, crypto, output_binding, secret, state } = this.#kinds
     const pairs = [
       configuration,
@@ -132,7 +132,11 @@ export class ComponentMetrics {
       secret,
       state,
     ]
-    return pairs.map(({ count, latencies }) => count.text() + latencies.text()).join('') + this.#bulkEvents.text()
+    for (const { count, latencies } of pairs) {
+      yield* count.parts()
+      yield* latencies.parts()
+    }
+    yield* this.#bulkEvents.parts()
   }
 }
 

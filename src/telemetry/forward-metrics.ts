@@ -42,15 +42,8 @@ export class ForwardMetrics {
     }
   }
 
-  text(): string {
+  *parts(): Generator<string> {
     this.#look?.()
-    return (
-      this.#accepted.text() +
-      this.#expired.text() +
-      this.#forwarded.text() +
-      this.#refused.text() +
-      this.#waiting.text() +
-      this.#bytes.text()
-    )
+    for (const metric of [this.#accepted, this.#expired, this.#forwarded, this.#refused, this.#waiting, this.#bytes]) yield* metric.parts()
   }
 }

@@ -52,8 +52,8 @@ export class GrpcSideMetrics {
     this.#latency.series(this.#appId, method, status).record(elapsed)
   }
 
-  text(): string {
-    return this.#completed.text() + this.#received.text() + this.#sent.text() + this.#latency.text()
+  *parts(): Generator<string> {
+    for (const metric of [this.#completed, this.#received, this.#sent, this.#latency]) yield* metric.parts()
   }
 
   #of(method: string, status: string): Series {

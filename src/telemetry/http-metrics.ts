@@ -130,7 +130,7 @@ export class HttpMetrics {
     this.#probeLatency.series(this.#appId, String(status)).record(elapsed)
   }
 
-  text(): string {
+  *parts(): Generator<string> {
     const all = [
       this.#clientCompleted,
       this.#clientReceived,
@@ -144,7 +144,7 @@ export class HttpMetrics {
       this.#serverSent,
       this.#serverResponses,
     ]
-    return all.map((metric) => metric?.text() ?? '').join('')
+    for (const metric of all) if (metric) yield* metric.parts()
   }
 
   #verb(method: string): string {

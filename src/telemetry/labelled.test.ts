@@ -54,16 +54,18 @@ test('rules replace label values, so that many are one series', () => {
   assert.throws(() => LabelRules.from([{ name: 'm', labels: [{ name: 'path', regex: { x: '(' } }] }]), /label path of metric m/)
 })
 
-test('a scraper that prefers OpenMetrics gets it: families of counters without _total, an end', () => {
+test('a scraper that prefers OpenMetrics gets it: families of counters without _total, an end', async () => {
   const totals = new Counter('things_total', 'Things.', ['app_id'])
   const counts = new Counter('calls_count', 'Calls.', ['app_id'])
   totals.add('a')
   counts.add('a')
-  const text = totals.text() + counts.text()
-  assert.deepEqual(metricsPage(text, undefined), { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: text })
-  const { contentType, body } = metricsPage(text, 'application/openmetrics-text;version=1.0.0;q=0.75,text/plain;q=0.5')
+  const parts = [totals.text(), counts.text()]
+  const plain = metricsPage(parts, undefined)
+  assert.equal(plain.contentType, 'text/plain; version=0.0.4; charset=utf-8')
+  assert.equal((await Array.fromAsync(plain.body)).join(''), parts.join(''))
+  const { contentType, body } = metricsPage(parts, 'application/openmetrics-text;version=1.0.0;q=0.75,text/plain;q=0.5')
   assert.match(contentType, /^application\/openmetrics-text; version=1\.0\.0/)
-  assert.deepEqual(body.split('\n'), [
+  assert.deepEqual((await Array.fromAsync(body)).join('').split('\n'), [
     '# HELP things Things.',
     '# TYPE things counter',
     'things_total{app_id="a"} 1',

@@ -2,6 +2,8 @@ import type { LabelRules } from './label-rules.ts'
 
 /** Most label combinations that a metric keeps; what comes after is counted under the label value `other`. */
 const MAX_SERIES = 2000
+/** Series that are written in one go. */
+const PIECE = 50
 
 /** A metric with labels: one series for each combination of their values, written in Prometheus' text format. */
 abstract class Labelled<Series> {
@@ -50,13 +52,22 @@ abstract class Labelled<Series> {
     return series
   }
 
-  /** Its part of the page; empty while nothing is counted. */
+  /** Its part of the page, a piece at a time; nothing while nothing is counted. */
+  *parts(): Generator<string> {
+    if (this.#texts.size === 0) return
+    let rows = `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} ${this.type}\n`
+    let count = 0
+    for (const [series, labels] of this.#texts) {
+      rows += this.rows(labels, series)
+      if (++count % PIECE !== 0) continue
+      yield rows
+      rows = ''
+    }
+    if (rows !== '') yield rows
+  }
+
   text(): string {
-    if (this.#texts.size === 0) return ''
-    const head = `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} ${this.type}\n`
-    let rows = ''
-    for (const [series, labels] of this.#texts) rows += this.rows(labels, series)
-    return head + rows
+    return [...this.parts()].join('')
   }
 }
 
@@ -69,7 +80,7 @@ export interface NumberSeries {
 export class Counter extends Labelled<NumberSeries> {
   protected override readonly type: string = 'counter'
   protected override create = (): NumberSeries => ({ value: 0 })
-  protected override rows = (labels: string, { value }: NumberSeries) => `${this.name}{${labels}} ${value}\n`
+  protected override rows = (labels: string, { value }: NumberSeries) => `${this.name}${labels === '' ? '' : `{${labels}}`} ${value}\n`
 
   /** Adds one; `values` in the order of the labels. */
   add(...values: string[]): void {

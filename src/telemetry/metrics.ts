@@ -53,24 +53,27 @@ export class Metrics {
     this.runtime = new RuntimeMetrics(appId, latencies, rules)
   }
 
-  /** The whole page of the metrics port. */
-  text(): string {
+  /** The page of the metrics port, a piece at a time: each holds whole lines, and both lines of a family's head. */
+  *parts(): Generator<string> {
     const memory = process.memoryUsage.rss()
     const cpu = process.cpuUsage()
-    return [
-      this.components.text(),
-      this.errorCodes.text(),
-      this.grpcClient.text(),
-      this.grpcServer.text(),
-      this.http.text(),
-      this.resiliency.text(),
-      this.runtime.text(),
-      this.traffic.text(),
-      this.forwarding.text(),
-      ...this.more.map((text) => text()),
-      `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory}\n`,
-      `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`,
-    ].join('')
+    yield* this.components.parts()
+    yield* this.errorCodes.parts()
+    yield* this.grpcClient.parts()
+    yield* this.grpcServer.parts()
+    yield* this.http.parts()
+    yield* this.resiliency.parts()
+    yield* this.runtime.parts()
+    yield* this.traffic.parts()
+    yield* this.forwarding.parts()
+    for (const text of this.more) yield text()
+    yield `# HELP process_resident_memory_bytes Resident memory size in bytes.\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ${memory}\n`
+    yield `# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ${(cpu.user + cpu.system) / 1e6}\n`
+  }
+
+  /** The whole page. */
+  text(): string {
+    return [...this.parts()].join('')
   }
 }
 

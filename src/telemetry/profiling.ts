@@ -10,6 +10,7 @@ const MAX_SECONDS = 300
  * The server of `--enable-profiling`: CPU and heap profiles in V8's own formats, which open in the DevTools of Chromium.
  * `GET /debug/pprof/profile?seconds=30` gives a .cpuprofile, `GET /debug/pprof/heap` a .heapsnapshot, and
  * `GET /debug/pprof/allocs?seconds=30` a .heapprofile of what was allocated meanwhile. One profile at a time; others wait for nothing: 409.
+ * `GET /debug/pprof/resources` tells at any time how many timers, sockets and the like keep the process alive, and its memory in bytes.
  */
 export function createProfilingServer(): Server {
   let busy = false
@@ -42,6 +43,7 @@ export function createProfilingServer(): Server {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
     const seconds = Number(searchParams.get('seconds') ?? 30)
     if (pathname === '/' || pathname === '/debug/pprof/' || pathname === '/debug/pprof') return void response.end(INDEX)
+    if (pathname === '/debug/pprof/resources') return void response.setHeader('content-type', 'application/json').end(resources())
     if (!PATHS.has(pathname)) return void response.writeHead(404).end(INDEX)
     if (!(seconds > 0 && seconds <= MAX_SECONDS))
       return void response.writeHead(400).end(`seconds is a number above 0, at most ${MAX_SECONDS}\n`)
@@ -62,8 +64,15 @@ const PATHS = new Set(['/debug/pprof/profile', '/debug/pprof/heap', '/debug/ppro
 const INDEX = `CPU:         GET /debug/pprof/profile?seconds=30  (.cpuprofile)
 allocations: GET /debug/pprof/allocs?seconds=30   (.heapprofile)
 heap:        GET /debug/pprof/heap                (.heapsnapshot)
-Open them in the DevTools of Chromium.
+resources:   GET /debug/pprof/resources           (JSON: timers, sockets, memory)
+Open profiles in the DevTools of Chromium.
 `
+
+function resources(): string {
+  const active: Record<string, number> = {}
+  for (const kind of process.getActiveResourcesInfo()) active[kind] = (active[kind] ?? 0) + 1
+  return `${JSON.stringify({ active, memory: process.memoryUsage() })}\n`
+}
 
 function download(response: ServerResponse, extension: string): ServerResponse {
   return response.writeHead(200, {

@@ -28,8 +28,8 @@ test('policies are counted when they are read, when they stand around an operati
   const run = resiliency.component('store', 'Statestore', 'outbound')
   await assert.rejects(run?.(async () => Promise.reject(new Error('down'))) as Promise<unknown>)
   await assert.rejects(run?.(async () => 'never') as Promise<unknown>, /open/)
-  const rows = metrics
-    .text()
+  const rows = [...metrics.parts()]
+    .join('')
     .split('\n')
     .filter((row) => row.startsWith('dapr'))
     .map((row) => row.replace('app_id="me",', '').replace('namespace="ns"', 'ns').replace(',target="Statestore_store"', ''))

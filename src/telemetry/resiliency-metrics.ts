@@ -43,7 +43,7 @@ export class ResiliencyMetrics {
     }
   }
 
-  text(): string {
-    return this.#loaded.text() + this.#executed.text() + this.#activated.text() + this.#states.text()
+  *parts(): Generator<string> {
+    for (const metric of [this.#loaded, this.#executed, this.#activated, this.#states]) yield* metric.parts()
   }
 }

@@ -112,7 +112,7 @@ export class RuntimeMetrics {
     if (elapsed !== undefined) this.#latency.series(this.#appId, appId, String(status)).record(elapsed)
   }
 
-  text(): string {
+  *parts(): Generator<string> {
     const all = [
       ...Object.values(this.#access),
       this.#failed,
@@ -128,6 +128,6 @@ export class RuntimeMetrics {
       this.#responsesReceived,
       this.#responsesSent,
     ]
-    return all.map((metric) => metric.text()).join('')
+    for (const metric of all) yield* metric.parts()
   }
 }

@@ -24,7 +24,8 @@ export class TrafficMetrics {
     }
   }
 
-  text(): string {
-    return this.#acted.text() + this.#limits.text()
+  *parts(): Generator<string> {
+    yield* this.#acted.parts()
+    yield* this.#limits.parts()
   }
 }

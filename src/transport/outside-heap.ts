@@ -3,6 +3,8 @@ import { runInNewContext } from 'node:vm'
 
 /** Bytes of buffers that may have become garbage before the young generation is collected for their sake. */
 const MOST = 4 << 20
+/** Past it the collection does not wait for the end of the event loop's turn. */
+const AT_ONCE = 2 * MOST
 /** Smaller pieces share memory with others, and come with enough objects to bring collections about. */
 const SMALL = 4096
 
@@ -17,13 +19,18 @@ let collect: ((options?: { type: 'minor' }) => void) | undefined
 export function allocated(bytes: number): void {
   if (bytes < SMALL) return
   passed += bytes
-  if (passed < MOST || due) return
-  due = true
-  setImmediate(relieve)
+  if (passed < MOST) return
+  // Hundreds of sockets are read before an immediate's turn comes.
+  if (passed >= AT_ONCE) relieve()
+  else if (!due) {
+    due = true
+    setImmediate(relieve)
+  }
 }
 
 function relieve(): void {
   due = false
+  if (passed < MOST) return
   passed = 0
   collector()({ type: 'minor' })
 }

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 // node test/sdk/install.ts [language…]: brings the official SDKs from their registries, each into its language's folder.
 
 interface Language {
+  /** Where it is no SDK: what it is. */
+  what?: string
   /** A file, below the language's folder, that is there once the SDK is. */
   installed: string
   steps: readonly (readonly [command: string, ...args: string[]])[]
@@ -37,6 +39,17 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
     installed: 'build/program',
     steps: [['go', 'build', '-o', 'build/program', '.']],
   },
+  // Clients from npm and PyPI that the tests of the roles (src/agent) speak with.
+  agents: {
+    what: 'what agents are tested with',
+    installed: '.venv/complete',
+    steps: [
+      ['npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund'],
+      ['python3', '-m', 'venv', '--clear', '.venv'],
+      ['.venv/bin/pip', 'install', '--disable-pip-version-check', '--quiet', '--only-binary=:all:', '-r', 'requirements.txt'],
+      ['touch', '.venv/complete'],
+    ],
+  },
   java: {
     installed: 'target/complete',
     steps: [
@@ -48,16 +61,16 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
 
 /** What is missing for a language's tests, with the command that brings it; undefined when nothing is. */
 export function lacks(language: string): string | undefined {
-  const { installed } = LANGUAGES[language] as Language
+  const { installed, what } = LANGUAGES[language] as Language
   if (existsSync(join(import.meta.dirname, language, installed))) return undefined
-  return `the Dapr SDK for ${language} is not installed: node test/sdk/install.ts ${language}`
+  return `${what ?? `the Dapr SDK for ${language}`} is not installed: node test/sdk/install.ts ${language}`
 }
 
 /** Languages whose tests are skipped on this machine, in the shape of scripts/servers.ts. */
 export function missingSdks(): { name: string; help: string }[] {
   return Object.keys(LANGUAGES)
     .filter((language) => lacks(language))
-    .map((language) => ({ name: `Dapr SDK for ${language}`, help: `node test/sdk/install.ts ${language}` }))
+    .map((language) => ({ name: LANGUAGES[language]?.what ?? `Dapr SDK for ${language}`, help: `node test/sdk/install.ts ${language}` }))
 }
 
 /** Runs a step in the language's folder; rejects with what it printed when it fails. */

@@ -1,4 +1,12 @@
+import { installAzurite } from './azurite.ts'
 import { installKafka } from './kafka.ts'
+import { installMoto } from './moto.ts'
 
-// node test/servers/install.ts: brings the servers that no package manager of the machine has.
-installKafka()
+// node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
+const installs = { 'Kafka (Maven Central)': installKafka, 'moto (PyPI)': installMoto, 'Azurite (npm)': installAzurite }
+const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
+for (const [index, result] of results.entries()) {
+  if (result.status === 'fulfilled') continue
+  console.error(`${Object.keys(installs)[index]}: ${result.reason instanceof Error ? result.reason.message : result.reason}`)
+  process.exitCode = 1
+}

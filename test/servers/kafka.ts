@@ -1,7 +1,8 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { announced, end, findBinary, freePort } from './process.ts'
 import type { RunningServer, ServerKind } from './server.ts'
 
@@ -9,12 +10,10 @@ const folder = join(import.meta.dirname, 'kafka')
 const jars = join(folder, 'target', 'lib')
 
 /** Brings Kafka's jars from Maven Central, once. */
-export function installKafka(): void {
+export async function installKafka(): Promise<void> {
   if (existsSync(jars)) return
-  execFileSync('mvn', ['--quiet', '--batch-mode', 'dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${jars}`], {
-    cwd: folder,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
+  const goal = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${jars}`]
+  await promisify(execFile)('mvn', ['--quiet', '--batch-mode', ...goal], { cwd: folder })
 }
 
 /** A Kafka that belongs to a test alone. */

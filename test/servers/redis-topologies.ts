@@ -1,11 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { RedisConnection } from '../../src/components/redis/client.ts'
-import { issueCertificate } from '../../src/transport/identity/certificate.ts'
+import { RedisConnection } from '../../src/components/redis/connection.ts'
+import { testAuthority } from './certificates.ts'
 import { announced, end, findBinary, freePort } from './process.ts'
 import { redis } from './redis.ts'
 import { help, type RunningServer } from './server.ts'
@@ -122,15 +121,7 @@ export interface TlsServer extends RunningServer {
 /** A server that speaks TLS only and asks clients for a certificate; named localhost. */
 export async function redisTls(): Promise<TlsServer | undefined> {
   if (!available()) return undefined
-  const span = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 3_600_000) }
-  const authority = generateKeyPairSync('ed25519')
-  const issuer = { name: 'test authority', ...authority }
-  const ca = issueCertificate({ ...span, publicKey: authority.publicKey, subject: issuer.name, issuer, authority: true })
-  const issue = (subject: string) => {
-    const pair = generateKeyPairSync('ed25519')
-    const cert = issueCertificate({ ...span, publicKey: pair.publicKey, subject, dns: subject, issuer })
-    return { cert, key: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string }
-  }
+  const { ca, issue } = testAuthority()
   const [server, client] = [issue('localhost'), issue('client')]
   const folder = mkdtempSync(join(tmpdir(), 'outrider-redis-tls-'))
   const file = (name: string, text: string) => {

@@ -1,8 +1,10 @@
+import { azurite } from './azurite.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
 import { mosquitto } from './mosquitto.ts'
+import { moto } from './moto.ts'
 import { nats } from './nats.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
@@ -10,7 +12,7 @@ import { redis } from './redis.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
-export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd]
+export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto, azurite]
 
 /** Servers that this machine offers neither by program nor by environment. */
 export function missingServers(): { name: string; help: string }[] {

@@ -85,8 +85,9 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
       return {
         ...method,
         handle(request: Buffer, call: GrpcCall) {
-          describeRequest(began(path, call, tracer), path, request)
-          return method.handle(request, call)
+          const span = began(path, call, tracer)
+          describeRequest(span, path, request)
+          return tracer.current.within(span, () => method.handle(request, call))
         },
       }
     }
@@ -94,8 +95,7 @@ export function createGrpcApi(options: GrpcApiOptions): GrpcApi {
     return {
       ...method,
       handle(stream: GrpcStream) {
-        began(path, stream, tracer)
-        method.handle(stream)
+        tracer.current.within(began(path, stream, tracer), () => method.handle(stream))
       },
     }
   }

@@ -212,6 +212,29 @@ for (const way of ['caller', 'callee'] as const) {
     assert.match(without.status?.message as string, /missing HTTP extension field/)
   })
 
+  test(`InvokeService ${how}, a caller that counts its gRPC frames: the app gets the body's own length, over one connection`, async () => {
+    const asked: (string | undefined)[] = []
+    const ports = new Set<number | undefined>()
+    await using app = await httpApp((request, response) => {
+      asked.push(request.headers['content-length'])
+      ports.add(request.socket.remotePort)
+      // As HAProxy does: who answers before the end of a request closes the connection.
+      setImmediate(() => {
+        const whole = request.readableLength === Number(request.headers['content-length'])
+        response.writeHead(200, whole ? {} : { connection: 'close' }).end()
+      })
+    })
+    await using both = await pair(app)
+    for (let i = 0; i < 5; i++) {
+      const request = { id: 'callee', message: { method: 'x', data: { value: Buffer.from('{}') }, httpExtension: { verb: 2 } } }
+      const size = frame(InvokeServiceRequest.encode(request)).length
+      const reply = await invoke(both[way].grpc, request, { 'content-length': String(size) })
+      assert.equal(reply.status, undefined)
+    }
+    assert.deepEqual(asked, ['2', '2', '2', '2', '2'])
+    assert.equal(ports.size, 1)
+  })
+
   test(`HTTP ${how}, a gRPC app: request, reply and metadata; errors as status and JSON`, async () => {
     const seen: Seen[] = []
     await using app = await grpcApp({ [ON_INVOKE]: onInvoke(seen) })

@@ -3,7 +3,7 @@ import type { GrpcAnswer, ResponseSink, ResponseSource } from '../../app/respons
 import { type InvokeBlock, invokeError } from '../../blocks/invoke/block.ts'
 import { Code } from '../../errors.ts'
 import { callerMetadata } from '../../peers/caller-metadata.ts'
-import { normalizeMethod } from '../../peers/invocation.ts'
+import { normalizeGrpcMethod } from '../../peers/invocation.ts'
 import type { GrpcStream } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
 import { httpFailure } from './http-failure.ts'
@@ -73,7 +73,7 @@ class InvokeCall implements ResponseSink {
       nameSpan(this.#stream, id, message.method)
       let method: string
       try {
-        method = normalizeMethod(message.method)
+        method = normalizeGrpcMethod(message.method)
       } catch (error) {
         throw invokeError(id, error)
       }

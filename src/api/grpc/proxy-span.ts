@@ -15,7 +15,7 @@ export function tracedProxy(method: GrpcMethod, tracer: Tracer | undefined, appI
       const span = startSpan(tracer, headers[':path'] as string, { headers, rawHeaders }, target === appId ? 'server' : 'client')
       nameAttributes(span, headers)
       try {
-        method.handle(stream, headers, rawHeaders, peer)
+        tracer.current.within(span, () => method.handle(stream, headers, rawHeaders, peer))
       } catch (error) {
         span.end(GrpcStatus.from(error).message)
         throw error

@@ -1,4 +1,4 @@
-import type { DeleteItem, SaveItem } from '../../blocks/state/state.ts'
+import type { DeleteItem, SaveItem } from '../../blocks/state/items.ts'
 import { bytes, enumeration, int32, type MessageOf, map, message, nested, repeated, string } from '../../transport/grpc/message.ts'
 
 /** dapr.proto.common.v1 and runtime.v1: state, but for GetState and SaveState, which messages.ts does by hand. */

@@ -68,7 +68,8 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let size = 0
-    const stalled = setTimeout(() => {
+    let over = false
+    const shed = () => {
       fail(
         new OutriderError({
           code: 'ERR_BODY_READ',
@@ -79,8 +80,18 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
         }),
       )
       request.destroy()
+    }
+    const stalled = setTimeout(() => {
+      const before = size
+      // A turn later: when we are the ones who are late, what the client has sent waits to be read.
+      setImmediate(() => {
+        if (over) return
+        if (size === before) shed()
+        else stalled.refresh()
+      })
     }, STALL)
     const fail = (error: Error) => {
+      over = true
       clearTimeout(stalled)
       request.removeListener('data', take)
       chunks.length = 0
@@ -101,6 +112,7 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
     }
     request.on('data', take)
     request.once('end', () => {
+      over = true
       clearTimeout(stalled)
       // It will be put together, decoded, and encoded for a component.
       allocated(size * 3)

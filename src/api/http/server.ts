@@ -1,7 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { createServer as createHttp2, type Http2Server } from 'node:http2'
 import type { Socket } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Pipeline } from '../../app/middleware/pipeline.ts'
 import { OutriderError } from '../../errors.ts'
 import { passTraceparent } from '../../telemetry/trace-context.ts'
@@ -10,10 +9,11 @@ import { parseTraceparent } from '../../telemetry/tracing/span-context.ts'
 import type { Tracer } from '../../telemetry/tracing/tracer.ts'
 import type { BodyBudget } from '../../transport/body-budget.ts'
 import { createServer as createHttp1 } from '../../transport/node-http.ts'
-import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
+import type { ListenAt, Ports } from '../../transport/ports.ts'
 import { type ApiTokens, tokenMatcher } from '../api-token.ts'
 import { dropBody } from './body.ts'
 import { HttpCall } from './call.ts'
+import { HttpConnections, inUse, notInUse } from './connections.ts'
 import { corsHeaders } from './cors.ts'
 import { Exchange, exchangeOf, setExchange } from './exchange.ts'
 import { pass } from './middleware/incoming.ts'
@@ -51,7 +51,6 @@ export interface HttpApiOptions {
   onServed?: (served: Exchange) => void
 }
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0')
 const plain = { 'content-type': 'text/plain; charset=utf-8' }
 
 /** The HTTP API of one edge: cleans the path, checks origin and token, finds the route, runs it, writes what it says. */
@@ -60,17 +59,8 @@ export class HttpApi {
   readonly #router = new Router()
   readonly #token: ReturnType<typeof tokenMatcher>
   readonly #open: ReadonlySet<string>
-  readonly #listening: Listening[] = []
-  /** Connections on which nothing has come yet, with what lets go of them. */
-  readonly #fresh = new Map<Socket, () => void>()
-  /** Told when the last socket is gone. */
-  #gone: (() => void) | undefined
-  readonly #sockets = new Set<Socket>()
-  readonly #http1
-  readonly #http2: Http2Server | undefined
+  readonly #connections: HttpConnections
   #draining = false
-  /** Connections end with the answer under way, whatever their clients were told. */
-  #closing = false
   #requests = 0
 
   constructor(options: HttpApiOptions) {
@@ -79,7 +69,7 @@ export class HttpApi {
     this.#open = options.open ?? new Set()
     for (const route of options.routes) this.#router.add(route)
     // Go allows 4 KiB of slack over the header limit; clients tuned to daprd rely on it.
-    this.#http1 = createHttp1(
+    const http1 = createHttp1(
       {
         maxHeaderSize: options.readBufferSize + 4096,
         headersTimeout: 10_000,
@@ -91,15 +81,21 @@ export class HttpApi {
       },
       this.#serve,
     )
-    this.#http1.on('checkContinue', this.#serve)
+    http1.on('checkContinue', this.#serve)
+    let http2: Http2Server | undefined
     if (options.h2c) {
-      this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
-      this.#http2.on('sessionError', () => {})
-      this.#http1.on('upgrade', (request, socket, early) => {
-        idle.delete(socket as Socket)
-        upgradeToHttp2(request, socket as Socket, early, (ready) => this.#http2?.emit('connection', ready))
+      const server = createHttp2({ settings: { maxConcurrentStreams: 1000 } }, this.#serve as never)
+      server.on('sessionError', () => {})
+      http1.on('upgrade', (request, socket, early) => {
+        inUse(socket as Socket)
+        upgradeToHttp2(request, socket as Socket, early, (ready) => server.emit('connection', ready))
       })
+      http2 = server
     }
+    this.#connections = new HttpConnections({
+      http1: (socket) => http1.emit('connection', socket),
+      http2: http2 && ((socket) => http2.emit('connection', socket)),
+    })
   }
 
   /** Requests taken so far. */
@@ -108,10 +104,8 @@ export class HttpApi {
   }
 
   /** Starts listening on a TCP address or a unix socket path; rejects when it cannot be bound. Resolves with the port. */
-  async listen(at: ListenAt, ports = new Ports()): Promise<number> {
-    const listening = await ports.listen(at, this.#accept)
-    this.#listening.push(listening)
-    return listening.port
+  listen(at: ListenAt, ports?: Ports): Promise<number> {
+    return this.#connections.listen(at, ports)
   }
 
   /** From here on each connection ends with the answer to its request. */
@@ -120,74 +114,9 @@ export class HttpApi {
   }
 
   /** Refuses new connections and lets requests under way finish, at most `grace` milliseconds. */
-  async close(grace: number): Promise<void> {
+  close(grace: number): Promise<void> {
     this.#draining = true
-    const listening = this.#listening.splice(0)
-    for (const one of listening) one.close()
-    if (this.#sockets.size === 0) return
-    const closed = new Promise<void>((resolve) => {
-      this.#gone = resolve
-    })
-    // A request may be on its way over a connection that looks idle.
-    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
-    this.#closing = true
-    for (const socket of this.#sockets) {
-      const release = this.#fresh.get(socket)
-      if (release && listening.some((one) => one.held)) {
-        release()
-        listening.find((one) => one.held)?.giveBack(socket)
-      } else if (idle.has(socket)) socket.destroy()
-    }
-    if (this.#sockets.size === 0) return
-    const deadline = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy()
-    }, grace)
-    await closed
-    clearTimeout(deadline)
-  }
-
-  readonly #accept = (socket: Socket) => {
-    this.#sockets.add(socket)
-    idle.add(socket)
-    socket.once('close', () => {
-      this.#sockets.delete(socket)
-      if (this.#sockets.size === 0) this.#gone?.()
-    })
-    socket.on('error', () => {})
-    if (!this.#http2) {
-      this.#http1.emit('connection', socket)
-      return
-    }
-    const late = setTimeout(() => socket.destroy(), 10_000)
-    socket.once('close', () => {
-      clearTimeout(late)
-      this.#fresh.delete(socket)
-    })
-    this.#fresh.set(socket, () => {
-      clearTimeout(late)
-      socket.off('data', sniff).pause()
-      this.#fresh.delete(socket)
-      this.#sockets.delete(socket)
-    })
-    const sniff = (chunk: Buffer) => {
-      clearTimeout(late)
-      this.#fresh.delete(socket)
-      socket.pause()
-      // A request is coming, whatever node:http has seen of it yet.
-      idle.delete(socket)
-      const http2 =
-        chunk.length >= 3 && chunk.subarray(0, PREFACE.length).equals(PREFACE.subarray(0, Math.min(chunk.length, PREFACE.length)))
-      socket.unshift(chunk)
-      if (http2) {
-        this.#http2?.emit('connection', socket)
-      } else {
-        this.#http1.emit('connection', socket)
-        socket.resume()
-      }
-    }
-    socket.once('data', sniff)
-    // One that was handed over is paused, and a listener alone does not change that.
-    if (socket.isPaused()) socket.resume()
+    return this.#connections.close(grace)
   }
 
   readonly #serve: RequestListener = (request, response) => {
@@ -196,7 +125,7 @@ export class HttpApi {
     setExchange(response, exchange)
     response.on('close', this.#closed)
     if (exchange.socket) {
-      idle.delete(exchange.socket)
+      inUse(exchange.socket)
       if (this.#draining) response.setHeader('connection', 'close')
     }
     void this.#dispatch(request, response, exchange)
@@ -208,9 +137,9 @@ export class HttpApi {
       const exchange = exchangeOf(this)
       const { socket } = exchange
       if (socket) {
-        idle.add(socket)
+        notInUse(socket)
         // A client that was not told of the end may be sending its next request already: that one is answered, and told.
-        if (api.#closing || (api.#draining && this.getHeader('connection') === 'close')) socket.destroySoon()
+        if (api.#connections.closing || (api.#draining && this.getHeader('connection') === 'close')) socket.destroySoon()
       }
       exchange.status = this.statusCode
       if (exchange.span) endSpan(exchange.span, exchange)
@@ -223,10 +152,13 @@ export class HttpApi {
     try {
       let admitted = this.#admit(request, response, exchange)
       if (admitted && this.#options.pipeline) admitted = await this.#passPipeline(this.#options.pipeline, admitted, response)
-      call = admitted && this.#find(admitted, response)
-      if (!call) return
-      const reply: Reply | undefined = await call.run()
-      if (reply) writeReply(response, reply, call.takeTraceparent())
+      const found = admitted && this.#find(admitted, response)
+      call = found
+      if (!found) return
+      const { span } = exchange
+      const { tracer } = this.#options
+      const reply: Reply | undefined = await (span && tracer ? tracer.current.within(span, () => found.run()) : found.run())
+      if (reply) writeReply(response, reply, found.takeTraceparent())
     } catch (thrown) {
       this.#fail(response, thrown, call?.route, call?.path ?? request.url ?? '', call?.takeTraceparent())
     }
@@ -344,9 +276,3 @@ interface Admitted {
   /** Still to be set on the reply. */
   traceparent: string | undefined
 }
-
-/** Milliseconds in which a request that a client has sent arrives. */
-const UNDER_WAY = 30
-
-/** HTTP/1.1 sockets that serve no request right now. */
-const idle = new WeakSet<Socket>()

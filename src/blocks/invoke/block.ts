@@ -11,6 +11,7 @@ import { parseRetry, type RetryPolicy, waitBefore } from '../../policy/retry.ts'
 import { isServerFault } from '../../policy/server-fault.ts'
 import type { RuntimeMetrics } from '../../telemetry/runtime-metrics.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
+import { distrust } from '../../transport/identity/distrust.ts'
 import type { ExternalService, ExternalServices } from './external.ts'
 import { callUnderPolicy } from './under-policy.ts'
 
@@ -54,7 +55,7 @@ export function invokeError(target: string, cause: unknown, hint?: string): Outr
     code: 'ERR_DIRECT_INVOKE',
     http: denied ? 403 : 500,
     grpc: Code.Internal,
-    message: `failed to invoke, id: ${target}, err: ${cause instanceof GrpcStatus ? describeStatus(cause) : messageOf(cause)}`,
+    message: `failed to invoke, id: ${target}, err: ${cause instanceof GrpcStatus ? describeStatus(cause) : (distrust(cause) ?? messageOf(cause))}`,
     ...(hint ? { hint } : {}),
     cause,
   })

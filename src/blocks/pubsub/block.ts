@@ -49,7 +49,7 @@ export interface PubSubOptions {
   metrics?: ComponentMetrics | undefined
   tracer?: Tracer | undefined
   /** What stands before the brokers of some pub/subs, by name. */
-  lines?: ReadonlyMap<string, PublishLine> | undefined
+  lines?: Pick<ReadonlyMap<string, PublishLine>, 'get'> | undefined
 }
 
 /** As the lifecycle knows them. */

@@ -2,55 +2,9 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { describe } from 'node:test'
 import { type CaseContext, matrixCases } from '../../../test/matrix.ts'
+import type { ConformanceOptions } from './conformance-options.ts'
 import type { DeliveredMessage, MessageHandler, PubSub } from './driver.ts'
-
-export interface ConformanceOptions {
-  /** A new, initialised component; components of one test share a broker when the driver has one. The test disposes it. */
-  open(settings: { appId: string; properties?: Record<string, string> }): Promise<PubSub>
-  /** Why there is no server to ask, if there is none: every case skips by name. */
-  missing?: string | false
-  /** Messages that nobody handled are still there for the next instance. */
-  durable: boolean
-  /** Instances with the same app id share messages, others get their own. Otherwise every subscription gets all. */
-  groups: boolean
-  /** The content type reaches the handler beside the data. */
-  contentType: boolean
-  /** The metadata that arrives with a message, for brokers that do not carry all that was sent. Default: what was sent. */
-  metadata?(sent: Readonly<Record<string, string>>, topic: string): Record<string, string>
-  /** Messages that the broker gives out before one is settled, over all topics, where it has a limit. */
-  underWay?: number
-  /** Metadata that the broker adds to what was published; its names are not compared. */
-  adds?: RegExp | undefined
-  /** Makes a topic whose messages several members of a group can share, where a new one cannot. */
-  prepareShared?: ((topic: string) => Promise<void>) | undefined
-}
-
-/** Collects what handlers get and lets a test wait for it. */
-class Inbox {
-  readonly messages: DeliveredMessage[] = []
-  readonly #waiters = new Set<() => void>()
-
-  readonly handler: MessageHandler = async (message) => this.add(message)
-
-  add(message: DeliveredMessage): void {
-    this.messages.push(message)
-    for (const wake of this.#waiters) wake()
-  }
-
-  get texts(): string[] {
-    return this.messages.map((message) => message.data.toString())
-  }
-
-  /** Waits until `done`; the test's own time limit is the bound. */
-  async until(done: (texts: string[]) => boolean): Promise<void> {
-    while (!done(this.texts)) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.#waiters.add(resolve)
-      await promise
-      this.#waiters.delete(resolve)
-    }
-  }
-}
+import { Inbox } from './inbox.ts'
 
 const text = (value: string) => Buffer.from(value)
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => `m${index}`)

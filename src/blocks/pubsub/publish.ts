@@ -23,7 +23,7 @@ export interface PublishOptions {
   namespaceScoped?: ((pubsubName: string) => boolean) | undefined
   metrics?: ComponentMetrics | undefined
   /** What stands before the brokers of some pub/subs, by name; undefined: nothing anywhere. */
-  lines?: ReadonlyMap<string, PublishLine> | undefined
+  lines?: Pick<ReadonlyMap<string, PublishLine>, 'get'> | undefined
   /** Makes a span of each entry of a bulk; absent: nobody traces. */
   tracer?: Tracer | undefined
 }

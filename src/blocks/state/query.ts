@@ -1,3 +1,4 @@
+import { messageOf } from '../../errors.ts'
 import { parseJson } from './go-json.ts'
 
 export type Comparison = 'EQ' | 'NEQ' | 'GT' | 'GTE' | 'LT' | 'LTE'
@@ -16,6 +17,15 @@ export interface StateQuery {
 
 const COMPARISONS = new Set(['EQ', 'NEQ', 'GT', 'GTE', 'LT', 'LTE'])
 const DEPTH = 64
+
+/** As parseQuery, with daprd's word for what cannot be read. */
+export function readQuery(text: string): ReturnType<typeof parseQuery> {
+  try {
+    return parseQuery(text)
+  } catch (error) {
+    throw new Error(`failed to parse JSON query body: ${messageOf(error)}`, { cause: error })
+  }
+}
 
 /** Parses the body of a query; throws an Error that says what is wrong with it. */
 export function parseQuery(body: string): StateQuery {

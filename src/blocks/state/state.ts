@@ -13,33 +13,13 @@ import type {
   StateSet,
   StateStore,
 } from './driver.ts'
+import { eachGet } from './each-get.ts'
 import { type Encryption, encryptionOf, plainOf } from './encryption.ts'
 import * as errors from './errors.ts'
+import type { BulkGetItem, DeleteItem, SaveItem, TransactionItem, WriteOptions } from './items.ts'
 import { keyPrefix, originalKey, SEPARATOR } from './keys.ts'
 import { checkOptions, writeAll } from './list-write.ts'
-import { parseQuery } from './query.ts'
-
-/** What comes with a write; names and words as the client gave them. */
-interface WriteOptions {
-  key: string
-  etag?: string | undefined
-  concurrency?: string | undefined
-  consistency?: string | undefined
-  metadata: Readonly<Record<string, string>>
-}
-export interface SaveItem extends WriteOptions {
-  value: Buffer
-  json: boolean
-  contentType?: string | undefined
-}
-export type DeleteItem = WriteOptions
-export type TransactionItem = ({ operation: string } & SaveItem) | ({ operation: string } & DeleteItem)
-
-export interface BulkGetItem {
-  key: string
-  item?: StateItem
-  error?: string
-}
+import { readQuery } from './query.ts'
 
 /** Turns the operations of a transaction (stored keys, values in clear) into those to run, after publishing their outbox events. */
 export type PublishOutbox = (
@@ -297,7 +277,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
       if (!query) throw errors.notQueryable(name)
       try {
         if (settingsOf(store).encryption) throw new Error('cannot query encrypted store')
-        const parsed = parse(text)
+        const parsed = readQuery(text)
         const answer = await around(name, 'query', (limit) => query.call(store.component, parsed, metadata, limit), signal)
         return { ...answer, results: answer.results.map((result) => ({ ...result, key: originalKey(result.key) })) }
       } catch (error) {
@@ -307,42 +287,7 @@ export function createStateBlock(options: StateBlockOptions): StateBlock {
   }
 }
 
-function parse(text: string): ReturnType<typeof parseQuery> {
-  try {
-    return parseQuery(text)
-  } catch (error) {
-    throw new Error(`failed to parse JSON query body: ${messageOf(error)}`, { cause: error })
-  }
-}
-
 /** Odd words are let through on reads, as Dapr does: they ask for nothing. */
 function readConsistency(word: string | undefined): Consistency | undefined {
   return word === 'strong' || word === 'eventual' ? word : undefined
-}
-
-/** Of a bulk read that names no number. Ten thousand at once would only be ten thousand promises in memory. */
-const PARALLEL_GETS = 100
-
-/** Gets key by key, at most `parallelism` at a time; a failing key is an Error in its place. */
-async function eachGet(
-  store: StateStore,
-  gets: readonly StateGet[],
-  parallelism: number | undefined,
-  signal: AbortSignal | undefined,
-): Promise<(StateItem | Error | undefined)[]> {
-  const found: (StateItem | Error | undefined)[] = new Array(gets.length)
-  let next = 0
-  const worker = async () => {
-    while (next < gets.length) {
-      const index = next++
-      try {
-        found[index] = await store.get(gets[index] as StateGet, signal)
-      } catch (error) {
-        found[index] = error instanceof Error ? error : new Error(messageOf(error))
-      }
-    }
-  }
-  const workers = parallelism && parallelism > 0 ? parallelism : PARALLEL_GETS
-  await Promise.all(Array.from({ length: Math.min(workers, gets.length) }, worker))
-  return found
 }

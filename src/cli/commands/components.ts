@@ -5,9 +5,9 @@ import { basename, join, resolve } from 'node:path'
 import type { Component } from '../../components/component.ts'
 import type { MetadataField } from '../../components/metadata.ts'
 import { messageOf } from '../../errors.ts'
+import { nearest } from '../../nearest.ts'
 import { UsageError } from '../args.ts'
 import { type Command, JSON_FLAG } from '../command.ts'
-import { nearest } from '../nearest.ts'
 import { CommandError, type Reporter, table } from '../status.ts'
 
 export const components: Command = {

@@ -11,7 +11,8 @@ import {
   rotateIssuer,
   write,
 } from '../../control/authority/files.ts'
-import { issueLeaf, startAuthorityServer } from '../../control/authority/server.ts'
+import { issueLeaf } from '../../control/authority/leaf.ts'
+import { startAuthorityServer } from '../../control/authority/server.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { VERSION } from '../../version.ts'
 import { UsageError } from '../args.ts'
@@ -109,7 +110,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     const files: AuthorityFiles = loadAuthority(folder)
     const pair = generateKeyPairSync('ed25519')
     const uri = `spiffe://${parsed.text('trust-domain') || 'public'}/ns/${parsed.text('namespace')}/${appId}`
-    const chain = issueLeaf(files, uri, pair.publicKey, parsed.number('ttl-hours') * 3_600_000)
+    const chain = issueLeaf(files, uri, pair.publicKey, { life: parsed.number('ttl-hours') * 3_600_000 })
     mkdirSync(out, { recursive: true, mode: 0o700 })
     write(out, 'key.pem', pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
     write(out, 'cert.pem', chain)

@@ -21,6 +21,12 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },
   { type: 'bindings.mqtt', versions: ['v1'], load: mqtt },
+  { type: 'bindings.graphql', versions: ['v1'], load: async () => (await import('./graphql/driver.ts')).driver },
+  { type: 'bindings.aws.s3', versions: ['v1'], load: async () => (await import('./s3/driver.ts')).driver },
+  { type: 'bindings.aws.sqs', versions: ['v1'], load: async () => (await import('./aws/sqs.ts')).driver },
+  { type: 'bindings.aws.sns', versions: ['v1'], load: async () => (await import('./aws/sns.ts')).driver },
+  { type: 'bindings.aws.dynamodb', versions: ['v1'], load: async () => (await import('./aws/dynamodb.ts')).driver },
+  { type: 'bindings.azure.blobstorage', versions: ['v1'], load: async () => (await import('./azure-blob/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]

@@ -13,6 +13,8 @@ export interface KeySetOptions {
   requestTimeout: number
   /** Milliseconds between two fetches at least. */
   minRefreshInterval: number
+  /** PEM of what an https URL's certificate has to lead to. Default: the machine's authorities. */
+  ca?: string | undefined
   /** A fetch or file that failed while an older set is in use. */
   onError(error: Error): void
 }
@@ -99,8 +101,8 @@ function fileSource(path: string): Source {
   }
 }
 
-function urlSource({ location, requestTimeout, minRefreshInterval }: KeySetOptions): Source {
-  const client = new HttpClient({ connections: 1, redirections: 10 })
+function urlSource({ location, requestTimeout, minRefreshInterval, ca }: KeySetOptions): Source {
+  const client = new HttpClient({ connections: 1, redirections: 10, ...(ca !== undefined && { tls: { ca } }) })
   const url = new URL(location)
   let readAt = Number.NEGATIVE_INFINITY
   return {

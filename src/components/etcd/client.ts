@@ -4,6 +4,7 @@ import { Code } from '../../errors.ts'
 import { createGrpcClient, type GrpcClient } from '../../transport/grpc/client.ts'
 import type { InputOf, MessageOf, MessageType } from '../../transport/grpc/message.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 import {
   LeaseGrantRequest,
   LeaseGrantResponse,
@@ -27,6 +28,7 @@ export interface EtcdClientOptions {
 const TIMEOUT = 5000
 /** A silent connection is asked for a sign of life; etcd takes more than one ping in 5 s for an attack. */
 const KEEPALIVE = { interval: 10_000, timeout: 5000 }
+const TLS_FIELDS = { address: 'endpoints', on: 'set tlsEnable to false', authority: 'ca', client: 'cert and key' }
 const MAX_MESSAGE = 64 * 1024 * 1024
 /** etcd's own ids go beyond what a number holds exactly; we choose ours. */
 const LARGEST_LEASE = 2 ** 48 - 1
@@ -104,9 +106,10 @@ export class EtcdClient implements AsyncDisposable {
     const { owner, endpoints } = this.#options
     const away = status.code === Code.Unavailable || status.code === Code.DeadlineExceeded
     if (!away) return new Error(`${owner}: ${status.message}`, { cause: status })
-    const reason = status.code === Code.DeadlineExceeded ? `no answer within ${TIMEOUT} ms` : status.message
+    const tls = tlsAdvice(status, TLS_FIELDS)
+    const reason = status.code === Code.DeadlineExceeded ? `no answer within ${TIMEOUT} ms` : (tls?.reason ?? status.message)
     return new Error(
-      `${owner}: cannot reach etcd at ${endpoints.join(', ')}: ${reason} (start the server or correct endpoints; the next operation connects again)`,
+      `${owner}: cannot reach etcd at ${endpoints.join(', ')}: ${reason} (${tls?.next ?? 'start the server or correct endpoints'}; the next operation connects again)`,
       { cause: status },
     )
   }

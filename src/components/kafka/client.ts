@@ -63,5 +63,5 @@ export class KafkaClient {
 }
 
 function stepAfter(error: unknown): string {
-  return error instanceof UnreachableError ? '; start the broker or correct the metadata field brokers' : ''
+  return error instanceof UnreachableError ? `; ${error.next ?? 'start the broker or correct the metadata field brokers'}` : ''
 }

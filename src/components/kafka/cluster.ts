@@ -85,7 +85,7 @@ export class Cluster {
     const known = [...this.options.seeds, ...this.#brokers.values()]
     const addresses = [...new Map(known.map((address) => [`${address.host}:${address.port}`, address])).values()]
     addresses.sort((a, b) => Number(this.#connections.has(keyOf(b, 'ask'))) - Number(this.#connections.has(keyOf(a, 'ask'))))
-    const failures: string[] = []
+    const failures: UnreachableError[] = []
     for (const [index, address] of addresses.entries()) {
       // Each one that is left gets its share of the time, so that one which hangs does not use it all up.
       const share = left() / (addresses.length - index)
@@ -94,11 +94,14 @@ export class Cluster {
         return await connection.call(call, share)
       } catch (error) {
         if (this.#closing.signal.aborted || !(error instanceof UnreachableError)) throw error
-        failures.push(messageOf(error))
+        failures.push(error)
       }
       if (Date.now() >= until) break
     }
-    throw new UnreachableError(failures.length === 1 ? failures[0] : `none of ${failures.length} brokers answers: ${failures.join('; ')}`)
+    if (failures.length === 1) throw failures[0]
+    const none = new UnreachableError(`none of ${failures.length} brokers answers: ${failures.map(messageOf).join('; ')}`)
+    none.next = failures.find(({ next }) => next)?.next
+    throw none
   }
 
   /** A connection to a broker that is known from metadata. */

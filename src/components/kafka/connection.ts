@@ -1,6 +1,7 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
 import { messageOf } from '../../errors.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 import { apiVersions, type Call, type Versions } from './calls.ts'
 import { check, KafkaError, UnreachableError } from './errors.ts'
 import { type Sasl, signIn } from './sasl.ts'
@@ -24,6 +25,13 @@ interface Pending {
 
 /** An answer larger than this is not one. */
 const MOST_ANSWER = 512 * 2 ** 20
+
+const TLS_FIELDS = {
+  address: 'brokers',
+  on: 'set disableTls to true',
+  authority: 'caCert',
+  client: 'clientCert and clientKey',
+}
 
 /**
  * One connection to one broker. Answers come in the order of the requests, so one that does not come in time ends the
@@ -49,7 +57,7 @@ export class Connection {
     this.#clientId = clientId
     this.#onEnd = onEnd
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
-    socket.on('error', (error) => this.#end(new UnreachableError(`the connection to ${address} broke: ${messageOf(error)}`)))
+    socket.on('error', (error) => this.#end(unreachable(`the connection to ${address} broke`, error)))
     socket.on('close', () => this.#end(new UnreachableError(`the broker at ${address} closed the connection`)))
   }
 
@@ -79,7 +87,9 @@ export class Connection {
       if (error instanceof KafkaError) throw error
       const closed = error instanceof UnreachableError && options.tls === undefined && options.sasl === undefined
       const why = closed ? ' (a broker that wants TLS or SASL does that: see authType)' : ''
-      throw new UnreachableError(`the broker at ${address} does not talk to us: ${messageOf(error)}${why}`, { cause: error })
+      const told = new UnreachableError(`the broker at ${address} does not talk to us: ${messageOf(error)}${why}`, { cause: error })
+      told.next = error instanceof UnreachableError ? error.next : undefined
+      throw told
     } finally {
       signal.removeEventListener('abort', abort)
     }
@@ -187,6 +197,13 @@ export class Connection {
   }
 }
 
+function unreachable(what: string, error: Error): UnreachableError {
+  const tls = tlsAdvice(error, TLS_FIELDS)
+  const told = new UnreachableError(`${what}: ${tls?.reason ?? messageOf(error)}`, { cause: error })
+  told.next = tls?.next
+  return told
+}
+
 function dial(host: string, port: number, address: string, { tls, dialTimeout }: ConnectionOptions, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket: Socket = tls
@@ -199,7 +216,7 @@ function dial(host: string, port: number, address: string, { tls, dialTimeout }:
       clearTimeout(timer)
       signal.removeEventListener('abort', aborted)
       socket.destroy()
-      reject(new UnreachableError(`no connection to the broker at ${address}: ${messageOf(error)}`, { cause: error }))
+      reject(unreachable(`no connection to the broker at ${address}`, error))
     }
     const ended = () => fail(new Error('the connection was closed during the handshake'))
     socket.once('error', fail)

@@ -59,6 +59,8 @@ export class KafkaError extends Error {
 /** No broker, or not this one, answers: worth another try. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
+  /** What to do about it, where starting the broker is not the answer. */
+  next: string | undefined
 }
 
 /** The component is closing. */

@@ -2,7 +2,7 @@ import { type PartitionBytes, produce } from './calls.ts'
 import type { Cluster } from './cluster.ts'
 import { type Compression, codecOf, loadCodec } from './compression.ts'
 import { ClosedError, isPassing, KafkaError, UnreachableError } from './errors.ts'
-import { partitionOf } from './partitioner.ts'
+import { type Item, nextBatches } from './next-batches.ts'
 import { encodeBatch, type OutRecord, sizeOf } from './records.ts'
 
 export interface ProducerOptions {
@@ -26,19 +26,6 @@ const RETRY = 100
 const MOST_RETRY = 1000
 /** Least time for one request, connecting included; a publish may take that much longer than its limit. */
 const LEAST_TRY = 1000
-
-interface Item {
-  topic: string
-  /** -1 until the number of partitions is known. */
-  partition: number
-  record: OutRecord
-  size: number
-  until: number
-  tries: number
-  problem: unknown
-  resolve(): void
-  reject(error: unknown): void
-}
 
 /**
  * Sends records in batches: what was published while one request to a broker was under way goes out with the next one.
@@ -118,52 +105,15 @@ export class Producer {
   /** Sends to every broker that has no request under way what it leads. */
   #drain(): void {
     this.#expire()
-    const batches = new Map<number, { parts: Map<string, Item[]>; size: number }>()
-    const full = new Set<number>()
-    const unknown = new Set<string>()
-    const aged = new Set<string>()
-    const left: Item[] = []
     const { maxMessageBytes, refreshInterval } = this.#options
-    const now = Date.now()
-    for (const item of this.#waiting) {
-      const topic = this.#cluster.topic(item.topic)
-      if (topic === undefined) {
-        unknown.add(item.topic)
-        left.push(item)
-        continue
-      }
-      if (now - topic.at > refreshInterval) aged.add(item.topic)
-      const { leaders } = topic
-      if (item.partition < 0) item.partition = partitionOf(item.record.key, leaders.length)
-      const leader = leaders[item.partition]
-      if (leader === undefined) {
-        item.reject(new Error(`partition number ${item.partition} is out of range, topic has ${leaders.length} partitions`))
-        continue
-      }
-      if (leader < 0) unknown.add(item.topic)
-      if (leader < 0 || full.has(leader) || this.#busy.has(leader)) {
-        left.push(item)
-        continue
-      }
-      let batch = batches.get(leader)
-      if (batch === undefined) {
-        batch = { parts: new Map(), size: 0 }
-        batches.set(leader, batch)
-      }
-      // The rest of this leader's messages stays behind the first one that does not fit.
-      if (batch.size > 0 && batch.size + item.size > maxMessageBytes) {
-        full.add(leader)
-        left.push(item)
-        continue
-      }
-      batch.size += item.size
-      const key = `${item.partition} ${item.topic}`
-      const part = batch.parts.get(key)
-      if (part) part.push(item)
-      else batch.parts.set(key, [item])
-    }
+    const { batches, left, unknown, aged } = nextBatches(this.#waiting, {
+      topic: (name) => this.#cluster.topic(name),
+      busy: this.#busy,
+      most: maxMessageBytes,
+      agedBefore: Date.now() - refreshInterval,
+    })
     this.#waiting = left
-    for (const [leader, { parts }] of batches) void this.#send(leader, [...parts.values()])
+    for (const [leader, parts] of batches) void this.#send(leader, parts)
     if (unknown.size > 0) void this.#look([...unknown])
     // Nobody waits for it; when it fails the next publish asks again.
     if (aged.size > 0) this.#cluster.refresh([...aged]).catch(() => {})

@@ -41,7 +41,7 @@ export async function signIn(sasl: Sasl, ask: Ask): Promise<number> {
     const answer = await ask(authenticate(Buffer.from(text)))
     check(
       answer.error,
-      answer.error === 58 ? 'the broker refuses the credentials: check user name, password and saslMechanism' : answer.message,
+      answer.error === 58 ? 'the broker refuses the credentials: check saslUsername, saslPassword and saslMechanism' : answer.message,
     )
     return answer
   }

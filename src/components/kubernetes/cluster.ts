@@ -1,27 +1,37 @@
-import { readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import type { ConnectionOptions } from 'node:tls'
-import { parse } from 'yaml'
-import { HttpClient } from '../../transport/http1/client.ts'
+import { messageOf } from '../../errors.ts'
+import { HttpClient, type WholeReply } from '../../transport/http1/client.ts'
+import { HttpPool } from '../../transport/http1/pool.ts'
+import { type Access, openAccess } from './access.ts'
+import { type WatchEvent, WatchExchange } from './watch-exchange.ts'
 
 /** Bytes of one reply. */
 const LIMIT = 64 << 20
 /** Milliseconds for one exchange. */
 const PATIENCE = 15_000
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-interface Access {
-  server: URL
-  tls: ConnectionOptions
-  /** Asked anew for each request: tokens of service accounts are replaced. */
-  token(): Promise<string | undefined>
+/** How a change is written down, by what kubectl calls it. */
+const PATCHES = {
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  apply: 'application/apply-patch+yaml',
+} as const
+
+/** An answer of the API server that is not the one asked for. */
+export class ClusterError extends Error {
+  override readonly name = 'ClusterError'
+  /** HTTP status, e.g. 409: somebody else was faster. */
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.status = status
+  }
 }
 
 /** The API server of a cluster: in a pod its own, elsewhere the one of a kubeconfig's current context. */
 export class Cluster implements AsyncDisposable {
   readonly #access: Access
   readonly #client: HttpClient
+  #watches: HttpPool | undefined
 
   private constructor(access: Access) {
     this.#access = access
@@ -30,37 +40,137 @@ export class Cluster implements AsyncDisposable {
 
   /** `kubeconfig`: a path; without it the pod's service account, then $KUBECONFIG, then ~/.kube/config. Rejects naming what is missing. */
   static async open(kubeconfig: string | undefined, env: NodeJS.ProcessEnv): Promise<Cluster> {
-    if (!kubeconfig && env.KUBERNETES_SERVICE_HOST) return new Cluster(await inPod(env))
-    return new Cluster(await fromFile(kubeconfig || env.KUBECONFIG || join(homedir(), '.kube', 'config')))
+    return new Cluster(await openAccess(kubeconfig, env))
   }
 
-  /** One object or list by its path, e.g. `/api/v1/namespaces/default/secrets/db`; undefined: it is not there. */
-  async get(path: string, signal?: AbortSignal): Promise<unknown> {
-    const { server, token } = this.#access
-    const bearer = await token()
+  /** The namespace that goes without saying. */
+  get namespace(): string {
+    return this.#access.namespace
+  }
+
+  /** host:port of the API server, for messages. */
+  get host(): string {
+    return this.#access.server.host
+  }
+
+  /**
+   * One object or list by its path, e.g. `/api/v1/namespaces/default/secrets/db`; undefined: it is not there.
+   * @param accept another form of it, e.g. metadata only.
+   */
+  async get(path: string, signal?: AbortSignal, accept = 'application/json'): Promise<unknown> {
+    const reply = await this.#exchange('GET', path, undefined, { accept }, signal)
+    return reply.status === 404 ? undefined : this.#parsed(reply, 'get and list')
+  }
+
+  /** Makes an object in the collection at `path`. Rejects with ClusterError, of status 409 when it is there already. */
+  async create(path: string, object: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#parsed(await this.#exchange('POST', path, object, {}, signal), 'create')
+  }
+
+  /** Puts an object in place of the one at `path`; with a resourceVersion only if that is still the current one (409). */
+  async replace(path: string, object: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#parsed(await this.#exchange('PUT', path, object, {}, signal), 'update')
+  }
+
+  /** Changes an object. `apply` is server-side apply: it makes the object where there is none; its path then names a field manager. */
+  async patch(path: string, kind: keyof typeof PATCHES, patch: unknown, signal?: AbortSignal): Promise<unknown> {
+    return this.#parsed(await this.#exchange('PATCH', path, patch, { 'content-type': PATCHES[kind] }, signal), 'patch')
+  }
+
+  /** Resolves with false when it is not there. */
+  async delete(path: string, signal?: AbortSignal): Promise<boolean> {
+    const reply = await this.#exchange('DELETE', path, undefined, {}, signal)
+    if (reply.status === 404) return false
+    this.#parsed(reply, 'delete')
+    return true
+  }
+
+  /** Text that is no JSON, e.g. of `/api/v1/namespaces/x/pods/y/log`. */
+  async text(path: string, signal?: AbortSignal): Promise<string> {
+    const reply = await this.#exchange('GET', path, undefined, { accept: '*/*' }, signal)
+    if (reply.status !== 200) throw this.#refused(reply, 'get')
+    return reply.body.toString()
+  }
+
+  /**
+   * Changes of what lies at `path` (with its query, `watch=true` among it), until the server ends the stream, which it does
+   * every few minutes. Rejects with ClusterError, or with what broke the connection.
+   */
+  async watch(path: string, onEvent: (event: WatchEvent) => void, signal: AbortSignal, accept = 'application/json'): Promise<void> {
+    const { server, tls } = this.#access
+    this.#watches ??= new HttpPool({
+      host: server.hostname,
+      port: Number(server.port || (server.protocol === 'https:' ? 443 : 80)),
+      // One for each kind that is watched.
+      maxSockets: 64,
+      connectTimeout: PATIENCE,
+      tls: server.protocol === 'https:' ? tls : undefined,
+    })
+    const headers = { accept, ...(await this.#authorization()) }
+    signal.throwIfAborted()
+    const pool = this.#watches
+    const prefix = server.pathname.replace(/\/+$/, '')
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = () => {
+        exchange.abort()
+        reject(signal.reason)
+      }
+      const exchange = new WatchExchange({ method: 'GET', path: `${prefix}${path}`, headers }, onEvent, (problem) => {
+        signal.removeEventListener('abort', onAbort)
+        if (problem === undefined) resolve()
+        else if (problem instanceof Error) reject(new Error(this.#unreachable(problem), { cause: problem }))
+        else reject(this.#refused({ status: problem.status, body: problem.body }, 'watch'))
+      })
+      signal.addEventListener('abort', onAbort, { once: true })
+      pool.dispatch(exchange)
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#client[Symbol.asyncDispose](), this.#watches?.[Symbol.asyncDispose]()])
+  }
+
+  async #exchange(
+    method: string,
+    path: string,
+    body: unknown,
+    more: Readonly<Record<string, string>>,
+    signal: AbortSignal | undefined,
+  ): Promise<WholeReply> {
+    const { server } = this.#access
     const patience = AbortSignal.timeout(PATIENCE)
-    let reply: Awaited<ReturnType<HttpClient['request']>>
+    const content: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' }
     try {
-      reply = await this.#client.request({
-        method: 'GET',
+      return await this.#client.request({
+        method,
         url: new URL(`${server.pathname.replace(/\/+$/, '')}${path}`, server),
-        headers: { accept: 'application/json', ...(bearer && { authorization: `Bearer ${bearer}` }) },
+        headers: { accept: 'application/json', ...content, ...(await this.#authorization()), ...more },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
         signal: signal ? AbortSignal.any([signal, patience]) : patience,
         limit: LIMIT,
         tooLarge: () => new Error(`Kubernetes at ${server.host} answered with more than ${LIMIT} bytes`),
       })
     } catch (error) {
-      throw new Error(`cannot reach Kubernetes at ${server.host}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      })
+      throw new Error(this.#unreachable(error), { cause: error })
     }
-    if (reply.status === 404) return undefined
-    if (reply.status === 200) return JSON.parse(reply.body.toString())
-    throw new Error(`Kubernetes at ${server.host} answered ${reply.status}: ${reasonOf(reply.body)}${hintFor(reply.status)}`)
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#client[Symbol.asyncDispose]()
+  async #authorization(): Promise<Record<string, string>> {
+    const bearer = await this.#access.token()
+    return bearer ? { authorization: `Bearer ${bearer}` } : {}
+  }
+
+  #parsed(reply: WholeReply, verb: string): unknown {
+    if (reply.status < 200 || reply.status > 299) throw this.#refused(reply, verb)
+    return reply.body.length === 0 ? undefined : JSON.parse(reply.body.toString())
+  }
+
+  #refused({ status, body }: Pick<WholeReply, 'status' | 'body'>, verb: string): ClusterError {
+    return new ClusterError(status, `Kubernetes at ${this.host} answered ${status}: ${reasonOf(body)}${hintFor(status, verb)}`)
+  }
+
+  #unreachable(error: unknown): string {
+    return `cannot reach Kubernetes at ${this.host}: ${messageOf(error)}`
   }
 }
 
@@ -72,62 +182,7 @@ function reasonOf(body: Buffer): string {
   }
 }
 
-function hintFor(status: number): string {
+function hintFor(status: number, verb: string): string {
   if (status === 401) return '; its credentials are not taken'
-  return status === 403 ? '; give the service account a role that may get and list it' : ''
-}
-
-async function inPod({ KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' }: NodeJS.ProcessEnv): Promise<Access> {
-  const server = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`)
-  return {
-    server,
-    tls: { ca: await readFile(join(SERVICE_ACCOUNT, 'ca.crt'), 'utf8') },
-    token: async () => (await readFile(join(SERVICE_ACCOUNT, 'token'), 'utf8')).trim(),
-  }
-}
-
-interface KubeConfig {
-  'current-context'?: string
-  contexts?: { name: string; context: { cluster: string; user: string } }[]
-  clusters?: { name: string; cluster: Record<string, string | boolean | undefined> }[]
-  users?: { name: string; user: Record<string, unknown> }[]
-}
-
-async function fromFile(path: string): Promise<Access> {
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new Error(`no Kubernetes: not in a pod, and kubeconfig ${path} cannot be read: ${error.message}`)
-  })
-  const config = (parse(text) ?? {}) as KubeConfig
-  const context = config.contexts?.find(({ name }) => name === config['current-context'])?.context
-  const cluster = config.clusters?.find(({ name }) => name === context?.cluster)?.cluster
-  const user = config.users?.find(({ name }) => name === context?.user)?.user ?? {}
-  if (!cluster?.server) throw new Error(`kubeconfig ${path}: its current-context names no cluster with a server`)
-  if (user.exec || user['auth-provider'])
-    throw new Error(`kubeconfig ${path}: sign-in by another program is not supported; use a token or a client certificate`)
-  const material = async (of: Record<string, unknown>, name: string): Promise<string | undefined> => {
-    const inline = of[`${name}-data`]
-    if (typeof inline === 'string') return Buffer.from(inline, 'base64').toString()
-    const file = of[name]
-    return typeof file === 'string' ? readFile(resolve(dirname(path), file), 'utf8') : undefined
-  }
-  const [ca, cert, key] = [
-    await material(cluster, 'certificate-authority'),
-    await material(user, 'client-certificate'),
-    await material(user, 'client-key'),
-  ]
-  const tokenFile = user.tokenFile
-  return {
-    server: new URL(String(cluster.server)),
-    tls: {
-      ...(ca !== undefined && { ca }),
-      ...(cert !== undefined && { cert }),
-      ...(key !== undefined && { key }),
-      ...(cluster['insecure-skip-tls-verify'] === true && { rejectUnauthorized: false }),
-      ...(typeof cluster['tls-server-name'] === 'string' && { servername: cluster['tls-server-name'] }),
-    },
-    token: async () => {
-      if (typeof user.token === 'string') return user.token
-      return typeof tokenFile === 'string' ? (await readFile(resolve(dirname(path), tokenFile), 'utf8')).trim() : undefined
-    },
-  }
+  return status === 403 ? `; give the service account a role that may ${verb} it` : ''
 }

@@ -2,6 +2,7 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 import {
   answerPacket,
   connectPacket,
@@ -17,6 +18,9 @@ import {
 } from './packets.ts'
 import { Requests } from './requests.ts'
 import type { MqttServer } from './settings.ts'
+
+/** Says what to do itself. */
+export class AdvisedError extends Error {}
 
 export interface ClientOptions {
   server: MqttServer
@@ -41,6 +45,13 @@ const RETRY = 100
 const MOST_RETRY = 1000
 /** A connection that lasts so long counts as one that works. */
 const STABLE = 2000
+
+const TLS_FIELDS = {
+  address: 'url',
+  on: 'write mqtt instead of mqtts',
+  authority: 'caCert',
+  client: 'clientCert and clientKey',
+}
 
 const REFUSED = [
   '',
@@ -139,8 +150,15 @@ export class MqttClient {
     for (const done of this.#pinged.splice(0)) done(error)
   }
 
-  #error(what: string): Error {
-    return new Error(`the MQTT broker at ${this.#options.server.host}:${this.#options.server.port} ${what}`)
+  #error(what: string, Kind: new (message: string) => Error = Error): Error {
+    return new Kind(`the MQTT broker at ${this.#options.server.host}:${this.#options.server.port} ${what}`)
+  }
+
+  #unreached(error: Error, welcomed: boolean): Error {
+    const tls = tlsAdvice(error, TLS_FIELDS)
+    if (tls) return this.#error(`cannot be reached: ${tls.reason}; ${tls.next}`, AdvisedError)
+    const clear = this.#options.server.tls && !welcomed && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+    return this.#error(`cannot be reached: ${messageOf(error)}${clear ? ' (a broker without TLS does that: see url)' : ''}`)
   }
 
   async #request(make: (id: number) => Buffer, bytes: number, again?: (id: number) => Buffer): Promise<Buffer> {
@@ -166,10 +184,13 @@ export class MqttClient {
       const reader = new PacketReader()
       let welcomed = false
       const timer = setTimeout(() => end(this.#error(`does not answer within ${timeout} ms`)), timeout)
+      let over = false
       const end = (error: Error) => {
         clearTimeout(timer)
         socket.destroy()
-        if (this.#socket !== socket) return
+        // The first one is the reason.
+        if (over || this.#socket !== socket) return
+        over = true
         if (welcomed) this.#broken(error)
         else {
           this.#problem = error
@@ -177,7 +198,7 @@ export class MqttClient {
         }
       }
       socket.setNoDelay(true)
-      socket.on('error', (error) => end(this.#error(`cannot be reached: ${messageOf(error)}`)))
+      socket.on('error', (error) => end(this.#unreached(error, welcomed)))
       socket.on('close', () => end(this.#error('closed the connection (it does so too when another client has the same consumerID)')))
       socket.once(tls ? 'secureConnect' : 'connect', () =>
         socket.write(connectPacket({ clientId, cleanSession, keepAlive: KEEP_ALIVE / 1000, username, password })),
@@ -191,7 +212,7 @@ export class MqttClient {
               clearTimeout(timer)
               this.#welcome(socket)
               resolve()
-            } else return end(this.#error(`does not let us in: ${REFUSED[one.body[1] ?? 0] ?? 'it does not say why'}`))
+            } else return end(this.#error(`does not let us in: ${REFUSED[one.body[1] ?? 0] ?? 'it does not say why'}`, AdvisedError))
           }
         } catch (error) {
           end(this.#error(`is not understood: ${messageOf(error)}`))

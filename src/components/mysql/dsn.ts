@@ -12,7 +12,9 @@ export interface MysqlAddress {
   password: string
   /** '' when the text names none. */
   database: string
-  tls?: ConnectionOptions
+  tls?: ConnectionOptions & { verifyIdentity?: boolean }
+  /** File with the authorities to trust, read anew for each connection: it may be renewed. */
+  authorities?: string
   /** `tls=preferred`: cleartext will do when the server has no TLS. */
   tlsOptional?: boolean
   /** Milliseconds for a connection to come up, where the text says so. */
@@ -66,27 +68,31 @@ export function readDsn(field: string, text: string, pemPath?: string): MysqlAdd
 
 function withTls(address: MysqlAddress, mode: string, pemPath: string | undefined, refuse: (what: string) => never): MysqlAddress {
   const minVersion = 'TLSv1.2'
+  // Or the library would take any name that its authority has signed.
+  const verifyIdentity = true
   switch (mode.toLowerCase()) {
     case 'false':
     case '0':
       return address
     case 'true':
     case '1':
-      return { ...address, tls: { minVersion } }
+      return { ...address, tls: { minVersion, verifyIdentity } }
     case 'skip-verify':
       return { ...address, tls: { minVersion, rejectUnauthorized: false } }
     case 'preferred':
       return { ...address, tls: { minVersion, rejectUnauthorized: false }, tlsOptional: true }
     case 'custom': {
       if (!pemPath) throw new MetadataError('missing metadata field pemPath: tls=custom needs the file with the authorities to trust')
-      return { ...address, tls: { minVersion, ca: readPem(pemPath) } }
+      readPem(pemPath)
+      return { ...address, tls: { minVersion, verifyIdentity }, authorities: pemPath }
     }
     default:
       return refuse(`tls=${mode} is not one of true, false, skip-verify, preferred, custom`)
   }
 }
 
-function readPem(path: string): string {
+/** Throws MetadataError. */
+export function readPem(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {

@@ -1,6 +1,9 @@
+import { isIP, type Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import mysql, { type Connection, type ConnectionOptions, type QueryError } from 'mysql2'
-import { describeAddress, type MysqlAddress } from './dsn.ts'
+import { Silence } from '../silence.ts'
+import { tlsAdvice } from '../tls-advice.ts'
+import { describeAddress, type MysqlAddress, readPem } from './dsn.ts'
 
 export interface MysqlPoolOptions {
   address: MysqlAddress
@@ -55,6 +58,9 @@ export class MysqlPool implements AsyncDisposable {
   readonly where: string
   readonly #options: MysqlPoolOptions
   readonly #limit: number
+  readonly #silence: Silence
+  /** Every connection, also those that are being made. */
+  readonly #sockets = new Set<Connection>()
   readonly #free: Held[] = []
   readonly #waiting: Waiter[] = []
   #open = 0
@@ -66,6 +72,15 @@ export class MysqlPool implements AsyncDisposable {
     this.#options = options
     this.#limit = options.connections ?? Math.max(4, availableParallelism())
     this.where = describeAddress(options.address)
+    this.#silence = new Silence({
+      probe: (limit) => this.#probe(limit),
+      cut: (error) => {
+        for (const waiter of this.#waiting.splice(0)) waiter.fail(error)
+        for (const connection of this.#sockets) socketOf(connection).destroy(error)
+      },
+      unanswered: (error) => isSlow(error) || isSlow((error as Error).cause),
+      explain: (reason, waited) => unreachable(options.owner, this.where, waited, isSlow(reason) ? new Late() : reason),
+    })
   }
 
   /** One statement. `again`: it may run a second time when the connection breaks under it. */
@@ -96,14 +111,16 @@ export class MysqlPool implements AsyncDisposable {
   async use<T>(work: (session: Session) => Promise<T>, again = false): Promise<T> {
     const end = Date.now() + this.#options.timeout
     for (let attempt = 1; ; attempt++) {
-      const held = await this.#acquire(end)
+      const held = await this.#take(end)
       try {
-        return await work(this.#session(held, end))
+        return await this.#silence.during(() => work(this.#session(held, end)))
       } catch (error) {
         if (isDeadlock(error) && attempt < ATTEMPTS) continue
         // Whether a change was made before the connection broke is not known: only what may happen twice is done again.
         if (held.broken && again && attempt === 1 && !isLate(error)) continue
-        throw held.broken ? this.#lost(error) : error
+        // Its answer will not come any more.
+        if (this.#silence.error) held.broken = true
+        throw held.broken && error !== this.#silence.error ? this.#lost(error) : error
       } finally {
         this.#release(held)
       }
@@ -112,6 +129,7 @@ export class MysqlPool implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over = true
+    this.#silence[Symbol.dispose]()
     clearInterval(this.#sweeper)
     for (const waiter of this.#waiting.splice(0)) waiter.fail(new Error(`${this.#options.owner} is closed`))
     for (const held of this.#free.splice(0)) this.#end(held)
@@ -133,6 +151,23 @@ export class MysqlPool implements AsyncDisposable {
     return {
       run: (sql, values = []) => send('execute', sql, values),
       text: (sql) => send('query', sql, []),
+    }
+  }
+
+  async #take(end: number): Promise<Held> {
+    let acquiring: Promise<Held> | undefined
+    try {
+      // Not begun at all while the server is silent: what nobody waits for would stand in the way of the others later.
+      return await this.#silence.during(() => {
+        acquiring = this.#acquire(end)
+        return acquiring
+      })
+    } catch (error) {
+      acquiring?.then(
+        (held) => this.#release(held),
+        () => {},
+      )
+      throw error
     }
   }
 
@@ -190,7 +225,8 @@ export class MysqlPool implements AsyncDisposable {
 
   async #dial(remaining: number): Promise<Connection> {
     const { address, settings } = this.#options
-    const { host, port, socketPath, user, password, database, tls } = address
+    const { host, port, socketPath, user, password, database, authorities } = address
+    const tls = address.tls && authorities ? { ...address.tls, ca: readPem(authorities) } : address.tls
     const connect = (secure: boolean) =>
       new Promise<Connection>((resolve, reject) => {
         const connection = mysql.createConnection({
@@ -206,8 +242,12 @@ export class MysqlPool implements AsyncDisposable {
           trace: false,
           ...settings,
         } as ConnectionOptions)
+        // An address is no server name, but the certificate has to be for it.
+        if (isIP(host)) Object.assign(socketOf(connection), { _host: host })
+        this.#sockets.add(connection)
+        socketOf(connection).once('close', () => this.#sockets.delete(connection))
         const failed = (error: Error) => {
-          connection.destroy()
+          socketOf(connection).destroy()
           reject(error)
         }
         connection.once('error', failed)
@@ -223,6 +263,17 @@ export class MysqlPool implements AsyncDisposable {
       if (!address.tlsOptional || (error as QueryError).code !== 'HANDSHAKE_NO_SSL_SUPPORT') throw error
       this.#plain = true
       return connect(false)
+    }
+  }
+
+  /** A refusal is an answer too. */
+  async #probe(limit: number): Promise<void> {
+    try {
+      const connection = await this.#dial(limit)
+      connection.on('error', () => {})
+      connection.end()
+    } catch (error) {
+      if (!(error as QueryError).sqlState) throw error
     }
   }
 
@@ -249,7 +300,8 @@ export class MysqlPool implements AsyncDisposable {
 
   #end(held: Held): void {
     this.#open--
-    if (held.broken) held.connection.destroy()
+    // The library's destroy only says good-bye, which a silent server never answers: the socket would stay.
+    if (held.broken) socketOf(held.connection).destroy()
     else held.connection.end()
   }
 
@@ -264,6 +316,11 @@ export class MysqlPool implements AsyncDisposable {
   }
 }
 
+/** The typings do not know it. */
+function socketOf(connection: Connection): Socket {
+  return (connection as unknown as { stream: Socket }).stream
+}
+
 /** No answer in the time of an operation. */
 class Late extends Error {}
 
@@ -271,21 +328,37 @@ function isLate(error: unknown): boolean {
   return error instanceof Late
 }
 
+/** As the library says it of a handshake that takes too long. */
+function isSlow(error: unknown): boolean {
+  return isLate(error) || (error as { code?: string } | undefined)?.code === 'ETIMEDOUT'
+}
+
 function isDeadlock(error: unknown): boolean {
   return (error as { errno?: number }).errno === DEADLOCK
 }
 
+const TLS_FIELDS = {
+  address: 'connectionString',
+  on: 'write tls=false into connectionString',
+  authority: 'pemPath, with tls=custom in connectionString',
+}
+
 /** What an operation is told when the server is away or refuses the user. */
 function unreachable(owner: string, where: string, timeout: number, error: unknown): Error {
+  const tls = tlsAdvice(error, TLS_FIELDS)
   const reason = isLate(error)
     ? `no answer within ${timeout} ms`
-    : error instanceof AggregateError
-      ? error.errors.map((one: Error) => one.message).join('; ')
-      : (error as Error).message
+    : tls
+      ? tls.reason
+      : error instanceof AggregateError
+        ? error.errors.map((one: Error) => one.message).join('; ')
+        : (error as Error).message
   const denied = /ER_ACCESS_DENIED|ER_DBACCESS_DENIED|AUTH/.test(String((error as { code?: string }).code))
   const next = denied
-    ? 'correct user and password in the connection string'
-    : 'start the server or correct its address; the next operation connects again'
+    ? 'correct user and password in connectionString'
+    : tls
+      ? `${tls.next}; the next operation connects again`
+      : 'start the server or correct its address; the next operation connects again'
   return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, {
     cause: error,
   })

@@ -1,6 +1,7 @@
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 
 export interface LinkSettings {
   options: NodeConnectionOptions
@@ -16,6 +17,11 @@ const DIAL_LIMIT = 5000
 /** A server that leaves two pings unanswered is given up. */
 const PING_INTERVAL = 10_000
 const LONGEST_WAIT = 1000
+const TLS_FIELDS = {
+  address: 'natsURL',
+  on: 'write nats instead of tls',
+  client: 'tls_client_cert and tls_client_key',
+}
 
 /** One connection to NATS, which the library makes again by itself; here is what others need to know of it. */
 export class NatsLink implements AsyncDisposable {
@@ -28,6 +34,8 @@ export class NatsLink implements AsyncDisposable {
   #up = false
   #ended = false
   #failures = 0
+  /** Why the last try to connect again came to nothing. */
+  #reason: string | undefined
 
   constructor(settings: LinkSettings) {
     this.settings = settings
@@ -45,7 +53,9 @@ export class NatsLink implements AsyncDisposable {
 
   /** Why nothing can be sent now; undefined when something can. */
   get obstacle(): string | undefined {
-    return this.#up ? undefined : `NATS at ${this.settings.address} is not connected`
+    return this.#up
+      ? undefined
+      : `NATS at ${this.settings.address} is not connected${this.#reason === undefined ? '' : ` (${this.#reason})`}`
   }
 
   /** Calls the listener at each reconnection, until the function it gives back is called. */
@@ -85,8 +95,27 @@ export class NatsLink implements AsyncDisposable {
     }
     this.#connection = connection
     this.#up = true
+    this.#hearFailures(connection)
     void this.#watch(connection)
     return connection
+  }
+
+  /** The library tells nobody why it cannot connect again. */
+  #hearFailures(connection: NatsConnection): void {
+    const { protocol } = connection as unknown as { protocol?: { _doDial?: (server: unknown) => Promise<void> } }
+    const dial = protocol?._doDial
+    if (!protocol || !dial) return
+    protocol._doDial = async (server) => {
+      try {
+        await dial.call(protocol, server)
+        this.#reason = undefined
+      } catch (error) {
+        const reason = describe(error, this.settings.address)
+        if (reason !== this.#reason && !this.#ended) this.settings.log.warn(`${this.settings.component}: ${reason}`)
+        this.#reason = reason
+        throw error
+      }
+    }
   }
 
   async #watch(connection: NatsConnection): Promise<void> {
@@ -169,6 +198,8 @@ export class NatsLink implements AsyncDisposable {
 function describe(error: unknown, address: string): string {
   const text = messageOf(error)
   const at = `NATS at ${address}`
+  const tls = tlsAdvice(error, TLS_FIELDS)
+  if (tls) return `cannot connect to ${at}: ${tls.reason}; ${tls.next}`
   if (/authorization|authentication|nkey|jwt/i.test(text))
     return `${at} refuses the login: check token, jwt and seedKey, or the user in natsURL`
   if (/connection refused|ECONNREFUSED/i.test(text))

@@ -15,6 +15,8 @@ const GOOD = 10_000
 const CLOSE_GRACE = 500
 /** How long messages that crossed our end are still refused, when the component cannot know of it yet. */
 const LINGER = 400
+/** How long a stream without refusals stays after its last answer, so that what the component is sending is not lost on its side. */
+const LAST_ANSWER = 100
 const DRAIN = 60_000
 
 export interface LastingStreamOptions {
@@ -136,7 +138,7 @@ export class LastingStream implements AsyncDisposable {
     this.#stream?.resume()
     const busy = this.#running.size > 0
     await this.#running.drain(this.#options.drainTimeout ?? DRAIN)
-    if (busy && this.#options.refuse) await pause(LINGER)
+    if (busy) await pause(this.#options.refuse ? LINGER : LAST_ANSWER)
     const stream = this.#stream
     if (!stream) return
     await new Promise<void>((resolve) => {

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { DatabaseError, type PoolConfig } from 'pg'
 import { MetadataError, type MetadataField } from '../metadata.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 
 /** The settings by which every PostgreSQL component says where its server is. */
 export const connectionFields: readonly MetadataField[] = [
@@ -78,6 +79,13 @@ export class PostgresUnreachable extends Error {
   override readonly name = 'PostgresUnreachable'
 }
 
+const TLS_FIELDS = {
+  address: 'connectionString',
+  on: 'write sslmode=disable into connectionString',
+  authority: 'sslRootCert',
+  client: 'sslcert and sslkey in connectionString',
+}
+
 /** SQLSTATE classes that are no answer to the statement: connection, login, server going down or full. */
 const NO_ANSWER = /^(08|28|57P|53)/
 
@@ -86,17 +94,22 @@ const NO_ANSWER = /^(08|28|57P|53)/
  * @param owner e.g. `state store orders`. Node reports one error for each address that it tried: they become one line.
  */
 export function connectionError(owner: string, address: string, error: unknown): unknown {
+  if (error instanceof PostgresUnreachable) return error
   const code = error instanceof DatabaseError ? (error.code ?? '') : undefined
   if (code !== undefined && !NO_ANSWER.test(code)) return error
-  const reason =
-    error instanceof AggregateError
+  const tls = tlsAdvice(error, TLS_FIELDS)
+  const reason = tls
+    ? tls.reason
+    : error instanceof AggregateError
       ? error.errors.map((one: Error) => one.message).join('; ')
       : error instanceof Error
         ? error.message
         : String(error)
   const next = code?.startsWith('28')
     ? 'correct user and password of the component'
-    : 'start the server or correct its address; the next operation connects again'
+    : tls
+      ? `${tls.next}; the next operation connects again`
+      : 'start the server or correct its address; the next operation connects again'
   return new PostgresUnreachable(`${owner}: cannot reach PostgreSQL at ${address}: ${reason} (${next})`, { cause: error })
 }
 

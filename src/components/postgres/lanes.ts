@@ -1,4 +1,4 @@
-import { Client, DatabaseError, type PoolConfig, type QueryConfig, type QueryResult } from 'pg'
+import { Client, type ClientConfig, DatabaseError, type PoolConfig, type QueryConfig, type QueryResult } from 'pg'
 
 /** Statements under way on one connection; beyond it the newest is refused. */
 const MAX_PENDING = 5000
@@ -27,13 +27,17 @@ interface Lane {
 export class Lanes implements AsyncDisposable {
   readonly #config: PoolConfig
   readonly #most: number
+  readonly #Client: new (
+    config: ClientConfig,
+  ) => Client
   readonly #lanes: Lane[] = []
   #sweeper: NodeJS.Timeout | undefined
   #over = false
 
-  constructor(config: PoolConfig, most: number) {
+  constructor(config: PoolConfig, most: number, UsedClient: new (config: ClientConfig) => Client = Client) {
     this.#config = config
     this.#most = most
+    this.#Client = UsedClient
   }
 
   async query<R extends object>(statement: QueryConfig): Promise<QueryResult<R>> {
@@ -71,7 +75,7 @@ export class Lanes implements AsyncDisposable {
   #open(): Lane {
     const { connectionString, connectionTimeoutMillis, query_timeout } = this.#config
     const options = { connectionString, connectionTimeoutMillis, query_timeout, keepAlive: true, pipeline: true }
-    const client = new Client(options) as PipelinedClient
+    const client = new this.#Client(options) as PipelinedClient
     const lane: Lane = { client, ready: client.connect(), connected: false, pending: 0, usable: true, lastUse: Date.now() }
     client.on('error', () => this.#retire(lane))
     client.on('end', () => this.#retire(lane))

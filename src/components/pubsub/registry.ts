@@ -8,6 +8,7 @@ export interface DriverRow {
   load(): Promise<DriverModule<PubSub>>
 }
 
+const snssqs = async () => (await import('./snssqs/driver.ts')).driver
 const mqtt = async () => (await import('./mqtt/driver.ts')).driver
 
 export const pubsubDrivers: DriverRow[] = [
@@ -18,5 +19,7 @@ export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.mqtt3', versions: ['v1'], load: mqtt },
   { type: 'pubsub.mqtt', versions: ['v1'], load: mqtt },
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
+  { type: 'pubsub.aws.snssqs', versions: ['v1'], load: snssqs },
+  { type: 'pubsub.snssqs', versions: ['v1'], load: snssqs },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

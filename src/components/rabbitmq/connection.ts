@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type ChannelModel, connect, credentials } from 'amqplib'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { tlsAdvice } from '../tls-advice.ts'
 import type { Broker } from './broker.ts'
 
 export interface ConnectionSettings {
@@ -20,6 +21,12 @@ export interface ConnectionSettings {
 
 /** Limit for one try to connect, handshake included. */
 const DIAL_LIMIT = 5000
+const TLS_FIELDS = {
+  address: 'connectionString',
+  on: 'write amqp instead of amqps',
+  authority: 'caCert',
+  client: 'clientCert and clientKey',
+}
 const FIRST_WAIT = 50
 
 /**
@@ -257,8 +264,7 @@ function describe(error: unknown, broker: Broker): string {
   if (/ECONNREFUSED/.test(text)) return `cannot connect to ${at}: connection refused; start the server or correct the address`
   if (/ENOTFOUND|EAI_AGAIN/.test(text)) return `cannot connect to ${at}: the name ${broker.hostname} is not known; correct the address`
   if (/ETIMEDOUT/.test(text)) return `cannot connect to ${at}: no answer within ${DIAL_LIMIT / 1000} s; check address, firewall and server`
-  if (/expired|not yet valid/i.test(text)) return `${at}: TLS: ${text}; renew the server's certificate`
-  if (/certificate|altnames|self.signed|issuer/i.test(text))
-    return `${at}: TLS: ${text}; set caCert to the authority that signed the server's certificate, and use the name that it is for`
+  const tls = tlsAdvice(error, TLS_FIELDS)
+  if (tls) return `cannot connect to ${at}: ${tls.reason}; ${tls.next}`
   return text
 }

@@ -1,12 +1,14 @@
-import { messageOf } from '../../errors.ts'
 import { MetadataError, type MetadataValues } from '../metadata.ts'
-import { type RedisClient, type RedisClientOptions, RedisConnection } from './client.ts'
+import { shownAddress } from '../shown-address.ts'
+import { redisAdvice } from './advice.ts'
+import type { RedisClient, RedisClientOptions } from './client.ts'
+import { RedisConnection } from './connection.ts'
 
 export interface OpenOptions extends Pick<RedisClientOptions, 'onError' | 'onReconnect' | 'onMessage'> {
   /** Shown by CLIENT LIST. */
   name: string
-  /** Waits for answers as long as it takes, and never sends a command a second time. */
-  blocking?: boolean
+  /** For commands that wait at the server so long, milliseconds; none of them is sent a second time. */
+  blocking?: number
   signal?: AbortSignal | undefined
 }
 
@@ -15,6 +17,9 @@ export interface RedisAddress {
   host: string
   port: number
 }
+
+/** What a server has for the answer to a command that has waited there, milliseconds, whatever readTimeout says. */
+const LEAST_MARGIN = 1000
 
 /** Connects as the metadata says (see `redisFields`); rejects with an Error that names the server, leaving nothing open. */
 export async function openRedis(values: MetadataValues, options: OpenOptions): Promise<RedisClient> {
@@ -30,7 +35,7 @@ export async function openRedis(values: MetadataValues, options: OpenOptions): P
     password: (values.redisPassword as string) || undefined,
     database: values.redisDB as number,
     connectTimeout: (values.dialTimeout as number) > 0 ? (values.dialTimeout as number) : undefined,
-    commandTimeout: options.blocking ? 0 : Math.max(readTimeout, 0),
+    commandTimeout: options.blocking ? options.blocking + Math.max(readTimeout, LEAST_MARGIN) : Math.max(readTimeout, 0),
     maxRetries: options.blocking ? 0 : Math.max(values.redisMaxRetries as number, 0),
     backoff: (attempt) => Math.min(minimum * 2 ** Math.min(attempt - 1, 20), maximum),
     tls: values.enableTLS
@@ -48,7 +53,8 @@ export async function openRedis(values: MetadataValues, options: OpenOptions): P
   try {
     await client.connect(options.signal)
   } catch (error) {
-    throw new Error(`cannot connect to Redis at ${first.host}:${first.port}: ${messageOf(error)}`, { cause: error })
+    const { reason, next } = redisAdvice(error, common.tls !== undefined)
+    throw new Error(`cannot connect to Redis at ${first.host}:${first.port}: ${reason} (${next})`, { cause: error })
   }
   return client
 }
@@ -72,7 +78,7 @@ export function redisAddresses(values: MetadataValues): RedisAddress[] {
 
 function address(text: string, given: number | undefined): RedisAddress {
   const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text)
-  if (!match) throw new MetadataError(`metadata field redisHost: "${text}" is not host[:port]`)
+  if (!match) throw new MetadataError(`metadata field redisHost: "${shownAddress(text)}" is not host[:port]`)
   const written = match[3] === undefined ? undefined : Number(match[3])
   if (written !== undefined && given !== undefined && written !== given)
     throw new MetadataError(`metadata fields redisHost and redisPort name different ports (${written} and ${given})`)

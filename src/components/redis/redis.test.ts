@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
 import { redisServer } from '../../../test/servers/redis.ts'
-import { RedisConnection, redisScript } from './client.ts'
+import { redisScript } from './client.ts'
+import { RedisConnection } from './connection.ts'
 import { asText, RedisProtocolError, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 
 describe('ReplyParser', () => {
@@ -77,7 +78,7 @@ describe('RedisConnection against a server that misbehaves', () => {
     const client = new RedisConnection({ host: '127.0.0.1', port: server.port, maxRetries: 2, backoff: () => 1 })
     await client.connect()
     assert.equal(await client.call('ONCE'), 7)
-    await assert.rejects(client.call('NEVER'), /Redis at 127\.0\.0\.1:\d+: /)
+    await assert.rejects(client.call('NEVER'), /Redis at 127\.0\.0\.1:\d+ is away: /)
     client.disconnect()
     server.close()
   })

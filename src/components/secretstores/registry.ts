@@ -12,5 +12,7 @@ export const secretStoreDrivers: readonly DriverRow[] = [
   { type: 'secretstores.local.file', versions: ['v1'], load: async () => (await import('./local-file/driver.ts')).driver },
   { type: 'secretstores.hashicorp.vault', versions: ['v1'], load: async () => (await import('./vault/driver.ts')).driver },
   { type: 'secretstores.kubernetes', versions: ['v1'], load: async () => (await import('./kubernetes/driver.ts')).driver },
+  { type: 'secretstores.aws.secretmanager', versions: ['v1'], load: async () => (await import('./aws/secretmanager.ts')).driver },
+  { type: 'secretstores.aws.parameterstore', versions: ['v1'], load: async () => (await import('./aws/parameterstore.ts')).driver },
   { type: 'secretstores.local.env', versions: ['v1'], load: async () => (await import('./local-env/driver.ts')).driver },
 ]

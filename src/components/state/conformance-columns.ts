@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { azurite } from '../../../test/servers/azurite.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { moto } from '../../../test/servers/moto.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { redisCluster } from '../../../test/servers/redis-topologies.ts'
@@ -13,6 +15,8 @@ import type { ConformanceOptions, Subject } from '../../blocks/state/conformance
 import { stateConformance } from '../../blocks/state/conformance/suite.ts'
 import type { StateFeature } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
+import { accountOf, makeTable } from '../aws/testing.ts'
+import { connectionTo } from '../azure/testing.ts'
 import { stateDrivers } from './registry.ts'
 
 /** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
@@ -119,6 +123,30 @@ const COLUMNS: readonly Column[] = [
     strictFirstWrite: false,
     plainKeys: true,
     largestValue: 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.aws.dynamodb (moto)',
+    type: 'state.aws.dynamodb',
+    server: async () => {
+      const server = await serverOf(moto)
+      if (server) await makeTable(server.address, own)
+      return server
+    },
+    properties: (address) => ({ ...accountOf(address), table: own, ttlAttributeName: 'expiresAt' }),
+    only: ['ETAG', 'TRANSACTIONAL', 'TTL'],
+    // DynamoDB's items have up to 400 KiB, moto's 405,000 bytes.
+    largestValue: 404_000,
+  },
+  {
+    ...usual,
+    name: 'state.azure.blobstorage v2 (Azurite)',
+    type: 'state.azure.blobstorage',
+    version: 'v2',
+    server: () => serverOf(azurite),
+    properties: (address) => ({ connectionString: connectionTo(address), containerName: own }),
+    only: ['ETAG'],
+    noBackslash: true,
   },
 ]
 

@@ -114,9 +114,19 @@ test('with a token only who brings it gets an identity, and nobody that of the a
 test('a request is taken only with a signature of its own key, and nothing broken gets past the reader', () => {
   const good = certificateRequest(generateKeyPairSync('ed25519'))
   assert.equal(readCertificateRequest(good).asymmetricKeyType, 'ed25519')
+  const rsa = certificateRequest(generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  assert.equal(readCertificateRequest(rsa).asymmetricKeyType, 'rsa')
+  const short = certificateRequest(generateKeyPairSync('rsa', { modulusLength: 1024 }))
+  assert.throws(() => readCertificateRequest(short), /shorter than 2048 bits/)
   const der = Buffer.from(good.replace(/-----[^-]+-----|\s/g, ''), 'base64')
+  const rsaDer = Buffer.from(rsa.replace(/-----[^-]+-----|\s/g, ''), 'base64')
   const wrap = (bytes: Buffer) => `-----BEGIN CERTIFICATE REQUEST-----\n${bytes.toString('base64')}\n-----END CERTIFICATE REQUEST-----`
   assert.throws(() => readCertificateRequest('x'), /no PEM block/)
+  for (let at = 0; at < rsaDer.length; at += 7) {
+    const broken = Buffer.from(rsaDer)
+    broken[at] = (broken[at] as number) ^ 0x41
+    assert.throws(() => readCertificateRequest(wrap(broken)), Error, `byte ${at} of the RSA one`)
+  }
   for (let at = 0; at < der.length; at++) {
     const broken = Buffer.from(der)
     broken[at] = (broken[at] as number) ^ 0x41

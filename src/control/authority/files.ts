@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path'
 import { messageOf } from '../../errors.ts'
 import { issueCertificate } from '../../transport/identity/certificate.ts'
+import { signatureKind } from '../../transport/identity/signature.ts'
 import { parseCertificates } from '../../transport/identity/trust-anchors.ts'
 
 /**
@@ -46,20 +47,44 @@ export function initAuthority(folder: string): AuthorityFiles {
 /** Reads an authority. Throws AuthorityFileError saying what is missing or does not fit. */
 export function loadAuthority(folder: string): AuthorityFiles {
   try {
-    const rootsPem = readFileSync(join(folder, 'ca.crt'), 'utf8')
-    const pem = readFileSync(join(folder, 'issuer.crt'), 'utf8')
-    const privateKey = createPrivateKey(readFileSync(join(folder, 'issuer.key')))
-    const roots = parseCertificates(rootsPem)
-    const certificate = parseCertificates(pem)[0] as X509Certificate
-    if (!certificate.checkPrivateKey(privateKey)) throw new Error('issuer.key does not belong to issuer.crt')
-    if (!roots.some((root) => isIssuedBy(certificate, root))) throw new Error('issuer.crt is signed by no root of ca.crt')
-    if (privateKey.asymmetricKeyType !== 'ed25519') throw new Error('issuer.key is not an Ed25519 key')
-    return { roots, rootsPem, issuer: { certificate, pem, privateKey, publicKey: createPublicKey(privateKey) } }
+    const text = (name: string) => readFileSync(join(folder, name), 'utf8')
+    return parseAuthority(text('ca.crt'), text('issuer.crt'), text('issuer.key'))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new AuthorityFileError(`there is no authority in ${folder}: ${messageOf(error)}; make one with outrider identity init`)
     throw new AuthorityFileError(`the authority in ${folder} is unusable: ${messageOf(error)}`)
   }
+}
+
+/**
+ * An authority from its PEM texts: trusted roots; the issuer, followed by those between it and a root; the issuer's key. Throws
+ * what does not fit.
+ */
+export function parseAuthority(rootsText: string, issuerText: string, keyText: string): AuthorityFiles {
+  const privateKey = createPrivateKey(keyText)
+  signatureKind(privateKey)
+  const roots = parseCertificates(rootsText)
+  const chain = parseCertificates(issuerText)
+  const [certificate] = chain as [X509Certificate]
+  // A root at the end is no part of what is handed out.
+  if (chain.length > 1 && isIssuedBy(chain.at(-1) as X509Certificate, chain.at(-1) as X509Certificate)) chain.pop()
+  if (!certificate.checkPrivateKey(privateKey)) throw new Error('issuer.key does not belong to issuer.crt')
+  if (!certificate.ca) throw new Error('issuer.crt may not sign certificates')
+  for (const [index, each] of chain.entries()) {
+    const above = chain[index + 1]
+    if (above ? !isIssuedBy(each, above) : !roots.some((root) => isIssuedBy(each, root)))
+      throw new Error(above ? 'issuer.crt is no chain' : 'issuer.crt is signed by no root of ca.crt')
+  }
+  // Comments between the blocks are not handed out.
+  const text = (list: readonly X509Certificate[]) => list.map((each) => each.toString()).join('')
+  return { roots, rootsPem: text(roots), issuer: { certificate, pem: text(chain), privateKey, publicKey: createPublicKey(privateKey) } }
+}
+
+/** PEM texts of a new root, and of an issuer below it. */
+export function generateAuthority(rootName: string, issuerName: string): { roots: string; issuer: string; issuerKey: string } {
+  const root = makeRoot(rootName)
+  const { pem, key } = makeIssuer(root, rootName, issuerName)
+  return { roots: root.pem, issuer: pem, issuerKey: key }
 }
 
 /** A new issuer, signed by the newest root. */
@@ -94,17 +119,23 @@ function isIssuedBy(certificate: X509Certificate, root: X509Certificate): boolea
   return certificate.checkIssued(root) && certificate.verify(root.publicKey)
 }
 
-function makeRoot() {
+function makeRoot(name = ORGANISATION) {
   const pair = generateKeyPairSync('ed25519')
-  const issuer = { name: ORGANISATION, ...pair }
-  return { ...pair, pem: issueCertificate({ ...span(), publicKey: pair.publicKey, subject: ORGANISATION, issuer, authority: true }) }
+  const issuer = { name, ...pair }
+  return { ...pair, pem: issueCertificate({ ...span(), publicKey: pair.publicKey, subject: name, issuer, authority: true }) }
+}
+
+function makeIssuer(root: { privateKey: KeyObject; publicKey: KeyObject }, rootName: string, name: string): { pem: string; key: string } {
+  const pair = generateKeyPairSync('ed25519')
+  const issuer = { ...root, name: rootName }
+  const pem = issueCertificate({ ...span(), publicKey: pair.publicKey, subject: name, issuer, authority: true })
+  return { pem, key: privatePem(pair.privateKey) }
 }
 
 function writeIssuer(folder: string, rootKey: KeyObject): void {
-  const pair = generateKeyPairSync('ed25519')
-  const issuer = { name: ORGANISATION, privateKey: rootKey, publicKey: createPublicKey(rootKey) }
-  const pem = issueCertificate({ ...span(), publicKey: pair.publicKey, subject: `${ORGANISATION} issuer`, issuer, authority: true })
-  write(folder, 'issuer.key', privatePem(pair.privateKey))
+  const root = { privateKey: rootKey, publicKey: createPublicKey(rootKey) }
+  const { pem, key } = makeIssuer(root, ORGANISATION, `${ORGANISATION} issuer`)
+  write(folder, 'issuer.key', key)
   write(folder, 'issuer.crt', pem)
 }
 

@@ -1,15 +1,15 @@
-import { createHash, generateKeyPairSync, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { createHash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import type { TlsOptions } from 'node:tls'
 import { Code, messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { createGrpcServer, unary } from '../../transport/grpc/server.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
-import { issueCertificate, subjectOf } from '../../transport/identity/certificate.ts'
 import { readCertificateRequest } from '../../transport/identity/csr.ts'
 import { SIGN_CERTIFICATE, SignCertificateRequest, SignCertificateResponse } from '../../transport/identity/sentry-messages.ts'
-import { ALLOWED_SKEW, type AuthorityFiles, loadAuthority } from './files.ts'
+import { loadAuthority } from './files.ts'
+import { issueLeaf, serviceNames } from './leaf.ts'
+import { OwnCertificate } from './own-certificate.ts'
 
 export interface AuthorityServerOptions {
   /** The authority's files; followed, so that a rotation takes effect at once. */
@@ -31,22 +31,10 @@ export interface AuthorityServer extends AsyncDisposable {
 }
 
 const DAY = 86_400_000
+/** Bytes of one request: a key and a token. */
+export const LARGEST_REQUEST = 256 * 1024
 const NAME = /^[A-Za-z0-9_-]{1,64}$/
 const DOMAIN = /^[a-z0-9._-]{1,255}$/
-
-/** Signs a leaf for a key: the leaf, then the issuer, as PEM. It never outlives the issuer. */
-export function issueLeaf(files: AuthorityFiles, uri: string, publicKey: KeyObject, life = DAY): string {
-  const { certificate, pem, privateKey, publicKey: issuerKey } = files.issuer
-  const leaf = issueCertificate({
-    publicKey,
-    subject: '',
-    issuer: { name: subjectOf(certificate), privateKey, publicKey: issuerKey },
-    notBefore: new Date(Date.now() - ALLOWED_SKEW),
-    notAfter: new Date(Math.min(Date.now() + life, Date.parse(certificate.validTo))),
-    uri,
-  })
-  return leaf + pem
-}
 
 /** Serves sentry's protocol, so that our sidecars and daprd get their identities here. */
 export async function startAuthorityServer(options: AuthorityServerOptions): Promise<AuthorityServer> {
@@ -70,7 +58,8 @@ export async function startAuthorityServer(options: AuthorityServerOptions): Pro
       throw new GrpcStatus(Code.InvalidArgument, `the certificate request is unusable: ${messageOf(error)}`)
     }
     const uri = `spiffe://${trustDomain}/ns/${namespace}/${id}`
-    const chain = issueLeaf(files, uri, key, life)
+    const dns = namespace === options.namespace ? serviceNames(id, namespace) : []
+    const chain = issueLeaf(files, uri, key, { life, dns })
     log.info(`issued a certificate for ${uri}`)
     return {
       workloadCertificate: Buffer.from(chain),
@@ -79,34 +68,15 @@ export async function startAuthorityServer(options: AuthorityServerOptions): Pro
     }
   })
 
-  const pair = generateKeyPairSync('ed25519')
-  const key = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
-  const ownId = `spiffe://${options.trustDomain}/ns/${options.namespace}/dapr-sentry`
-  const own = (): TlsOptions => ({ key, cert: issueLeaf(files, ownId, pair.publicKey), minVersion: 'TLSv1.2' })
-  const followers = new Set<(tls: TlsOptions) => void>()
-  const renew = () => {
-    for (const apply of followers) apply(own())
-  }
-  const server = createGrpcServer({ methods: new Map([[SIGN_CERTIFICATE, sign]]), maxMessageSize: 256 * 1024 })
-  const port = await server.listen({
-    host: options.host,
-    port: options.port,
-    mutual: {
-      get options() {
-        return own()
-      },
-      follow(apply) {
-        followers.add(apply)
-        return { [Symbol.dispose]: () => void followers.delete(apply) }
-      },
-    },
-  })
+  const own = new OwnCertificate(() => files, `spiffe://${options.trustDomain}/ns/${options.namespace}/dapr-sentry`)
+  const server = createGrpcServer({ methods: new Map([[SIGN_CERTIFICATE, sign]]), maxMessageSize: LARGEST_REQUEST })
+  const port = await server.listen({ host: options.host, port: options.port, mutual: own })
   const watcher = watch(folder, { persistent: false }, () => {
     try {
       const fresh = loadAuthority(folder)
       if (fresh.rootsPem === files.rootsPem && fresh.issuer.pem === files.issuer.pem) return
       files = fresh
-      renew()
+      own.renew()
       log.info('the authority changed; what is issued from now on is signed by its new issuer')
     } catch (error) {
       // Between the two files of a rotation they do not fit; another event follows.
@@ -114,14 +84,12 @@ export async function startAuthorityServer(options: AuthorityServerOptions): Pro
     }
   })
   watcher.on('error', (error) => log.warn(`changes of ${folder} are not seen any more: ${error.message}`))
-  // The own certificate lives a day; a wrong clock is no reason to wait longer than this for another.
-  const timer = setInterval(renew, DAY / 4).unref()
   return {
     port,
     async [Symbol.asyncDispose]() {
       watcher.close()
-      clearInterval(timer)
       await server.close(1000)
+      own[Symbol.dispose]()
     },
   }
 }

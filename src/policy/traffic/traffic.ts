@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { TrafficPolicyResource } from '../../resources/kinds.ts'
-import type { TrafficNames, TrafficPolicySpec } from '../../resources/traffic-schema.ts'
+import { TRAFFIC_POLICIES, type TrafficNames, type TrafficPolicySpec } from '../../resources/traffic-schema.ts'
 import { policyDuration } from '../retry.ts'
 import type { Runner } from '../runner.ts'
 import { Buckets } from '../token-buckets.ts'
@@ -57,16 +58,31 @@ const MAX_APPS = 1000
 export class Traffic {
   readonly #apps = new Map<string, Target>()
   #inbound: Target | undefined
-  readonly #made = new Map<string, TargetTraffic | undefined>()
+  readonly #made = new Map<string, TargetTraffic>()
+  #ownMade: TargetTraffic | undefined
   readonly #observer: TrafficObserver | undefined
 
-  constructor(resources: readonly TrafficPolicyResource[], observer?: TrafficObserver) {
+  /** `before`: those that were in force until now; targets whose policies read as they did go on with what they have learned. */
+  constructor(resources: readonly TrafficPolicyResource[], observer?: TrafficObserver, before?: Traffic) {
     this.#observer = observer
     for (const { spec } of resources) {
       const { policies, targets } = spec
       for (const [app, names] of Object.entries(targets.apps ?? {})) this.#apps.set(app, { names, policies })
       if (targets.inbound) this.#inbound = { names: targets.inbound, policies }
     }
+    if (!before) return
+    for (const [app, made] of before.#made) if (sameTarget(this.#targetOf(app), before.#targetOf(app))) this.#made.set(app, made)
+    if (sameTarget(this.#inbound, before.#inbound)) this.#ownMade = before.#ownMade
+  }
+
+  /** Reads every target's policies now. Throws an Error for one that cannot be read. */
+  makeAll(): void {
+    for (const app of this.#apps.keys()) this.app(app)
+    this.inbound()
+  }
+
+  #targetOf(app: string): Target | undefined {
+    return this.#apps.get(app) ?? this.#apps.get('*')
   }
 
   /** Whether calls to other apps have policies. */
@@ -78,7 +94,7 @@ export class Traffic {
   app(appId: string): TargetTraffic | undefined {
     const known = this.#made.get(appId)
     if (known) return known
-    const found = this.#apps.get(appId) ?? this.#apps.get('*')
+    const found = this.#targetOf(appId)
     if (!found) return undefined
     const made = this.#make(found, `app_${appId}`, 'outbound')
     this.#made.set(appId, made)
@@ -88,7 +104,8 @@ export class Traffic {
 
   /** The policies of calls to the app beside us; undefined: none. */
   inbound(): TargetTraffic | undefined {
-    return this.#inbound && this.#make(this.#inbound, 'own', 'inbound')
+    this.#ownMade ??= this.#inbound && this.#make(this.#inbound, 'own', 'inbound')
+    return this.#ownMade
   }
 
   #make({ names, policies }: Target, target: string, direction: TrafficDirection): TargetTraffic {
@@ -173,6 +190,14 @@ export class Traffic {
         ),
     }
   }
+}
+
+/** Whether both are there and stand for the same policies, whatever these are called. */
+function sameTarget(one: Target | undefined, other: Target | undefined): boolean {
+  const said = ({ names, policies }: Target) =>
+    Object.entries(TRAFFIC_POLICIES).map(([field, group]) => pick<unknown>(policies[group], names[field as keyof TrafficNames]))
+  // A fault is told by its name.
+  return one !== undefined && other !== undefined && one.names.fault === other.names.fault && isDeepStrictEqual(said(one), said(other))
 }
 
 function pick<T>(group: Readonly<Record<string, T>> | undefined, name: string | undefined): T | undefined {

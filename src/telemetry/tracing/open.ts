@@ -1,4 +1,5 @@
 import type { Logger } from '../log.ts'
+import { keyValues, milliseconds, resourceOf } from '../otlp/environment.ts'
 import { SpanBatches } from './batch.ts'
 import { type SpanExporter, samplingRate, Tracer } from './tracer.ts'
 
@@ -39,8 +40,7 @@ export function tracingEnabled(rate: string | undefined): boolean {
 export async function openTracing(options: TracingOptions): Promise<Tracing | undefined> {
   const { stdout, zipkin, otel, env, log } = options
   if (!tracingEnabled(options.samplingRate)) return undefined
-  const resource: Record<string, string> = { 'service.name': options.appId, ...keyValues(env.OTEL_RESOURCE_ATTRIBUTES) }
-  if (env.OTEL_SERVICE_NAME) resource['service.name'] = env.OTEL_SERVICE_NAME
+  const resource = resourceOf(options.appId, env)
   const exporters: SpanExporter[] = []
   if (stdout) exporters.push((await import('./stdout-exporter.ts')).stdoutExporter(log.scope('dapr.runtime.trace')))
   if (zipkin?.endpointAddress) {
@@ -56,33 +56,11 @@ export async function openTracing(options: TracingOptions): Promise<Tracing | un
     const timeout = otel.timeout ?? milliseconds(env.OTEL_EXPORTER_OTLP_TRACES_TIMEOUT ?? env.OTEL_EXPORTER_OTLP_TIMEOUT)
     const { otlpExporter } = await import('./otlp-exporter.ts')
     exporters.push(
-      otlpExporter({ endpoint: otel.endpointAddress, protocol: otel.protocol, secure: otel.isSecure, headers, timeout, resource }),
+      otlpExporter({ endpoint: otel.endpointAddress, protocol: otel.protocol, secure: otel.isSecure, headers, timeout }, resource),
     )
   }
   if (exporters.length === 0 && !options.samplingRate) return undefined
   const batches = new SpanBatches(exporters, log.scope('dapr.runtime.trace'))
   const take = exporters.length > 0 ? batches.add : () => {}
   return { tracer: new Tracer(samplingRate(options.samplingRate), take), [Symbol.asyncDispose]: () => batches.close() }
-}
-
-/** `a=1,b=2`, values percent-encoded. */
-function keyValues(text: string | undefined): Record<string, string> {
-  const pairs = (text ?? '').split(',').flatMap((pair): [string, string][] => {
-    const equals = pair.indexOf('=')
-    return equals > 0 ? [[pair.slice(0, equals).trim(), unescaped(pair.slice(equals + 1).trim())]] : []
-  })
-  return Object.fromEntries(pairs)
-}
-
-function unescaped(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
-}
-
-function milliseconds(text: string | undefined): number | undefined {
-  const value = Number(text)
-  return text && Number.isFinite(value) && value > 0 ? value : undefined
 }

@@ -15,4 +15,11 @@ test('spans are encoded byte for byte as by the protobufs of OpenTelemetry', () 
     'CrUBChgKFgoMc2VydmljZS5uYW1lEgYKBHNob3ASmAEKEgoQZGFwci1kaWFnbm9zdGljcxKBAQoQS/kvNXezTaajzpKdDg5HNhIIERITFBUWFxgaA2s9diIIAPBnqgup' +
     'ArcqDXB1YnN1Yi9vcmRlcnMwAzmQ0C02/pyXF0FAQjk2/pyXF0ocChBtZXNzYWdpbmcuc3lzdGVtEggKBnB1YnN1YnoNEglDb2RlKDUwMCkYAoUBAQMAAA=='
   assert.equal(encodeTraces([span], { 'service.name': 'shop' }).toString('base64'), official)
+  span.notes = [{ name: 'resiliency.retry', at: 1_700_000_000_000.5, attributes: { 'resiliency.target': 'app_mail' } }]
+  span.notesDropped = 1
+  const noted =
+    'CvUBChgKFgoMc2VydmljZS5uYW1lEgYKBHNob3AS2AEKEgoQZGFwci1kaWFnbm9zdGljcxLBAQoQS/kvNXezTaajzpKdDg5HNhIIERITFBUWFxgaA2s9diII' +
+    'APBnqgupArcqDXB1YnN1Yi9vcmRlcnMwAzmQ0C02/pyXF0FAQjk2/pyXF0ocChBtZXNzYWdpbmcuc3lzdGVtEggKBnB1YnN1Ylo8CSChMTb+nJcXEhByZXNp' +
+    'bGllbmN5LnJldHJ5Gh8KEXJlc2lsaWVuY3kudGFyZ2V0EgoKCGFwcF9tYWlsYAF6DRIJQ29kZSg1MDApGAKFAQEDAAA='
+  assert.equal(encodeTraces([span], { 'service.name': 'shop' }).toString('base64'), noted)
 })

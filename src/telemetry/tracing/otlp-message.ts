@@ -1,4 +1,5 @@
 import { ProtoWriter } from '../../transport/grpc/wire.ts'
+import { nanoseconds, writeAttributes } from '../otlp/message.ts'
 import type { Span, SpanKind } from './span.ts'
 
 const KINDS: Readonly<Record<SpanKind, number>> = { server: 2, client: 3, producer: 4 }
@@ -12,7 +13,7 @@ export function encodeTraces(spans: readonly Span[], resource: Readonly<Record<s
   writer.reset()
   const resourceSpans = writer.begin(1)
   const described = writer.begin(1)
-  attributes(1, resource)
+  writeAttributes(writer, 1, resource)
   writer.end(described)
   const scopeSpans = writer.begin(2)
   const scope = writer.begin(1)
@@ -28,7 +29,15 @@ export function encodeTraces(spans: readonly Span[], resource: Readonly<Record<s
     writer.uint(6, KINDS[span.kind])
     writer.fixed64(7, nanoseconds(span.began))
     writer.fixed64(8, nanoseconds(span.ended))
-    attributes(9, span.attributes)
+    writeAttributes(writer, 9, span.attributes)
+    for (const { name, at, attributes: said } of span.notes ?? []) {
+      const event = writer.begin(11)
+      writer.fixed64(1, nanoseconds(at))
+      writer.string(2, name)
+      writeAttributes(writer, 3, said)
+      writer.end(event)
+    }
+    writer.uint(12, span.notesDropped)
     if (span.error !== undefined) {
       const status = writer.begin(15)
       writer.string(2, span.error)
@@ -41,19 +50,4 @@ export function encodeTraces(spans: readonly Span[], resource: Readonly<Record<s
   writer.end(scopeSpans)
   writer.end(resourceSpans)
   return writer.take()
-}
-
-function attributes(field: number, values: Readonly<Record<string, string>>): void {
-  for (const key in values) {
-    const pair = writer.begin(field)
-    writer.string(1, key)
-    const value = writer.begin(2)
-    writer.string(1, values[key] as string, true)
-    writer.end(value)
-    writer.end(pair)
-  }
-}
-
-function nanoseconds(milliseconds: number): bigint {
-  return BigInt(Math.round(milliseconds * 1000)) * 1000n
 }

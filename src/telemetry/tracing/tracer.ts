@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto'
+import { CurrentSpan } from './current-span.ts'
 import { Span, type SpanKind } from './span.ts'
 import type { SpanContext } from './span-context.ts'
 
@@ -19,6 +20,8 @@ export function samplingRate(text: string | undefined): number {
 
 /** Begins spans: below a parent as the parent was decided on, else by the share of traces that are to be sampled. */
 export class Tracer {
+  /** The span that what runs now belongs to. */
+  readonly current = new CurrentSpan()
   readonly #bound: number
   readonly #take: (span: Span) => void
 

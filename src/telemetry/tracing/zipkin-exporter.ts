@@ -11,7 +11,7 @@ const REMOTE = ['server.address', 'net.peer.name', 'db.name']
  */
 export function zipkinExporter(url: string, resource: Readonly<Record<string, string>>): SpanExporter {
   const serviceName = resource['service.name']
-  const json = ({ context, parent, name, kind, began, ended, attributes, error }: Span) => {
+  const json = ({ context, parent, name, kind, began, ended, attributes, error, notes }: Span) => {
     const remote = kind === 'server' ? undefined : REMOTE.find((key) => attributes[key])
     return {
       // Identifiers of half the length came from systems that have those.
@@ -25,6 +25,13 @@ export function zipkinExporter(url: string, resource: Readonly<Record<string, st
       // Zipkin leaves out what took no time at all.
       duration: Math.max(1, Math.round((ended - began) * 1000)),
       localEndpoint: { serviceName },
+      // As OpenTelemetry writes its events for Zipkin.
+      ...(notes && {
+        annotations: notes.map((note) => ({
+          timestamp: Math.round(note.at * 1000),
+          value: `"${note.name}": ${JSON.stringify(note.attributes)}`,
+        })),
+      }),
       ...(remote && { remoteEndpoint: { serviceName: attributes[remote] } }),
       tags: {
         ...attributes,

@@ -2,28 +2,15 @@ import type { IncomingHttpHeaders } from 'node:http2'
 import { Code } from '../../errors.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
 import { COUNTED, HeldBody } from '../body-budget.ts'
-import { encodeHeaders } from '../http2/hpack.ts'
 import type { ServerStream, StreamSink } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
-import { parseTimeout } from './deadline.ts'
+import { exceeded, startDeadline, timeoutOf } from './deadline.ts'
 import { ACCEPT_ENCODING, compress, FrameReader, frame, unknownEncoding, wholeMessage } from './frames.ts'
+import { headBlock, statusBlock, trailerBlock, withField } from './reply-blocks.ts'
 import { unknownMethod } from './request-head.ts'
-import type { GrpcMethod, GrpcServerOptions, GrpcStream } from './server.ts'
+import type { CallContext, GrpcMethod, GrpcStream } from './server.ts'
 import type { ServerSession } from './server-session.ts'
-import { flatten, GrpcStatus, statusTrailers } from './status.ts'
-
-/** What most replies begin and end with, encoded once. */
-const HEAD: readonly string[] = [':status', '200', 'content-type', 'application/grpc']
-const HEAD_BLOCK = encodeHeaders(HEAD)
-const OK_BLOCK = encodeHeaders(['grpc-status', '0'])
-
-/** What one call needs of its server. */
-export interface CallContext {
-  readonly options: GrpcServerOptions
-  /** Bytes of one message, both ways. */
-  readonly limit: number
-  readonly draining: AbortSignal
-}
+import { GrpcStatus } from './status.ts'
 
 /**
  * One call at the server. States: open → (half closed by the client) → ended by us, or closed by the other side;
@@ -53,7 +40,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   #gzip = false
   #extra: string[] | undefined
   #trailers: Record<string, string | string[]> | undefined
-  #status: GrpcStatus | undefined
   #abort: AbortController | undefined
   #over = false
   /** What it holds of the budget for messages. */
@@ -68,8 +54,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     this.#context = context
     this.#session = session
     stream.sink = this
-    const timeout = headers['grpc-timeout']
-    const milliseconds = typeof timeout === 'string' ? parseTimeout(timeout) : undefined
+    const milliseconds = timeoutOf(headers)
     if (milliseconds !== undefined) this.deadline = Date.now() + milliseconds
   }
 
@@ -98,15 +83,11 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   }
 
   #startDeadline(milliseconds: number): void {
-    if (milliseconds <= 0) throw new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
-    this.#timer = setTimeout(
-      () => {
-        const late = new GrpcStatus(Code.DeadlineExceeded, 'context deadline exceeded')
-        this.#abort?.abort(late)
-        this.fail(late)
-      },
-      Math.min(milliseconds, 0x7fffffff),
-    )
+    if (milliseconds <= 0) throw exceeded()
+    this.#timer = startDeadline(milliseconds, (late) => {
+      this.#abort?.abort(late)
+      this.fail(late)
+    })
   }
 
   #checkEncoding(): void {
@@ -221,11 +202,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   }
 
   setHeader(name: string, value: string | string[]): void {
-    const kept: string[] = []
-    for (let index = 0; index < (this.#extra?.length ?? 0); index += 2)
-      if (this.#extra?.[index] !== name) kept.push(this.#extra?.[index] as string, this.#extra?.[index + 1] as string)
-    for (const one of typeof value === 'string' ? [value] : value) kept.push(name, one)
-    this.#extra = kept
+    this.#extra = withField(this.#extra, name, value)
   }
 
   addHeader(name: string, value: string): void {
@@ -238,12 +215,6 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     this.#trailers[name] = value
   }
 
-  #head(): readonly string[] {
-    const contentType = this.headers['content-type'] as string
-    const head = contentType === 'application/grpc' ? HEAD : [':status', '200', 'content-type', contentType.replace(';', '+')]
-    return this.#extra ? [...head, ...this.#extra] : head
-  }
-
   #respond(): void {
     const stream = this.#stream
     if (stream.headersSent) return
@@ -251,13 +222,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       this.setHeader('grpc-encoding', 'gzip')
       this.setHeader('grpc-accept-encoding', ACCEPT_ENCODING)
     }
-    const head = this.#head()
-    stream.respond(head === HEAD ? HEAD_BLOCK : encodeHeaders(head))
-  }
-
-  #trailerBlock(): Buffer {
-    if (!this.#status && !this.#trailers) return OK_BLOCK
-    return encodeHeaders(flatten({ ...this.#trailers, ...statusTrailers(this.#status) }))
+    stream.respond(headBlock(this.headers['content-type'] as string, this.#extra))
   }
 
   write(framed: Buffer): boolean {
@@ -292,13 +257,12 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     // From here on nothing that the stream tells is news: it may be over before the last of this is written.
     this.#over = true
     const stream = this.#stream
-    this.#status = status
     this.#context.options.ended?.(this, status, framed && this.received !== undefined ? framed.length - 5 : 0)
     if (!stream.closed) {
       if (!stream.headersSent && status && !this.#extra) this.#respondAlone(200, status)
       else {
         this.#respond()
-        stream.end(framed && this.#gzip ? compress(framed) : framed, this.#trailerBlock())
+        stream.end(framed && this.#gzip ? compress(framed) : framed, trailerBlock(status, this.#trailers))
       }
       stream.resume()
     }
@@ -315,9 +279,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
 
   /** A status alone, in one header block that ends the stream. */
   #respondAlone(http: number, status: GrpcStatus): void {
-    const contentType = http === 200 ? (this.#head()[3] as string) : 'application/grpc'
-    const fields = flatten({ ...this.#trailers, ...statusTrailers(status) })
-    this.#stream.respond(encodeHeaders([':status', String(http), 'content-type', contentType, ...fields]), true)
+    this.#stream.respond(statusBlock(http, this.headers['content-type'] as string, status, this.#trailers), true)
   }
 
   streamClosed(): void {

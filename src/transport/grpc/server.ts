@@ -100,6 +100,14 @@ export interface GrpcServerOptions {
   keepalive?: KeepaliveOptions
 }
 
+/** What one call needs of its server. */
+export interface CallContext {
+  readonly options: GrpcServerOptions
+  /** Bytes of one message, both ways. */
+  readonly limit: number
+  readonly draining: AbortSignal
+}
+
 /** TLS whose certificates change while a server listens, and by which it may learn who calls. */
 export interface MutualTls {
   readonly options: TlsOptions

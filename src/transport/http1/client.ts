@@ -20,6 +20,8 @@ export interface HttpClientOptions {
 export interface WholeRequest {
   method: string
   url: URL
+  /** What is asked for at that server where a URL would not keep it as it is: percent-encoded, query included. */
+  path?: string
   headers?: Readonly<Record<string, string>>
   body?: Buffer | string | undefined
   signal?: AbortSignal | undefined
@@ -61,7 +63,7 @@ export class HttpClient implements AsyncDisposable {
   }
 
   #once(wanted: WholeRequest): Promise<WholeReply> {
-    const { method, url, headers = {}, body, signal } = wanted
+    const { method, url, path = url.pathname + url.search, headers = {}, body, signal } = wanted
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason)
       const onAbort = () => {
@@ -69,7 +71,7 @@ export class HttpClient implements AsyncDisposable {
         reject(signal?.reason)
       }
       const exchange = new Collected(
-        { method, path: url.pathname + url.search, headers, body: typeof body === 'string' ? Buffer.from(body) : body },
+        { method, path, headers, body: typeof body === 'string' ? Buffer.from(body) : body },
         wanted,
         (reply) => {
           signal?.removeEventListener('abort', onAbort)

@@ -18,6 +18,7 @@ export function nextRequest(request: WholeRequest, { status, headers }: Pick<Who
   return {
     ...request,
     url,
+    path: url.pathname + url.search,
     method: bare ? 'GET' : request.method,
     body: bare ? undefined : request.body,
     headers: Object.fromEntries(kept),

@@ -193,7 +193,7 @@ export class Http2ClientConnection extends Http2Endpoint<Http2ClientStream> {
       this.failure ??= new Error(`the server ended the connection with HTTP/2 error ${error}${text === '' ? '' : `: ${text}`}`)
     this.closing = true
     this.#gone()
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.values()) {
       if (stream.id <= last) continue
       stream.unseen = true
       stream.lost(this.failure ?? new Error('the server goes away'))

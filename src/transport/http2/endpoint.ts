@@ -2,15 +2,27 @@ import type { Socket } from 'node:net'
 import { Budget } from './budget.ts'
 import type { Dialled } from './dial.ts'
 import type { FlowStream } from './flow-stream.ts'
+import { HeaderParts } from './header-parts.ts'
 import { type DecodedBlock, HpackDecoder, HpackError } from './hpack.ts'
 import { type FrameSink, Input } from './input.ts'
 import { Output } from './output.ts'
-import { ConnectionError, dependsOnOther, FLAG, H2, MAX_FRAME, MAX_WINDOW, T, uint32, unpad } from './protocol.ts'
+import {
+  ConnectionError,
+  dependsOnOther,
+  FLAG,
+  goAwayPayload,
+  H2,
+  MAX_FRAME,
+  MAX_WINDOW,
+  settingsPayload,
+  T,
+  uint32,
+  unpad,
+} from './protocol.ts'
 import { CONNECTION_WINDOW, ReceiveWindow } from './receive-window.ts'
+import { StreamTable } from './stream-table.ts'
 
 export const NOTHING: Buffer = Buffer.alloc(0)
-/** Frames of one header block: those without content cost as much as others. */
-const MAX_PARTS = 64
 /** Milliseconds that the other side may take to read the last of what was written. */
 const MAX_END = 30_000
 
@@ -22,19 +34,12 @@ export interface EndpointOptions {
   maxHeaderSize: number
 }
 
-interface HeaderBlock {
-  stream: number
-  ended: boolean
-  parts: Buffer[]
-  size: number
-}
-
 /**
  * What both sides of an HTTP/2 connection have in common, on any socket: https://www.rfc-editor.org/rfc/rfc9113.
  * States: open → closing (the last streams finish) → closed.
  */
 export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
-  readonly streams = new Map<number, S>()
+  readonly streams = new StreamTable<S>()
   readonly output: Output
   readonly receiving: ReceiveWindow
   readonly streamWindow: number
@@ -47,11 +52,11 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   protected readonly socket: Socket
   protected readonly emptyFrames = new Budget('frames without content', 10_000, 1000)
   readonly #maxHeaderBlock: number
+  readonly #parts: HeaderParts
   readonly #decoder = new HpackDecoder()
   readonly #settingsBudget = new Budget('SETTINGS', 100, 10)
   readonly #input: Input
   #settled = false
-  #block: HeaderBlock | undefined
 
   /** What comes lies in memory that is used again: whoever keeps it copies it. */
   readonly borrowed: boolean
@@ -67,15 +72,11 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     this.borrowed = feed !== undefined
     this.streamWindow = options.streamWindow
     this.#maxHeaderBlock = options.maxHeaderBlock
+    this.#parts = new HeaderParts(options.maxHeaderBlock)
     this.output = new Output(socket)
     this.receiving = new ReceiveWindow((bytes) => this.windowUpdate(0, bytes))
-    const payload = Buffer.alloc(settings.length * 6)
-    settings.forEach(([id, value], index) => {
-      payload.writeUInt16BE(id, index * 6)
-      payload.writeUInt32BE(value, index * 6 + 2)
-    })
     if (first) this.output.raw(first)
-    this.output.frame(T.SETTINGS, 0, 0, payload)
+    this.output.frame(T.SETTINGS, 0, 0, settingsPayload(settings))
     this.windowUpdate(0, CONNECTION_WINDOW - 65_535)
     this.#input = new Input(socket, this.output, this, first !== undefined, feed)
     socket.on('error', (error: Error) => this.failed(error))
@@ -136,11 +137,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
 
   protected goAway(code: number, text: string): void {
     this.closing = true
-    const payload = Buffer.alloc(8 + text.length)
-    payload.writeUInt32BE(this.lastLookedAt)
-    payload.writeUInt32BE(code, 4)
-    payload.write(text, 8, 'latin1')
-    this.output.frame(T.GOAWAY, 0, 0, payload)
+    this.output.frame(T.GOAWAY, 0, 0, goAwayPayload(this.lastLookedAt, code, text))
   }
 
   protected end(): void {
@@ -168,12 +165,12 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   protected over(): void {
     if (this.closed) return
     this.closed = true
-    for (const stream of [...this.streams.values()]) stream.gone()
+    for (const stream of this.streams.values()) stream.gone()
     this.ended()
   }
 
   frame(type: number, flags: number, id: number, payload: Buffer): void {
-    if (this.#block && (type !== T.CONTINUATION || id !== this.#block.stream))
+    if (this.#parts.stream !== undefined && (type !== T.CONTINUATION || id !== this.#parts.stream))
       throw new ConnectionError(H2.PROTOCOL, 'a header block without its end')
     if (!this.#settled && type !== T.SETTINGS) throw new ConnectionError(H2.PROTOCOL, 'no SETTINGS first')
     switch (type) {
@@ -190,11 +187,11 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
         const ended = (flags & FLAG.END_STREAM) !== 0
         // Nearly always the whole block is here.
         if (flags & FLAG.END_HEADERS) return this.#decoded(id, part, ended)
-        this.#block = { stream: id, ended, parts: [], size: 0 }
+        this.#parts.begin(id, ended)
         return this.#part(flags, part)
       }
       case T.CONTINUATION:
-        if (!this.#block) throw new ConnectionError(H2.PROTOCOL, 'a continuation of nothing')
+        if (this.#parts.stream === undefined) throw new ConnectionError(H2.PROTOCOL, 'a continuation of nothing')
         return this.#part(flags, payload)
       case T.PRIORITY:
         this.emptyFrames.spend()
@@ -259,13 +256,8 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
   }
 
   #part(flags: number, part: Buffer): void {
-    const block = this.#block as HeaderBlock
-    block.size += part.length
-    block.parts.push(Buffer.from(part))
-    if (block.size > this.#maxHeaderBlock || block.parts.length > MAX_PARTS) throw new ConnectionError(H2.CALM, 'a flood of headers')
-    if (!(flags & FLAG.END_HEADERS)) return
-    this.#block = undefined
-    this.#decoded(block.stream, Buffer.concat(block.parts), block.ended)
+    const whole = this.#parts.add(part, (flags & FLAG.END_HEADERS) !== 0)
+    if (whole) this.#decoded(whole.stream, whole.bytes, whole.ended)
   }
 
   #decoded(id: number, block: Buffer, ended: boolean): void {
@@ -287,8 +279,7 @@ export abstract class Http2Endpoint<S extends FlowStream> implements FrameSink {
     this.output.frame(T.SETTINGS, FLAG.ACK, 0)
     const change = this.initialWindow - before
     if (change !== 0)
-      for (const stream of [...this.streams.values()])
-        if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
+      for (const stream of this.streams.values()) if (!stream.more(change)) throw new ConnectionError(H2.FLOW_CONTROL, 'window too large')
     this.settled(first)
   }
 

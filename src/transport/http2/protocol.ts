@@ -52,3 +52,22 @@ export function unpad(flags: number, payload: Buffer): Buffer {
 export function dependsOnOther(id: number, priority: Buffer): void {
   if ((priority.readUInt32BE() & MAX_WINDOW) === id) throw new ConnectionError(H2.PROTOCOL, 'a stream that depends on itself')
 }
+
+/** Identifiers and values as SETTINGS says them. */
+export function settingsPayload(settings: readonly (readonly [number, number])[]): Buffer {
+  const payload = Buffer.alloc(settings.length * 6)
+  settings.forEach(([id, value], index) => {
+    payload.writeUInt16BE(id, index * 6)
+    payload.writeUInt32BE(value, index * 6 + 2)
+  })
+  return payload
+}
+
+/** @param last The last stream that was looked at. @param text ASCII, for people. */
+export function goAwayPayload(last: number, code: number, text: string): Buffer {
+  const payload = Buffer.alloc(8 + text.length)
+  payload.writeUInt32BE(last)
+  payload.writeUInt32BE(code, 4)
+  payload.write(text, 8, 'latin1')
+  return payload
+}

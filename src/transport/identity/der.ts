@@ -24,6 +24,13 @@ export function oid(text: string): Buffer {
 /** Signature and key algorithm id-Ed25519 of RFC 8410, which has no parameters. */
 export const ED25519 = tlv(TAG.sequence, oid('1.3.101.112'))
 
+/** Signature algorithm sha256WithRSAEncryption of RFC 4055, whose parameters are null. */
+export const RSA_SHA256 = tlv(TAG.sequence, oid('1.2.840.113549.1.1.11'), tlv(0x05))
+
+/** Signature algorithms ecdsa-with-SHA256 and -SHA384 of RFC 5758, which have no parameters. */
+export const ECDSA_SHA256 = tlv(TAG.sequence, oid('1.2.840.10045.4.3.2'))
+export const ECDSA_SHA384 = tlv(TAG.sequence, oid('1.2.840.10045.4.3.3'))
+
 /** A bit string of whole bytes. */
 export function bits(content: Uint8Array): Buffer {
   return tlv(TAG.bits, Buffer.of(0), content)

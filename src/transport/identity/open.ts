@@ -2,11 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Code, messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { GrpcStatus } from '../grpc/status.ts'
-import { requestIdentity } from './sentry.ts'
+import { type AuthorityOptions, requestIdentity } from './sentry.ts'
 import { fixedTrustAnchors, openTrustAnchorsFile, type TrustAnchors } from './trust-anchors.ts'
 import { WorkloadIdentity } from './workload-identity.ts'
 
-export interface IdentityOptions {
+export interface IdentityOptions extends Pick<AuthorityOptions, 'tokenFile' | 'tokenValidator' | 'trustDomain' | 'keyAlgorithm'> {
   /** host:port; empty is an error that says what to give. */
   sentryAddress: string
   controlPlaneTrustDomain: string
@@ -17,7 +17,6 @@ export interface IdentityOptions {
   trustAnchors?: string | undefined
   /** A file with them, followed while we run. */
   trustAnchorsFile?: string | undefined
-  tokenFile?: string | undefined
   log: Logger
 }
 
@@ -43,6 +42,9 @@ export async function openIdentity(options: IdentityOptions, signal: AbortSignal
     appId: options.appId,
     namespace: options.namespace,
     tokenFile: options.tokenFile,
+    tokenValidator: options.tokenValidator,
+    trustDomain: options.trustDomain,
+    keyAlgorithm: options.keyAlgorithm,
   }
   const request = (pem: string, until: AbortSignal) => requestIdentity(authority, pem, until)
   log.info(`Fetching initial identity from ${authority.address}`)

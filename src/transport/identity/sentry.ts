@@ -1,10 +1,12 @@
-import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
+import { generateKeyPair, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { PeerCertificate } from 'node:tls'
+import { promisify } from 'node:util'
 import { Code, messageOf } from '../../errors.ts'
 import { createGrpcClient } from '../grpc/client.ts'
 import { describeStatus, GrpcStatus } from '../grpc/status.ts'
 import { certificateRequest } from './csr.ts'
+import { isDistrust } from './distrust.ts'
 import { SIGN_CERTIFICATE, SignCertificateRequest, SignCertificateResponse, TokenValidator } from './sentry-messages.ts'
 import { type SpiffeId, spiffeIdOf } from './spiffe.ts'
 import { parseCertificates } from './trust-anchors.ts'
@@ -19,6 +21,12 @@ export interface AuthorityOptions {
   namespace: string
   /** File with the token that sentry asks for; read anew each time, for tokens are replaced. */
   tokenFile?: string | undefined
+  /** How it is to be checked, by its number in `TokenValidator`. Default JWKS. */
+  tokenValidator?: number | undefined
+  /** Only what is of the control plane asks for one; else the authority decides. */
+  trustDomain?: string | undefined
+  /** Default ed25519. Webhooks take rsa: API servers of some clouds refuse the other. */
+  keyAlgorithm?: 'ed25519' | 'rsa' | undefined
   /** Milliseconds that one try may take. Default 3000, as daprd. */
   timeout?: number
 }
@@ -48,12 +56,13 @@ export class AuthorityError extends Error {
 export async function requestIdentity(options: AuthorityOptions, anchors: string, signal?: AbortSignal): Promise<Identity> {
   const { address, appId, namespace } = options
   const token = await readToken(options.tokenFile)
-  const pair = generateKeyPairSync('ed25519')
+  const pair = await keyPair(options.keyAlgorithm)
   const request = SignCertificateRequest.encode({
     id: appId,
     namespace,
     token,
-    tokenValidator: token === '' ? TokenValidator.UNKNOWN : TokenValidator.JWKS,
+    trustDomain: options.trustDomain ?? '',
+    tokenValidator: token === '' ? TokenValidator.UNKNOWN : (options.tokenValidator ?? TokenValidator.JWKS),
     certificateSigningRequest: Buffer.from(certificateRequest(pair)),
   })
   const timeout = options.timeout ?? 3000
@@ -75,6 +84,12 @@ export async function requestIdentity(options: AuthorityOptions, anchors: string
   return identityFrom(SignCertificateResponse.decode(reply).workloadCertificate.toString(), pair.privateKey, address)
 }
 
+const generate = promisify(generateKeyPair)
+
+function keyPair(algorithm: AuthorityOptions['keyAlgorithm'] = 'ed25519'): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
+  return algorithm === 'rsa' ? generate('rsa', { modulusLength: 2048 }) : generate('ed25519', {})
+}
+
 function mustBe(expected: string, certificate: X509Certificate): Error | undefined {
   const found = spiffeIdOf(certificate)?.uri
   if (found === expected) return undefined
@@ -90,9 +105,6 @@ async function readToken(file: string | undefined): Promise<string> {
   return text
 }
 
-/** OpenSSL's words for a chain that is not to be trusted, as node names them. */
-const DISTRUST = /^(UNABLE_TO_|CERT_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|PATH_LENGTH|INVALID_PURPOSE|ERR_TLS_CERT)/
-
 function judge(error: unknown, { address, authorityId }: AuthorityOptions): unknown {
   if (!(error instanceof GrpcStatus)) return error
   const cause = error.cause as (Error & { code?: string }) | undefined
@@ -101,7 +113,7 @@ function judge(error: unknown, { address, authorityId }: AuthorityOptions): unkn
       `the authority at ${address} is not the one expected: ${cause.message}; check --sentry-address, --control-plane-trust-domain and --control-plane-namespace`,
       { cause },
     )
-  if (cause?.code && DISTRUST.test(cause.code)) {
+  if (cause?.code && isDistrust(cause)) {
     const clock = /NOT_YET_VALID|EXPIRED/.test(cause.code)
       ? `; if it is in order, this machine's clock (${new Date().toISOString()}) is wrong`
       : ''

@@ -61,6 +61,11 @@ export class WorkloadIdentity implements Disposable {
     return this.#identity.id
   }
 
+  /** PEM of the certificates that others are checked against. */
+  get trustAnchors(): string {
+    return this.#options.anchors.pem
+  }
+
   /** For a listener that admits those only whose certificate leads to a trust anchor. */
   get options(): TlsOptions {
     return { ...this.#tls, requestCert: true, rejectUnauthorized: true, handshakeTimeout: 10_000 }
@@ -95,7 +100,20 @@ export class WorkloadIdentity implements Disposable {
         return new Error(`unexpected SPIFFE ID: "${found?.uri ?? ''}", expected ${expected ?? 'an address that names an app'}`)
       },
     }
-  };
+  }
+
+  /** For connections at whose other end must be exactly this SPIFFE id: a service of the control plane. */
+  dialExactly(id: string): () => ConnectionOptions {
+    return () => ({
+      secureContext: this.#client,
+      minVersion: 'TLSv1.2',
+      rejectUnauthorized: true,
+      checkServerIdentity: (_: string, peer: PeerCertificate) => {
+        const found = spiffeIdOf(new X509Certificate(peer.raw))?.uri
+        return found === id ? undefined : new Error(`unexpected SPIFFE ID: "${found ?? ''}", expected ${id}`)
+      },
+    })
+  }
 
   [Symbol.dispose](): void {
     this.#stop.abort()

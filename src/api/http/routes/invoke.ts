@@ -4,10 +4,11 @@ import type { GrpcAnswer, ResponseSink, ResponseSource } from '../../../app/resp
 import { type InvokeBlock, invokeError } from '../../../blocks/invoke/block.ts'
 import { Code, OutriderError } from '../../../errors.ts'
 import { forwardableHeaders, headerOf, responseHeaders } from '../../../peers/headers.ts'
-import { normalizeMethod } from '../../../peers/invocation.ts'
+import { cleanMethod, normalizeMethod } from '../../../peers/invocation.ts'
 import { NO_TRACEPARENT } from '../../../telemetry/trace-context.ts'
 import { writeChunk } from '../reply.ts'
 import type { Call, Handler } from '../route.ts'
+import { cleanPath } from '../router.ts'
 import { httpReply } from './grpc-reply.ts'
 
 export interface InvokeHandlerOptions {
@@ -39,7 +40,8 @@ export function invokeHandler(block: InvokeBlock, options: InvokeHandlerOptions 
     const { id } = target
     let method: string
     try {
-      method = normalizeMethod(decode(target.path))
+      // Dots first, as Go's servers have it: what they take away is not looked at.
+      method = normalizeMethod(cleanMethod(decode(target.path)))
     } catch (error) {
       throw invokeError(id, error)
     }
@@ -85,11 +87,18 @@ function targetOf(call: Call): { id: string; path: string } | undefined {
     if (pair.length === 2 && pair[0]?.toLowerCase() === 'dapr-app-id' && pair[1]) return { id: pair[1], path: call.path }
   }
   if (!call.path.startsWith(PREFIX)) return undefined
-  const rest = call.path.slice(PREFIX.length)
+  const rest = whole(call).slice(PREFIX.length)
   const split = rest.indexOf('/method/')
   // The edge may have taken the slash that ends an empty method.
   if (split < 0) return rest.endsWith('/method') && rest.length > 7 ? { id: decodeId(rest.slice(0, -7)), path: '' } : undefined
   return split === 0 ? undefined : { id: decodeId(rest.slice(0, split)), path: rest.slice(split + 8) }
+}
+
+/** Dots in a method may have taken `/method/` with them: then the path as it came counts, and its dots end at the method's root. */
+function whole({ path, request }: Call): string {
+  if (path.includes('/method/') || path.endsWith('/method')) return path
+  const given = (request.url ?? '').split('?', 1)[0] as string
+  return given.startsWith(PREFIX) && given.includes('/method/') && cleanPath(given) === path ? given : path
 }
 
 /** An app id, or a URL, one of whose slashes a client may have taken away. */

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { event, TestBroker, testBlock } from '../../../blocks/pubsub/harness.ts'
+import { BodyBudget } from '../../../transport/body-budget.ts'
 import { HttpApi } from '../server.ts'
 import { publishRoutes } from './publish.ts'
 
-async function serve(broker: TestBroker, properties: Record<string, string> = {}, maxBodySize = 0) {
-  const api = new HttpApi({ routes: publishRoutes(testBlock(broker, {}, properties)), maxBodySize, readBufferSize: 4096, h2c: false })
+async function serve(broker: TestBroker, properties: Record<string, string> = {}, maxBodySize = 0, bodies?: BodyBudget) {
+  const routes = publishRoutes(testBlock(broker, {}, properties))
+  const api = new HttpApi({ routes, maxBodySize, bodies, readBufferSize: 4096, h2c: false })
   const port = await api.listen({ port: 0, host: '127.0.0.1' })
   return {
     async post(path: string, body: unknown, headers: Record<string, string> = { 'content-type': 'application/json' }) {
@@ -180,6 +182,16 @@ test('a body past the limit is a failed publish', async () => {
   await using api = await serve(new TestBroker(), {}, 10)
   const reply = await api.post('/v1.0/publish/ps/t', 'x'.repeat(20))
   assert.deepEqual([reply.status, reply.body.errorCode], [413, 'ERR_PUBSUB_PUBLISH_MESSAGE'])
+})
+
+test('an event for which there is no memory is refused as such, to be published again', async () => {
+  const bodies = new BodyBudget(10_000)
+  bodies.take(10_000)
+  await using api = await serve(new TestBroker(), {}, 0, bodies)
+  for (const path of ['/v1.0/publish/ps/t', '/v1.0/publish/bulk/ps/t']) {
+    const { status, headers, body } = await api.post(path, 'x'.repeat(20_000))
+    assert.deepEqual([status, headers.get('retry-after'), body.errorCode], [429, '1', 'ERR_MEMORY_LIMIT'])
+  }
 })
 
 test('bulk: each entry is an event of its own', async () => {

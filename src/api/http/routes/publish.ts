@@ -75,6 +75,8 @@ async function bodyOf(call: Call, { pubsubName, topic }: { pubsubName: string; t
   try {
     return await call.body()
   } catch (error) {
+    // Nothing was read, and the same again may well be taken.
+    if (error instanceof OutriderError && error.http === 429) throw error
     throw publishFailed(pubsubName, topic, messageOf(error), error, error instanceof OutriderError ? error.hint : undefined)
   }
 }

@@ -1,5 +1,5 @@
 import { parseJson } from '../../../blocks/state/go-json.ts'
-import type { SaveItem, TransactionItem } from '../../../blocks/state/state.ts'
+import type { SaveItem, TransactionItem } from '../../../blocks/state/items.ts'
 import { valueFromJson } from '../../../blocks/state/value.ts'
 
 type Fields = Record<string, unknown>

@@ -1,5 +1,6 @@
 import { overHttp } from '../../../blocks/state/errors.ts'
-import type { BulkGetItem, SaveItem, StateBlock } from '../../../blocks/state/state.ts'
+import type { BulkGetItem, SaveItem } from '../../../blocks/state/items.ts'
+import type { StateBlock } from '../../../blocks/state/state.ts'
 import { Code, messageOf, OutriderError } from '../../../errors.ts'
 import { type Call, type Handler, noContent, type Reply, type Route } from '../route.ts'
 import { traceOf } from './publish.ts'

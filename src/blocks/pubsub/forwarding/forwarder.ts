@@ -11,12 +11,16 @@ export interface ForwardObserver {
   refused(pubsub: string): void
 }
 
-export interface ForwarderOptions {
-  pubsubName: string
+/** What a resource says about forwarding. */
+export interface ForwarderSettings {
   /** Name of the resource, for the log. */
   resource: string
   /** Milliseconds that the broker has for one event. */
   timeout: number
+}
+
+export interface ForwarderOptions extends ForwarderSettings {
+  pubsubName: string
   store: ForwardStore
   log: Logger
   observer: ForwardObserver
@@ -37,10 +41,15 @@ const GRACE = 1000
 /**
  * Forwards what waits of one pub/sub, for as long as there is something:
  * `idle → waiting (broker away: one event probes it, with backoff) ⇄ draining → idle`.
- * An event that the broker refuses holds up its own lane only, until it is taken or expires.
+ * An event that the broker refuses holds up its own lane only, until it is taken or expires. Retired, it ends when it is idle.
  */
 export class Forwarder {
   readonly #options: ForwarderOptions
+  #settings: ForwarderSettings
+  #retired = false
+  #ended = false
+  /** Publishes under way that may still bring something. */
+  #publishing = 0
   /** Something may be in the store. */
   #waiting = false
   /** Why the broker is taken for away. */
@@ -59,9 +68,11 @@ export class Forwarder {
 
   constructor(options: ForwarderOptions) {
     this.#options = options
-    const { pubsubName, timeout, store, log, send } = options
+    const { pubsubName, store, log, send } = options
+    this.#settings = options
     this.#lanes = new LaneRunner({
-      ...{ pubsubName, timeout, store, log, send },
+      ...{ pubsubName, store, log, send },
+      timeout: () => this.#settings.timeout,
       over: () => this.#stopping,
       givenUp: this.#abort.signal,
       answered: () => {
@@ -76,13 +87,40 @@ export class Forwarder {
 
   /** Begins with what waits from before. */
   start(): void {
-    const { store, pubsubName, resource, log } = this.#options
+    const { store, pubsubName, log } = this.#options
+    const { resource } = this.#settings
     const { events } = store.waiting(pubsubName)
     if (events > 0) {
       this.#waiting = true
       log.info(`pubsub ${pubsubName}: ${events} events that were accepted before wait to be forwarded (StoreAndForward ${resource})`)
     }
     this.#loop = this.#run()
+  }
+
+  /** Other settings from now on; also for one that was retired. False: too late, it has ended. */
+  renew(settings: ForwarderSettings): boolean {
+    if (this.#ended || this.#stopping) return false
+    this.#settings = settings
+    this.#retired = false
+    return true
+  }
+
+  /** No publish is sent here any more. It forwards what waits, and ends; resolves then. */
+  async retire(): Promise<void> {
+    this.#retired = true
+    this.wake()
+    await this.#loop
+  }
+
+  /** A publish is under way: until it is over there may be something to keep. */
+  async during<T>(publish: () => Promise<T>): Promise<T> {
+    this.#publishing++
+    try {
+      return await publish()
+    } finally {
+      this.#publishing--
+      if (this.#retired) this.wake()
+    }
   }
 
   /** Why a publish has to go into the store, behind what waits; undefined: the broker may be asked. */
@@ -121,7 +159,8 @@ export class Forwarder {
   }
 
   #begin(reason: string): void {
-    const { pubsubName, resource, log } = this.#options
+    const { pubsubName, log } = this.#options
+    const { resource } = this.#settings
     if (this.#waiting) return
     this.#waiting = true
     this.#sent = this.#expired = 0
@@ -153,6 +192,7 @@ export class Forwarder {
       let pause = IDLE
       try {
         if (!this.#waiting && store.waiting(pubsubName).events > 0) this.#waiting = true
+        if (!this.#waiting && this.#retired && this.#publishing === 0) break
         if (this.#waiting) pause = await this.#round()
       } catch (error) {
         log.warn(`pubsub ${pubsubName}: forwarding is held up: ${messageOf(error)}`)
@@ -160,6 +200,7 @@ export class Forwarder {
       }
       if (pause > 0) await this.#pause(pause)
     }
+    this.#ended = true
   }
 
   /** Does what can be done now; gives the milliseconds until there may be more. */
@@ -206,7 +247,8 @@ export class Forwarder {
   }
 
   async #expire(): Promise<void> {
-    const { store, pubsubName, resource, log, observer } = this.#options
+    const { store, pubsubName, log, observer } = this.#options
+    const { resource } = this.#settings
     for (;;) {
       const topics = await store.expire(pubsubName, Date.now())
       if (topics.size === 0) return

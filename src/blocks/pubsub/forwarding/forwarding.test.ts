@@ -76,7 +76,7 @@ test('an event that the broker refuses is answered as ever; one that it cannot b
   await kit.until(() => kit.waiting() === 0)
   const [event] = broker.published.map(({ data }) => JSON.parse(data.toString()) as Record<string, unknown>)
   assert.deepEqual([event?.id, event?.data, event?.topic, event?.source], ['mine', '2', 't', 'app'])
-  assert.match(kit.metrics.text(), /forwarded_total\{app_id="app",component="ps"\} 1/)
+  assert.match([...kit.metrics.parts()].join(''), /forwarded_total\{app_id="app",component="ps"\} 1/)
 })
 
 test('while something of a key waits, what follows goes behind it, also when the broker is back', LIMIT, async () => {
@@ -189,7 +189,7 @@ test('no room: refused with 503, counted, and what waits stays', LIMIT, async ()
     assert.deepEqual([error.code, error.http, error.grpc, error.retryable], ['ERR_PUBSUB_STORE_FULL', 503, 14, true])
     return true
   })
-  assert.match(kit.metrics.text(), /refused_total\{app_id="app",component="ps"\} 1/)
+  assert.match([...kit.metrics.parts()].join(''), /refused_total\{app_id="app",component="ps"\} 1/)
   assert.equal(kit.waiting(), 1)
 })
 

@@ -33,6 +33,11 @@ export interface Forwarding extends AsyncDisposable {
   readonly lines: ReadonlyMap<string, PublishLine>
   /** What waits, by pub/sub. */
   waiting(): [pubsub: string, waiting: Waiting][]
+  /**
+   * Takes these resources in place of those before. A pub/sub that none names any more publishes to its broker from now on; what
+   * was accepted for it is still forwarded.
+   */
+  replace(resources: readonly StoreAndForwardResource[]): void
   /** Begins to forward; call it when the components have been loaded. */
   start(): void
   /** The component has come up. */
@@ -43,11 +48,12 @@ export interface Forwarding extends AsyncDisposable {
 export function createForwarding(options: ForwardingOptions): Forwarding {
   const { components, observer } = options
   const log = options.log.scope('outrider.forward')
-  const full = options.resources.some(({ spec }) => spec.synchronous === 'full')
   const owner = `${options.namespace}||${options.appId}`
-  const store = new ForwardStore({ file: options.file, owner, synchronous: full ? 'full' : 'normal' })
+  const store = new ForwardStore({ file: options.file, owner, synchronous: flushOf(options.resources) })
   const lines = new Map<string, PublishLine>()
+  /** Also of pub/subs without a line, until what was accepted for them is forwarded. */
   const forwarders = new Map<string, Forwarder>()
+  let started = false
   let closed = false
 
   const away = (name: string) => (components.has(name) ? undefined : (components.waiting?.(name) ?? `no component ${name} is loaded`))
@@ -70,28 +76,60 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
     }
   }
 
-  for (const { name: resource, source, spec } of options.resources) {
-    const { maxBytes, maxAge, timeout } = spec
-    for (const pubsubName of spec.pubsubs) {
-      if (lines.has(pubsubName))
-        log.warn(`${source.file}:${source.line}: StoreAndForward ${resource}: pubsub ${pubsubName} has one already; this one counts`)
-      const common = { pubsubName, resource, timeout, away: () => away(pubsubName) }
-      const forwarder = new Forwarder({ ...common, store, log, observer, send: (event, signal) => send(pubsubName, event, signal) })
-      forwarders.set(pubsubName, forwarder)
-      const awaited = () => (components.waiting?.(pubsubName) === undefined ? undefined : lowerCased(options.properties(pubsubName) ?? {}))
-      lines.set(pubsubName, createLine({ ...common, maxBytes, maxAge, forwarder, awaited }))
-    }
+  const begin = (name: string, forwarder: Forwarder) => {
+    if (options.properties(name) === undefined) log.warn(`StoreAndForward names pubsub ${name}, but no component of that name is loaded`)
+    forwarder.start()
   }
+
+  const take = (pubsubName: string, { name: resource, spec: { maxBytes, maxAge, timeout } }: StoreAndForwardResource) => {
+    const common = { pubsubName, resource, timeout, away: () => away(pubsubName) }
+    let forwarder = forwarders.get(pubsubName)
+    if (!forwarder?.renew(common)) {
+      forwarder = new Forwarder({ ...common, store, log, observer, send: (event, signal) => send(pubsubName, event, signal) })
+      forwarders.set(pubsubName, forwarder)
+      if (started) begin(pubsubName, forwarder)
+    }
+    const awaited = () => (components.waiting?.(pubsubName) === undefined ? undefined : lowerCased(options.properties(pubsubName) ?? {}))
+    lines.set(pubsubName, createLine({ ...common, maxBytes, maxAge, forwarder, awaited }))
+  }
+
+  const leave = (pubsubName: string) => {
+    lines.delete(pubsubName)
+    const forwarder = forwarders.get(pubsubName)
+    const { events } = store.waiting(pubsubName)
+    log.info(
+      `pubsub ${pubsubName}: no StoreAndForward names it any more, publishes are not kept from now on${events > 0 ? `; ${events} accepted events are still forwarded` : ''}`,
+    )
+    void forwarder?.retire().then(() => {
+      if (forwarders.get(pubsubName) === forwarder && !lines.has(pubsubName)) forwarders.delete(pubsubName)
+    })
+  }
+
+  const replace = (resources: readonly StoreAndForwardResource[]) => {
+    const wanted = new Map<string, StoreAndForwardResource>()
+    for (const resource of resources) {
+      for (const pubsubName of resource.spec.pubsubs) {
+        const { file, line } = resource.source
+        if (wanted.has(pubsubName))
+          log.warn(`${file}:${line}: StoreAndForward ${resource.name}: pubsub ${pubsubName} has one already; this one counts`)
+        wanted.set(pubsubName, resource)
+      }
+    }
+    for (const pubsubName of [...lines.keys()]) if (!wanted.has(pubsubName)) leave(pubsubName)
+    for (const [pubsubName, resource] of wanted) take(pubsubName, resource)
+  }
+  replace(options.resources)
 
   return {
     lines,
-    waiting: () => (closed ? [] : [...lines.keys()].map((name) => [name, store.waiting(name)])),
+    waiting: () => (closed ? [] : [...forwarders.keys()].map((name) => [name, store.waiting(name)])),
+    replace(resources) {
+      store.flush(flushOf(resources))
+      replace(resources)
+    },
     start() {
-      for (const [name, forwarder] of forwarders) {
-        if (options.properties(name) === undefined)
-          log.warn(`StoreAndForward names pubsub ${name}, but no component of that name is loaded`)
-        forwarder.start()
-      }
+      started = true
+      for (const [name, forwarder] of forwarders) begin(name, forwarder)
       for (const { pubsub, events } of store.pubsubs())
         if (!lines.has(pubsub))
           log.warn(`${events} accepted events of pubsub ${pubsub} wait in ${options.file}, and no StoreAndForward names it any more`)
@@ -106,6 +144,10 @@ export function createForwarding(options: ForwardingOptions): Forwarding {
       store[Symbol.dispose]()
     },
   }
+}
+
+function flushOf(resources: readonly StoreAndForwardResource[]): 'full' | 'normal' {
+  return resources.some(({ spec }) => spec.synchronous === 'full') ? 'full' : 'normal'
 }
 
 function lowerCased(properties: Readonly<Record<string, string>>): Record<string, string> {

@@ -6,8 +6,8 @@ import type { ForwardStore, Lane, StoredEvent } from './store.ts'
 
 export interface LaneRunnerOptions {
   pubsubName: string
-  /** Milliseconds that the broker has for one event. */
-  timeout: number
+  /** Milliseconds that the broker has for one event, asked each time. */
+  timeout(): number
   store: ForwardStore
   log: Logger
   /** Hands an event to the broker. */
@@ -79,7 +79,7 @@ export class LaneRunner {
         seq = event.seq
         if (event.expiresAt <= Date.now()) continue
         try {
-          await bounded((signal) => this.#options.send(event, signal), this.#options.timeout, undefined, this.#options.givenUp)
+          await bounded((signal) => this.#options.send(event, signal), this.#options.timeout(), undefined, this.#options.givenUp)
         } catch (error) {
           if (this.#options.givenUp.aborted) break
           if (isLost(error, [pubsubName, lane.topic])) lost = error

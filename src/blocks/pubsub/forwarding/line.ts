@@ -23,6 +23,8 @@ export interface LineOptions {
   awaited(): Readonly<Record<string, string>> | undefined
 }
 
+type Rest<F extends (...given: never[]) => unknown> = Parameters<F> extends [unknown, ...infer Others] ? Others : never
+
 /** Metadata by which brokers keep an order: Kafka's, and those of brokers with sessions and ordering keys. */
 const KEYS = ['partitionkey', '__key', 'orderingkey', 'sessionid']
 
@@ -45,70 +47,73 @@ export function createLine(options: LineOptions): PublishLine {
   return {
     awaited: options.awaited,
 
-    async publish(event, direct, signal) {
-      const lane = laneOf(event)
-      let reason = forwarder.mustWait(lane)
-      let cause: unknown
-      if (reason === undefined && direct) {
-        try {
-          await bounded(direct, timeout, signal)
-          return forwarder.reached()
-        } catch (error) {
-          if (signal?.aborted || !isLost(error, [pubsubName, event.topic])) throw error
-          reason = messageOf(error)
-          cause = error
-          forwarder.lost(reason)
-        }
-      }
-      await keep(event, lane, reason ?? options.away() ?? 'the component is not up', cause)
-    },
+    publish: (event, direct, signal) => forwarder.during(() => publish(event, direct, signal)),
+    bulkPublish: (request, direct, signal) => forwarder.during(() => bulkPublish(request, direct, signal)),
+  }
 
-    async bulkPublish(request, direct, signal) {
-      const failures = new Map<string, unknown>()
-      const errors = new Map<string, string>()
-      const later = new Map<string, string>()
-      const now: BulkEntry[] = []
-      for (const entry of request.entries) {
-        const reason = direct ? forwarder.mustWait(laneOf(eventOf(request, entry))) : (options.away() ?? 'the component is not up')
-        if (reason === undefined) now.push(entry)
-        else later.set(entry.entryId, reason)
+  async function publish(event: LineEvent, ...[direct, signal]: Rest<PublishLine['publish']>): Promise<void> {
+    const lane = laneOf(event)
+    let reason = forwarder.mustWait(lane)
+    let cause: unknown
+    if (reason === undefined && direct) {
+      try {
+        await bounded(direct, timeout, signal)
+        return forwarder.reached()
+      } catch (error) {
+        if (signal?.aborted || !isLost(error, [pubsubName, event.topic])) throw error
+        reason = messageOf(error)
+        cause = error
+        forwarder.lost(reason)
       }
-      if (direct && now.length > 0) {
-        const result = await attempt(direct, now, signal)
-        if (result.failedEntries.length < now.length) forwarder.reached()
-        for (const { entryId, error } of result.failedEntries) {
-          const cause = result.causes?.get(entryId) ?? result.error
-          if (!signal?.aborted && isLost(cause, [pubsubName, request.topic])) later.set(entryId, error)
-          else {
-            errors.set(entryId, error)
-            failures.set(entryId, cause)
-          }
+    }
+    await keep(event, lane, reason ?? options.away() ?? 'the component is not up', cause)
+  }
+
+  async function bulkPublish(request: LineBulk, ...[direct, signal]: Rest<PublishLine['bulkPublish']>): Promise<BulkPublishResult> {
+    const failures = new Map<string, unknown>()
+    const errors = new Map<string, string>()
+    const later = new Map<string, string>()
+    const now: BulkEntry[] = []
+    for (const entry of request.entries) {
+      const reason = direct ? forwarder.mustWait(laneOf(eventOf(request, entry))) : (options.away() ?? 'the component is not up')
+      if (reason === undefined) now.push(entry)
+      else later.set(entry.entryId, reason)
+    }
+    if (direct && now.length > 0) {
+      const result = await attempt(direct, now, signal)
+      if (result.failedEntries.length < now.length) forwarder.reached()
+      for (const { entryId, error } of result.failedEntries) {
+        const cause = result.causes?.get(entryId) ?? result.error
+        if (!signal?.aborted && isLost(cause, [pubsubName, request.topic])) later.set(entryId, error)
+        else {
+          errors.set(entryId, error)
+          failures.set(entryId, cause)
         }
-        if (later.size > 0 && now.some(({ entryId }) => later.has(entryId))) forwarder.lost(later.values().next().value as string)
       }
-      await Promise.all(
-        request.entries.map(async (entry) => {
-          const reason = later.get(entry.entryId)
-          if (reason === undefined) return
-          const event = eventOf(request, entry)
-          await keep(event, laneOf(event), reason, undefined).catch((error: unknown) => {
-            errors.set(entry.entryId, messageOf(error))
-            failures.set(entry.entryId, error)
-          })
-        }),
-      )
-      const [first] = failures.values()
-      if (first === undefined) return { failedEntries: [] }
-      // Nothing was taken, and all for want of room: the whole request is refused.
-      if (later.size === request.entries.length && failures.size === later.size) throw first
-      return {
-        failedEntries: request.entries.flatMap(({ entryId }) => {
-          const error = errors.get(entryId)
-          return error === undefined ? [] : [{ entryId, error }]
-        }),
-        error: first instanceof Error ? first : new Error(messageOf(first)),
-      }
-    },
+      if (later.size > 0 && now.some(({ entryId }) => later.has(entryId))) forwarder.lost(later.values().next().value as string)
+    }
+    await Promise.all(
+      request.entries.map(async (entry) => {
+        const reason = later.get(entry.entryId)
+        if (reason === undefined) return
+        const event = eventOf(request, entry)
+        await keep(event, laneOf(event), reason, undefined).catch((error: unknown) => {
+          errors.set(entry.entryId, messageOf(error))
+          failures.set(entry.entryId, error)
+        })
+      }),
+    )
+    const [first] = failures.values()
+    if (first === undefined) return { failedEntries: [] }
+    // Nothing was taken, and all for want of room: the whole request is refused.
+    if (later.size === request.entries.length && failures.size === later.size) throw first
+    return {
+      failedEntries: request.entries.flatMap(({ entryId }) => {
+        const error = errors.get(entryId)
+        return error === undefined ? [] : [{ entryId, error }]
+      }),
+      error: first instanceof Error ? first : new Error(messageOf(first)),
+    }
   }
 
   async function attempt(

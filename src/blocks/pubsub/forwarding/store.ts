@@ -59,7 +59,7 @@ export class ForwardStore implements Disposable {
     this.#owner = owner
     this.#database = openSqlite(file)
     try {
-      if (synchronous === 'full') this.#database.exec('PRAGMA synchronous = FULL')
+      if (synchronous === 'full') this.flush('full')
       this.#statements = prepare(this.#database)
       this.#database.exec('PRAGMA busy_timeout = 0')
     } catch (error) {
@@ -67,6 +67,11 @@ export class ForwardStore implements Disposable {
       throw error
     }
     this.#commits = new GroupCommit(this.#database)
+  }
+
+  /** From now on: `normal` survives the end of any process, `full` also a power cut. */
+  flush(synchronous: StoreOptions['synchronous']): void {
+    this.#database.exec(`PRAGMA synchronous = ${synchronous === 'full' ? 'FULL' : 'NORMAL'}`)
   }
 
   /** Resolves with false when the event does not fit below `limit` bytes, and nothing is written. */

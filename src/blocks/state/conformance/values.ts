@@ -52,7 +52,9 @@ export function valueCases({ check, id, options }: Cases): void {
 
   const keys = (title: string, names: readonly string[]) =>
     check(title, async (store) => {
-      const stored = names.map((name) => id('') + name)
+      const takes = (name: string) => !options.noBackslash || !name.includes('\\')
+      for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /backslash/)
+      const stored = names.filter(takes).map((name) => id('') + name)
       await Promise.all(stored.map((key, index) => store.set(upsert(key, String(index)))))
       for (const [index, key] of stored.entries())
         assert.equal((await store.get({ key, metadata: {} }))?.data.toString(), String(index), key)

@@ -4,6 +4,7 @@ import { HttpClient } from '../../../transport/http1/client.ts'
 import { STATUS_CODES } from '../../../transport/node-http.ts'
 import type { DriverModule } from '../../component.ts'
 import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { shownAddress } from '../../shown-address.ts'
 
 const fields: readonly MetadataField[] = [
   { name: 'url', kind: 'string', required: true, description: 'Base URL; the request metadata `path` is appended.' },
@@ -55,7 +56,8 @@ export const driver: DriverModule<Binding> = {
   create(context) {
     const values = parseMetadata(fields, context.properties)
     const base = String(values.url)
-    if (!URL.canParse(base) || !/^https?:/.test(base)) throw new MetadataError(`metadata field url: "${base}" is not an http or https URL`)
+    if (!URL.canParse(base) || !/^https?:/.test(base))
+      throw new MetadataError(`metadata field url: "${shownAddress(base)}" is not an http or https URL`)
     const limit = byteSize(String(values.maxResponseBodySize))
     const timeout = Number(values.responseTimeout ?? 0)
     let client: HttpClient | undefined

@@ -1,7 +1,7 @@
 import type { Binding, BindingEvent, BindingRequest, BindingResponse } from '../../../blocks/bindings/driver.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
-import { MqttClient } from '../../mqtt/client.ts'
+import { AdvisedError, MqttClient } from '../../mqtt/client.ts'
 import { Delivery } from '../../mqtt/delivery.ts'
 import { mqttFields, serverOf } from '../../mqtt/settings.ts'
 import { backoff } from '../../pubsub/running.ts'
@@ -52,7 +52,8 @@ class MqttBinding implements Binding {
     try {
       await (await this.#publisher()).publish(topic, data, QOS, this.#settings.retain as boolean)
     } catch (error) {
-      throw new Error(`failed to publish: ${(error as Error).message}; start the broker or correct url`, { cause: error })
+      const next = error instanceof AdvisedError ? '' : '; start the broker or correct url'
+      throw new Error(`failed to publish: ${(error as Error).message}${next}`, { cause: error })
     }
     return undefined
   }

@@ -1,9 +1,10 @@
-import { type CustomTypesConfig, Pool, type QueryArrayResult, types } from 'pg'
+import { type CustomTypesConfig, type QueryArrayResult, types } from 'pg'
 import type { Binding, BindingRequest, BindingResponse } from '../../../blocks/bindings/driver.ts'
 import { formatGoDuration } from '../../../go-duration.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { parseMetadata } from '../../metadata.ts'
 import { connectionError, connectionFields, readConnection } from '../../postgres/connection.ts'
+import { PostgresServer } from '../../postgres/server.ts'
 
 // In V8 since Node 22; TypeScript's library does not know it yet.
 const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown }
@@ -14,16 +15,14 @@ class PostgresBinding implements Binding {
   readonly operations = OPERATIONS
   private readonly name: string
   private readonly address: string
-  private readonly pool: Pool
+  private readonly server: PostgresServer
   private ended: Promise<void> | undefined
 
   constructor(context: ComponentContext) {
-    const { pool, address } = readConnection(parseMetadata(connectionFields, context.properties))
+    const connection = readConnection(parseMetadata(connectionFields, context.properties))
     this.name = context.name
-    this.address = address
-    this.pool = new Pool({ ...pool, types: jsonTypes })
-    // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
-    this.pool.on('error', (error) => context.log.debug(`binding ${context.name}: ${error.message}`))
+    this.address = connection.address
+    this.server = new PostgresServer(`binding ${context.name}`, connection, { types: jsonTypes }, (text) => context.log.debug(text))
   }
 
   async init(): Promise<void> {
@@ -35,7 +34,7 @@ class PostgresBinding implements Binding {
   }
 
   async ping(): Promise<void> {
-    await this.pool.query('SELECT 1')
+    await this.server.during(() => this.server.pool.query('SELECT 1'))
   }
 
   async invoke(request: BindingRequest): Promise<BindingResponse | undefined> {
@@ -68,13 +67,15 @@ class PostgresBinding implements Binding {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.ended ??= this.pool.end()
+    this.ended ??= this.server[Symbol.asyncDispose]()
     return this.ended
   }
 
   private async run(text: string, values: unknown[]): Promise<QueryArrayResult> {
     try {
-      const result = await this.pool.query({ text, ...(values.length > 0 && { values }), rowMode: 'array' })
+      const result = await this.server.during(() =>
+        this.server.pool.query({ text, ...(values.length > 0 && { values }), rowMode: 'array' }),
+      )
       // Several statements in one text give a result each; the last one counts.
       return Array.isArray(result) ? (result.at(-1) as QueryArrayResult) : result
     } catch (error) {

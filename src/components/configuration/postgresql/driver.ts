@@ -1,9 +1,9 @@
-import { Pool } from 'pg'
 import type { ConfigurationItem, ConfigurationStore } from '../../../blocks/configuration/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { connectionError, connectionFields, readConnection } from '../../postgres/connection.ts'
+import { PostgresServer } from '../../postgres/server.ts'
 import { Listener } from './listener.ts'
 
 type Items = Record<string, ConfigurationItem>
@@ -45,7 +45,7 @@ interface Row {
 /** Configuration in a table that its owner keeps, told of changes by the owner's trigger. */
 class PostgresConfiguration implements ConfigurationStore {
   readonly #context: ComponentContext
-  readonly #pool: Pool
+  readonly #server: PostgresServer
   readonly #address: string
   readonly #table: string
   readonly #channel: string | undefined
@@ -55,16 +55,16 @@ class PostgresConfiguration implements ConfigurationStore {
   constructor(context: ComponentContext) {
     this.#context = context
     const values = parseMetadata(fields, context.properties)
-    const { pool, address } = readConnection(values)
+    const connection = readConnection(values)
+    const { pool, address } = connection
     this.#address = address
     this.#table = name('table', values.table as string)
     this.#channel = values.notifyChannel === undefined ? undefined : name('notifyChannel', values.notifyChannel as string)
-    this.#pool = new Pool(pool)
-    // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
-    this.#pool.on('error', (error) => this.#debug(error))
+    this.#server = new PostgresServer(this.#owner, connection, {}, (text) => context.log.debug(text))
     this.#listener = new Listener({
       connectionString: pool.connectionString as string,
       timeout: pool.connectionTimeoutMillis as number,
+      Client: this.#server.Client,
       onNotification: (channel, payload) => void this.#notified(channel, payload).catch((error: unknown) => this.#complain(error)),
       onReconnect: () => void this.#catchUp().catch((error: unknown) => this.#complain(error)),
       onLost: (error) => this.#debug(error),
@@ -112,7 +112,7 @@ class PostgresConfiguration implements ConfigurationStore {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#subscriptions.clear()
     await this.#listener[Symbol.asyncDispose]()
-    await this.#pool.end()
+    await this.#server[Symbol.asyncDispose]()
   }
 
   /** The row as the trigger gives it. After a deletion: what is left of the key, or an empty item. */
@@ -149,7 +149,7 @@ class PostgresConfiguration implements ConfigurationStore {
   }
 
   async #query<R extends object>(text: string, values: unknown[]) {
-    return this.#pool.query<R>(text, values).catch((error: unknown) => this.#refuse(error))
+    return this.#server.during(() => this.#server.pool.query<R>(text, values)).catch((error: unknown) => this.#refuse(error))
   }
 
   #refuse(error: unknown): never {

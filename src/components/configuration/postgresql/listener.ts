@@ -1,9 +1,13 @@
-import { Client } from 'pg'
+import type { Client, ClientConfig } from 'pg'
 
 export interface ListenerOptions {
   connectionString: string
   /** Milliseconds for a connection to come up. */
   timeout: number
+  /** What makes the connection. */
+  Client: new (
+    config: ClientConfig,
+  ) => Client
   onNotification(channel: string, payload: string): void
   /** The connection stands again after it was lost: what was sent in between is gone. */
   onReconnect(): void
@@ -57,7 +61,7 @@ export class Listener implements AsyncDisposable {
 
   async #open(): Promise<Client> {
     const { connectionString, timeout } = this.#options
-    const client = new Client({ connectionString, connectionTimeoutMillis: timeout, query_timeout: timeout, keepAlive: true })
+    const client = new this.#options.Client({ connectionString, connectionTimeoutMillis: timeout, query_timeout: timeout, keepAlive: true })
     client.on('notification', ({ channel, payload }) => this.#options.onNotification(channel, payload ?? ''))
     client.on('error', (error) => this.#lost(client, error))
     client.on('end', () => this.#lost(client, new Error('the server closed the connection')))

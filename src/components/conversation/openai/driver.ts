@@ -1,6 +1,7 @@
 import type { ConversationComponent } from '../../../blocks/conversation/driver.ts'
 import type { DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
+import { shownAddress } from '../../shown-address.ts'
 import { createResponseCache } from '../response-cache.ts'
 import { chatBody, type Dialect, readChat } from './chat.ts'
 import { createService } from './service.ts'
@@ -61,7 +62,7 @@ export function chatDriver(flavour: Flavour): DriverModule<ConversationComponent
       const endpoint = text(values.endpoint).replaceAll('{{model}}', model).replace(/\/+$/, '')
       const address = custom?.url ?? `${endpoint}/chat/completions`
       if (!URL.canParse(address) || !/^https?:/.test(address))
-        throw new MetadataError(`metadata field endpoint: "${endpoint}" is not an http or https URL`)
+        throw new MetadataError(`metadata field endpoint: "${shownAddress(endpoint)}" is not an http or https URL`)
       const service = createService({
         url: new URL(address),
         headers: custom?.headers ?? (key ? { authorization: `Bearer ${key}` } : {}),

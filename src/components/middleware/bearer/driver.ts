@@ -1,10 +1,10 @@
 import type { Middleware, MiddlewareReply, MiddlewareRequest } from '../../../blocks/middleware/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { verifyToken } from '../../crypto/jwt.ts'
 import { createKeySet, type KeySet } from '../../crypto/key-set.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import { Fetcher } from '../fetch.ts'
-import { verifyToken } from './jwt.ts'
 
 const metadata: readonly MetadataField[] = [
   { name: 'issuer', kind: 'string', required: true, aliases: ['issuerURL'], description: 'Who issues the tokens: their claim `iss`.' },

@@ -1,7 +1,7 @@
 import type { MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { isTruthy, type MetadataField, parseMetadata } from '../../metadata.ts'
-import { MqttClient } from '../../mqtt/client.ts'
+import { AdvisedError, MqttClient } from '../../mqtt/client.ts'
 import { Delivery, type Held } from '../../mqtt/delivery.ts'
 import { matches, plainFilter } from '../../mqtt/filter.ts'
 import type { Publish } from '../../mqtt/packets.ts'
@@ -60,12 +60,8 @@ class MqttPubSub implements PubSub {
     try {
       await this.#client.publish(topic, data, this.#settings.qos as number, retain)
     } catch (error) {
-      throw new Error(
-        `${this.#context.name} cannot publish to topic ${topic}: ${(error as Error).message}; start the broker or correct url`,
-        {
-          cause: error,
-        },
-      )
+      const next = error instanceof AdvisedError ? '' : '; start the broker or correct url'
+      throw new Error(`${this.#context.name} cannot publish to topic ${topic}: ${(error as Error).message}${next}`, { cause: error })
     }
   }
 

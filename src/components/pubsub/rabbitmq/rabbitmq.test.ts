@@ -432,9 +432,15 @@ describe('pubsub.rabbitmq', { skip: server === undefined ? help(rabbitmq) : fals
     try {
       await using pubsub = await open({ connectionString: one.connectionString, caCert: good.cert })
       await send(pubsub, topic(), 'secret')
-      await assert.rejects(open({ connectionString: one.connectionString }), /TLS: self-signed certificate.*set caCert/)
-      await assert.rejects(open({ connectionString: one.connectionString, caCert: old.cert }), /TLS: .*set caCert/)
-      await assert.rejects(open({ connectionString: other.connectionString, caCert: old.cert }), /TLS: certificate has expired; renew/)
+      await assert.rejects(open({ connectionString: one.connectionString }), /not signed by an authority that is trusted.*caCert/)
+      await assert.rejects(
+        open({ connectionString: one.connectionString, caCert: old.cert }),
+        /not signed by an authority.*caCert|is for .* and not for/,
+      )
+      await assert.rejects(
+        open({ connectionString: other.connectionString, caCert: old.cert }),
+        /certificate has expired; renew it at the server/,
+      )
     } finally {
       one.terminator.close()
       other.terminator.close()

@@ -8,7 +8,7 @@ import { redisFields } from '../../redis/fields.ts'
 import { openRedis } from '../../redis/open.ts'
 import { handlersFor } from '../running.ts'
 import { consumerName, Leases } from './leases.ts'
-import { StreamConsumer } from './stream-consumer.ts'
+import { BLOCK, StreamConsumer } from './stream-consumer.ts'
 
 const metadata: readonly MetadataField[] = [
   ...redisFields,
@@ -101,7 +101,7 @@ class RedisPubSub implements PubSub {
     this.#leases = new Leases(commands, this.#name)
   }
 
-  #open(options: { blocking?: boolean; signal?: AbortSignal }): Promise<RedisClient> {
+  #open(options: { blocking?: number; signal?: AbortSignal }): Promise<RedisClient> {
     const { name, log } = this.#context
     return openRedis(this.#settings, { name, onError: (error) => log.debug(`${name}: ${error.message}`), ...options })
   }
@@ -170,7 +170,7 @@ class RedisPubSub implements PubSub {
       this.#timer = setInterval(() => void this.#beat(), Math.max(100, Math.min(interval, Leases.interval)))
       this.#timer.unref()
     }
-    const reader = await this.#open({ blocking: true })
+    const reader = await this.#open({ blocking: BLOCK })
     const consumer = new StreamConsumer(
       {
         topic,

@@ -26,7 +26,7 @@ interface Held {
 }
 
 /** Milliseconds that one read waits at the server. */
-const BLOCK = 2000
+export const BLOCK = 2000
 const FIRST_BACKOFF = 500
 /** Longest wait before a rejected message comes again when redeliverInterval is 0. */
 const MAX_BACKOFF = 15_000

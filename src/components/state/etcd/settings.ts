@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { shownAddress } from '../../shown-address.ts'
 
 export const fields: readonly MetadataField[] = [
   { name: 'endpoints', kind: 'string', required: true, description: 'Servers of the cluster, `host:port`, separated by commas.' },
@@ -31,7 +32,7 @@ export function readSettings(properties: Readonly<Record<string, string>>): Etcd
   const given = (values.endpoints as string).split(',').map((text) => text.trim())
   const endpoints = given.map((text) => {
     const parts = /^(https?:\/\/)?([^/\s]+:\d+)\/?$/.exec(text)
-    if (!parts) throw new MetadataError(`metadata field endpoints: "${text}" is not host:port`)
+    if (!parts) throw new MetadataError(`metadata field endpoints: "${shownAddress(text)}" is not host:port`)
     return parts[2] as string
   })
   let tls: ConnectionOptions | undefined = given.some((text) => text.startsWith('https:')) ? {} : undefined

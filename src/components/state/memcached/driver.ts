@@ -2,6 +2,7 @@ import type { StateDelete, StateFeature, StateGet, StateItem, StateSet, StateSto
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { MemcachedClient } from '../../memcached/client.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { shownAddress } from '../../shown-address.ts'
 
 const fields: readonly MetadataField[] = [
   {
@@ -77,7 +78,7 @@ function expiryOf({ key, metadata }: StateSet): number {
 
 function addressOf(text: string): { host: string; port: number } {
   const parts = /^(?:\[([^\]]+)\]|([^:\s]+))(?::(\d+))?$/.exec(text)
-  if (!parts) throw new MetadataError(`metadata field hosts: "${text}" is not host:port`)
+  if (!parts) throw new MetadataError(`metadata field hosts: "${shownAddress(text)}" is not host:port`)
   return { host: (parts[1] ?? parts[2]) as string, port: Number(parts[3] ?? 11211) }
 }
 

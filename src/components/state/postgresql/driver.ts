@@ -1,4 +1,4 @@
-import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg'
+import type { PoolClient, QueryConfig, QueryResult } from 'pg'
 import {
   EtagError,
   type StateDelete,
@@ -15,6 +15,7 @@ import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { connectionError, PostgresUnreachable } from '../../postgres/connection.ts'
 import { Lanes } from '../../postgres/lanes.ts'
+import { PostgresServer } from '../../postgres/server.ts'
 import { Failures } from '../bulk.ts'
 import { checkPattern } from '../like.ts'
 import { readTtl } from '../ttl.ts'
@@ -36,7 +37,7 @@ class PostgresState implements StateStore, ListsKeys {
   private readonly context: ComponentContext
   private readonly settings: PostgresSettings
   private readonly layout: Layout
-  private readonly pool: Pool
+  private readonly server: PostgresServer
   private readonly lanes: Lanes | undefined
   /** Where statements go that stand alone and are quick. */
   private readonly single: Session
@@ -51,13 +52,10 @@ class PostgresState implements StateStore, ListsKeys {
     const { pool, prepare } = this.settings
     const most = pool.max as number
     // Behind a pooler that shares connections, statements wait their turn.
-    this.lanes = prepare && most > 1 ? new Lanes(pool, Math.min(2, most >> 1)) : undefined
-    this.pool = new Pool({ ...pool, max: this.lanes ? most - Math.min(2, most >> 1) : most })
-    this.single = this.lanes ?? this.pool
-    // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
-    this.pool.on('error', (error) => context.log.debug(`state store ${context.name}: ${error.message}`))
-    // One that breaks in a transaction tells the transaction, and its own listeners.
-    this.pool.on('connect', (client) => client.on('error', () => {}))
+    const lanes = prepare && most > 1 ? Math.min(2, most >> 1) : 0
+    this.server = new PostgresServer(`state store ${context.name}`, this.settings, { max: most - lanes }, (text) => context.log.debug(text))
+    this.lanes = lanes > 0 ? new Lanes(pool, lanes, this.server.Client) : undefined
+    this.single = this.lanes ?? this.server.pool
   }
 
   async init(): Promise<void> {
@@ -82,9 +80,12 @@ class PostgresState implements StateStore, ListsKeys {
   }
 
   async bulkGet(requests: readonly StateGet[]): Promise<(StateItem | undefined)[]> {
-    const { rows } = await this.run<Row>(this.pool, 'getAll', `${this.layout.select} WHERE key = ANY($1::text[]) AND ${this.layout.live}`, [
-      requests.map(({ key }) => key),
-    ])
+    const { rows } = await this.run<Row>(
+      this.server.pool,
+      'getAll',
+      `${this.layout.select} WHERE key = ANY($1::text[]) AND ${this.layout.live}`,
+      [requests.map(({ key }) => key)],
+    )
     const found = new Map(rows.map((row) => [row.key, this.layout.item(row)]))
     return requests.map(({ key }) => found.get(key))
   }
@@ -103,12 +104,14 @@ class PostgresState implements StateStore, ListsKeys {
     const last = [...new Map(items.map((item) => [item.key, item])).values()].sort((a, b) => (a.key < b.key ? -1 : 1))
     const rows = last.map((item) => this.row(item))
     const columns = [0, 1, 2, 3].map((column) => rows.map((row) => row[column]))
-    await this.run(this.pool, 'upsertAll', this.layout.upsertAll, columns)
+    await this.run(this.server.pool, 'upsertAll', this.layout.upsertAll, columns)
   }
 
   async bulkDelete(items: readonly StateDelete[]): Promise<void> {
     if (items.some((item) => item.etag !== undefined)) return this.list(items)
-    await this.run(this.pool, 'removeAll', `DELETE FROM ${this.settings.table} WHERE key = ANY($1::text[])`, [items.map(({ key }) => key)])
+    await this.run(this.server.pool, 'removeAll', `DELETE FROM ${this.settings.table} WHERE key = ANY($1::text[])`, [
+      items.map(({ key }) => key),
+    ])
   }
 
   async transact(operations: readonly StateOperation[]): Promise<void> {
@@ -125,7 +128,7 @@ class PostgresState implements StateStore, ListsKeys {
     if (page.token !== undefined && !/^\d+$/.test(page.token)) throw new Error(`invalid continuation token ${JSON.stringify(page.token)}`)
     const size = page.size && page.size > 0 ? page.size : 0
     const text = `SELECT key, row_id FROM ${this.settings.table} WHERE key LIKE $1 ESCAPE '\\' AND row_id > $2::bigint AND ${this.layout.live} ORDER BY row_id LIMIT $3::bigint`
-    const { rows } = await this.run<{ key: string; row_id: string }>(this.pool, 'like', text, [
+    const { rows } = await this.run<{ key: string; row_id: string }>(this.server.pool, 'like', text, [
       pattern,
       page.token || '0',
       size ? size + 1 : null,
@@ -137,11 +140,13 @@ class PostgresState implements StateStore, ListsKeys {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.cleaner)
     await this.lanes?.[Symbol.asyncDispose]()
-    await this.pool.end()
+    await this.server[Symbol.asyncDispose]()
   }
 
   private async ask(query: StateQuery): Promise<StateQueryResult> {
-    const { rows } = await this.pool.query<Row>(toSql(this.layout.select, query)).catch((error: unknown) => this.refuse(error))
+    const { rows } = await this.server
+      .during(() => this.server.pool.query<Row>(toSql(this.layout.select, query)))
+      .catch((error: unknown) => this.refuse(error))
     const results = rows.map((row) => ({ key: row.key, data: this.layout.item(row).data, etag: row.etag }))
     return query.limit > 0 ? { results, token: String(offsetOf(query) + rows.length) } : { results }
   }
@@ -204,8 +209,10 @@ class PostgresState implements StateStore, ListsKeys {
 
   private async run<R extends object = object>(session: Session, name: string, text: string, values: unknown[]): Promise<QueryResult<R>> {
     try {
-      return await session.query<R>(
-        this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
+      return await this.server.during(() =>
+        session.query<R>(
+          this.settings.prepare ? { name: `outrider-${this.settings.table}-${name}`.slice(-63), text, values } : { text, values },
+        ),
       )
     } catch (error) {
       return this.refuse(error)
@@ -214,7 +221,7 @@ class PostgresState implements StateStore, ListsKeys {
 
   private async connect(): Promise<PoolClient> {
     try {
-      return await this.pool.connect()
+      return await this.server.connect()
     } catch (error) {
       return this.refuse(error)
     }
@@ -237,9 +244,11 @@ class PostgresState implements StateStore, ListsKeys {
         // Who got no answer would get none to this either.
         if (error instanceof PostgresUnreachable) broken = error
         else
-          await client.query('ROLLBACK').catch((failure: Error) => {
-            broken = failure
-          })
+          await this.server
+            .during(() => client.query('ROLLBACK'))
+            .catch((failure: Error) => {
+              broken = failure
+            })
         const code = error instanceof Error && 'code' in error ? error.code : undefined
         if (attempt >= ATTEMPTS || broken || (code !== '40P01' && code !== '40001')) throw error
       } finally {
@@ -253,8 +262,8 @@ class PostgresState implements StateStore, ListsKeys {
     const { metadataTable, table } = this.settings
     try {
       const claim = `INSERT INTO ${metadataTable} AS note (key, value) VALUES ($1, now()::text) ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE extract(epoch FROM now() - note.value::timestamptz) * 1000 >= $2::float8`
-      if ((await this.pool.query(claim, [this.layout.cleanupKey, interval])).rowCount)
-        await this.pool.query(`DELETE FROM ${table} WHERE ${this.layout.expired}`)
+      if ((await this.server.pool.query(claim, [this.layout.cleanupKey, interval])).rowCount)
+        await this.server.pool.query(`DELETE FROM ${table} WHERE ${this.layout.expired}`)
     } catch (error) {
       this.context.log.warn(
         `state store ${this.context.name}: cannot remove expired rows: ${error instanceof Error ? error.message : String(error)}`,

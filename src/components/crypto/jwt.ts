@@ -1,9 +1,12 @@
 import { constants, type KeyObject, verify } from 'node:crypto'
-import type { LoadedKey } from '../../crypto/key.ts'
+import type { LoadedKey } from './key.ts'
 
 export interface TokenRules {
-  issuer: string
+  /** Undefined: any. */
+  issuer?: string
   audience: string
+  /** Undefined: any. */
+  subject?: string
   /** Milliseconds that clocks may be apart. */
   skew: number
   /** Rejects when there is no such key. */
@@ -51,37 +54,39 @@ export async function verifyToken(token: string, rules: TokenRules): Promise<voi
   if (header.crit !== undefined) throw new Error('the token has critical extensions')
   if (typeof header.kid !== 'string') throw new Error('the token names no key')
   const { key, algorithm: own, use, operations } = await rules.findKey(header.kid)
-  if (own !== undefined && own !== header.alg) throw new Error('the key is for another algorithm')
+  if (own !== undefined && own !== header.alg) throw new Error('could not verify message: the key is for another algorithm')
   if ((use !== undefined && use !== 'sig') || (operations && !operations.includes('verify')))
-    throw new Error('the key is not for signatures')
-  if (!algorithm.fits(key)) throw new Error('the key is of another kind')
+    throw new Error('could not verify message: the key is not for signatures')
+  if (!algorithm.fits(key)) throw new Error('could not verify message: the key is of another kind')
   const signed = Buffer.from(`${head}.${body}`)
   const options = {
     key,
     dsaEncoding: 'ieee-p1363' as const,
     ...(algorithm.padding === undefined ? {} : { padding: algorithm.padding, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }),
   }
-  if (!verify(algorithm.digest, signed, options, bytes(signature))) throw new Error('the signature is wrong')
+  if (!verify(algorithm.digest, signed, options, bytes(signature))) throw new Error('could not verify message: the signature is wrong')
   checkClaims(object(body), rules)
 }
 
-function checkClaims(claims: Readonly<Record<string, unknown>>, { issuer, audience, skew, now }: TokenRules): void {
+function checkClaims(claims: Readonly<Record<string, unknown>>, { issuer, audience, subject, skew, now }: TokenRules): void {
   const time = now()
   const at = (name: string): number | undefined => {
     const value = claims[name]
     if (value === undefined) return undefined
-    if (typeof value !== 'number' || !Number.isFinite(value)) throw new Error(`${name} is not a time`)
+    if (typeof value !== 'number' || !Number.isFinite(value)) throw new Error(`its "${name}" is not a time`)
     return value * 1000
   }
   const expires = at('exp')
-  if (expires !== undefined && time >= expires + skew) throw new Error('the token has expired')
+  if (expires !== undefined && time >= expires + skew) throw new Error('the token has expired: "exp" has passed')
   for (const name of ['nbf', 'iat']) {
     const from = at(name)
-    if (from !== undefined && time < from - skew) throw new Error('the token is not valid yet')
+    if (from !== undefined && time < from - skew) throw new Error(`the token is not valid yet: "${name}" is to come`)
   }
-  if (claims.iss !== issuer) throw new Error('the token is of another issuer')
+  if (issuer !== undefined && claims.iss !== issuer) throw new Error('the token is of another issuer: "iss" differs')
+  if (subject !== undefined && claims.sub !== subject) throw new Error('the token is about somebody else: "sub" differs')
   const { aud } = claims
-  if (aud !== audience && !(Array.isArray(aud) && aud.includes(audience))) throw new Error('the token is for another audience')
+  if (aud !== audience && !(Array.isArray(aud) && aud.includes(audience)))
+    throw new Error('the token is for another audience: "aud" differs')
 }
 
 function bytes(text: string): Buffer {
