@@ -7,6 +7,7 @@ import { pause, until } from './certify-server.ts'
 const RATE = 100
 const BEFORE = 2_000
 const AFTER = 10_000
+const WARM_UP = 10_000
 /** How long after the last publish a delivery may come before the event counts as lost: longer than any redelivery time. */
 const PATIENCE = 75_000
 /** Redeliveries that are still under way are counted too. */
@@ -103,9 +104,9 @@ export class Run {
   }
 
   /** Until the code is compiled and the heap has the size it works with. */
-  async warmUp(): Promise<void> {
+  async warmUp(milliseconds = WARM_UP): Promise<void> {
     const load = this.#load()
-    await pause(10_000)
+    await pause(milliseconds)
     await load.stop()
   }
 
@@ -116,6 +117,7 @@ export class Run {
     before?(): Promise<void>
     begin(): unknown
     end(): unknown
+    after?: number
   }): Promise<RunResult> {
     if (cut.before) {
       await cut.before()
@@ -130,7 +132,7 @@ export class Run {
     await pause(cut.seconds * 1000)
     await cut.end()
     const back = performance.now()
-    await pause(AFTER)
+    await pause(cut.after ?? AFTER)
     const sent = await load.stop()
     using _watch = { [Symbol.dispose]: () => void watch.stop() }
     const acknowledged = sent.filter(({ status }) => status === 204)
