@@ -6,6 +6,9 @@ import { allocated } from '../../transport/outside-heap.ts'
 
 /** How long a body may stay silent before it is shed, milliseconds. */
 const STALL = 15_000
+/** Bytes of a declared body that is read into one piece of memory: as large as what the allocator maps, and not any number. */
+const LARGE = 128 * 1024
+const MOST_AT_ONCE = 2 ** 28
 
 function tooLarge(limit: number): OutriderError {
   return new OutriderError({
@@ -57,16 +60,19 @@ async function readWhole(request: IncomingMessage, limit: number, held: HeldBody
   await undefined
   // A body that middleware changes comes through a stream of its own.
   if (!request.complete || request.httpVersionMajor !== 1 || !(request instanceof NodeIncomingMessage))
-    return readPieces(request, limit, held)
+    return readPieces(request, limit, held, Number(request.headers['content-length'] ?? 0))
   const body = (request.read() as Buffer | null) ?? EMPTY
   if (limit > 0 && body.length > limit) throw tooLarge(limit)
   held?.grow(body.length)
   return body
 }
 
-function readPieces(request: IncomingMessage, limit: number, held: HeldBody | undefined): Promise<Buffer> {
+function readPieces(request: IncomingMessage, limit: number, held: HeldBody | undefined, declared: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
+    // In one piece, which goes back to the system when it is collected; thousands of small ones would leave the allocator's heap
+    // in tatters. Nothing of it is there before it is written.
+    let whole = declared >= LARGE && declared <= MOST_AT_ONCE ? Buffer.allocUnsafeSlow(declared) : undefined
     let size = 0
     let over = false
     const shed = () => {
@@ -95,11 +101,13 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
       clearTimeout(stalled)
       request.removeListener('data', take)
       chunks.length = 0
+      whole = undefined
       dropBody(request)
       reject(error)
     }
     const take = (chunk: Buffer) => {
       allocated(chunk.length)
+      const before = size
       size += chunk.length
       if (limit > 0 && size > limit) return fail(tooLarge(limit))
       try {
@@ -107,7 +115,13 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
       } catch (error) {
         return fail(error as Error)
       }
-      chunks.push(chunk)
+      if (whole && size > whole.length) {
+        // Middleware made it longer than it was.
+        chunks.push(whole.subarray(0, before))
+        whole = undefined
+      }
+      if (whole) chunk.copy(whole, before)
+      else chunks.push(chunk)
       stalled.refresh()
     }
     request.on('data', take)
@@ -116,7 +130,8 @@ function readPieces(request: IncomingMessage, limit: number, held: HeldBody | un
       clearTimeout(stalled)
       // It will be put together, decoded, and encoded for a component.
       allocated(size * 3)
-      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
+      if (whole) resolve(whole.subarray(0, size))
+      else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size))
     })
     request.once('error', (error) =>
       fail(

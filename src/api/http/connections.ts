@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import { type ListenAt, type Listening, Ports } from '../../transport/ports.ts'
 
 /** Who serves what comes on a connection. */
@@ -59,8 +59,8 @@ export class HttpConnections {
     const closed = new Promise<void>((resolve) => {
       this.#gone = resolve
     })
-    // A request may be on its way over a connection that looks idle.
-    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace))])
+    // A request may be on its way over a connection that looks idle; what has come by then is read within a turn of the event loop.
+    await Promise.race([closed, pause(Math.min(UNDER_WAY, grace)).then(() => turn())])
     this.closing = true
     for (const socket of this.#sockets) {
       const release = this.#fresh.get(socket)
