@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import type { DriverModule } from '../src/components/component.ts'
 import type { MetadataField } from '../src/components/metadata.ts'
+import { ANNOTATIONS } from '../src/control/injector/annotations.ts'
 import { KINDS, schemaOf, V1, V2 } from '../src/resources/schema.ts'
 import { OUTRIDER_V1 } from '../src/resources/traffic-schema.ts'
 import { findErrors } from './errors.ts'
@@ -95,16 +96,34 @@ async function pages(): Promise<Map<string, string>> {
     }
   }
   for (const [path, text] of manifestFiles()) made.set(path, text)
+  const wishes = ANNOTATIONS.map(
+    ({ name, own, default: fallback, kind, description }) =>
+      `| \`${own ? 'outrider.dev/' : 'dapr.io/'}${name}\` | ${kind} | ${fallback ? `\`${fallback}\`` : ''} | ${cell(description)} |`,
+  )
+  made.set(
+    'docs/kubernetes/annotations.md',
+    `${NOTE}# Annotations of pods\n\nWhere \`dapr.io/\` stands \`outrider.dev/\` means the same, and counts more.\n\n| annotation | kind | default | meaning |\n|---|---|---|---|\n${wishes.join('\n')}\n`,
+  )
   return made
 }
 
 const made = await pages()
 // MATRIX.md is scripts/matrix.ts' page, CERTIFICATION.md bench/certify.ts': they follow from what was seen.
 const generated = () =>
-  globSync(['docs/components/*.md', 'docs/schemas/*.json', 'docs/errors.md', 'deploy/kubernetes/*.yaml', 'deploy/helm/**/*.yaml'], {
-    cwd: root,
-    exclude: ['docs/components/MATRIX.md', 'docs/components/CERTIFICATION.md'],
-  }).sort()
+  globSync(
+    [
+      'docs/components/*.md',
+      'docs/schemas/*.json',
+      'docs/errors.md',
+      'docs/kubernetes/annotations.md',
+      'deploy/kubernetes/*.yaml',
+      'deploy/helm/**/*.yaml',
+    ],
+    {
+      cwd: root,
+      exclude: ['docs/components/MATRIX.md', 'docs/components/CERTIFICATION.md'],
+    },
+  ).sort()
 if (process.argv.includes('--check')) {
   const stale = [...made].filter(([path, text]) => read(path) !== text).map(([path]) => path)
   if (!isDeepStrictEqual(generated(), [...made.keys()].sort())) stale.push(...generated().filter((path) => !made.has(path)))

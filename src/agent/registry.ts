@@ -7,4 +7,5 @@ export const ROLES: Readonly<Record<string, () => Promise<OpenRole>>> = {
   LogPipeline: async () => (await import('./logs/open.ts')).openLogPipeline,
   Proxy: async () => (await import('../proxy/role.ts')).openProxy,
   SecretFiles: async () => (await import('./secrets/secret-files.ts')).openSecretFiles,
+  SecurityRules: async () => (await import('./security/security-rules.ts')).openSecurityRules,
 }

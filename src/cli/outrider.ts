@@ -39,6 +39,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Keep a small certificate authority for mTLS between sidecars',
     load: async () => (await import('./commands/identity.ts')).identity,
   },
+  k8s: {
+    summary: 'Put the control plane into a Kubernetes cluster, and give apps there a sidecar',
+    load: async () => (await import('./commands/k8s.ts')).k8s,
+  },
   debug: { summary: 'Gather what explains a running sidecar into one file', load: async () => (await import('./commands/debug.ts')).debug },
   schema: { summary: 'Print the JSON Schema of a resource kind', load: async () => (await import('./commands/small.ts')).schema },
   init: { summary: 'Says that nothing needs to be installed', load: async () => (await import('./commands/small.ts')).init },

@@ -61,10 +61,10 @@ async function originalOf({ listeners, clusters }: ProxyModel, log: Logger): Pro
   if (!listeners.some((one) => one.originalDestination) && !clusters.some(({ discovery }) => discovery === 'original-destination'))
     return undefined
   const { openOriginalDestination } = await import('../transport/original-destination.ts')
-  const found = await openOriginalDestination()
+  const found = openOriginalDestination()
   if (!found)
     log.warn(
-      'sockets cannot be asked where they wanted to go (npm install koffi, on Linux): Host and the server name of TLS are believed instead',
+      'sockets cannot be asked where they wanted to go (that needs Linux, and the Node that npm ci installs): Host and the server name of TLS are believed instead',
     )
   return found ?? 'guess'
 }

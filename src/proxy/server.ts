@@ -131,7 +131,7 @@ function refuse({ clusters, listeners }: ProxyModel, { resolve, original }: Prox
     clusters.find(({ discovery }) => discovery === 'original-destination')?.name
   if (direct !== undefined && !original)
     throw new Error(
-      `${direct} asks for the original destination of connections, which cannot be told here: install the optional dependency koffi (Linux only)`,
+      `${direct} asks for the original destination of connections, which cannot be told here: that needs Linux, and the Node that npm ci installs`,
     )
 }
 

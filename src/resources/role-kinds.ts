@@ -6,6 +6,7 @@ import { logPipelineSpec } from './log-pipeline-schema.ts'
 import { metricsAdapterKind } from './metrics-adapter-schema.ts'
 import { checkProxy, proxySpec } from './proxy-schema.ts'
 import { secretFilesKind } from './secret-files-schema.ts'
+import { securityRulesKind } from './security-rules-schema.ts'
 
 /** One kind of resource that gives a sidecar a further role; see `agent/role.ts`. */
 export interface RoleKind {
@@ -22,6 +23,7 @@ export const ROLE_KINDS: Readonly<Record<string, RoleKind>> = {
   LogPipeline: { spec: logPipelineSpec, check: checkLogPipeline },
   Proxy: { spec: proxySpec, check: checkProxy },
   SecretFiles: secretFilesKind,
+  SecurityRules: securityRulesKind,
 }
 
 /** The kind of this name, undefined when it is none. */

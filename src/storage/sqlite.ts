@@ -22,8 +22,7 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Database 
   let database: Database | undefined
   try {
     database = new DatabaseSync(path, { readOnly: options.readOnly ?? false, timeout: options.busyTimeout ?? 5000 })
-    database.exec('PRAGMA schema_version')
-    if (!options.readOnly) database.exec(`PRAGMA journal_mode = ${options.journal ?? 'WAL'}; PRAGMA synchronous = NORMAL`)
+    prepare(database, options)
     return database
   } catch (error) {
     database?.close()
@@ -33,6 +32,22 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Database 
       `cannot open SQLite file ${path}: ${reason}${damaged ? '; the file is left as it is: restore a copy or move it away' : ''}`,
       { cause: error },
     )
+  }
+}
+
+const BUSY = 5
+
+/** Two processes that make one file at the same time: SQLite gives up a change of the journal's mode without waiting for the other. */
+function prepare(database: Database, { readOnly, journal = 'WAL', busyTimeout = 5000 }: SqliteOptions): void {
+  const pragmas = `PRAGMA schema_version${readOnly ? '' : `; PRAGMA journal_mode = ${journal}; PRAGMA synchronous = NORMAL`}`
+  for (const end = performance.now() + busyTimeout; ; ) {
+    try {
+      return database.exec(pragmas)
+    } catch (error) {
+      const { errcode = 0 } = error as { errcode?: number }
+      if ((errcode & 0xff) !== BUSY || performance.now() >= end) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + Math.random() * 10)
+    }
   }
 }
 

@@ -13,25 +13,23 @@ const AF_INET6 = 10
 const SIZE = 28
 
 /**
- * Asks the kernel by getsockopt, for which Node has no call: through koffi, an optional dependency that loads here and nowhere else
- * (8 MiB). Undefined: it is not installed, or this is no Linux.
+ * Asks the kernel by getsockopt, for which Node has no call: through node:ffi, which loads here. Undefined: this is no Linux, or a
+ * Node without it.
  */
-export async function openOriginalDestination(): Promise<OriginalDestination | undefined> {
-  if (process.platform !== 'linux') return undefined
-  let getsockopt: (fd: number, level: number, name: number, value: Buffer, length: [number]) => number
-  try {
-    const { default: koffi } = await import('koffi')
-    getsockopt = koffi.load(null).func('int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)')
-  } catch {
-    return undefined
-  }
+export function openOriginalDestination(): OriginalDestination | undefined {
+  const ffi = process.getBuiltinModule('node:ffi') as typeof import('node:ffi') | undefined
+  if (process.platform !== 'linux' || !ffi) return undefined
+  const { getsockopt } = ffi.dlopen(null, {
+    getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
+  }).functions
   return (socket) => {
     const fd = (socket as Socket & { _handle?: { fd?: number } })._handle?.fd
     if (fd === undefined || fd < 0) return undefined
     const value = Buffer.alloc(SIZE)
     const mapped = socket.localAddress?.startsWith('::ffff:')
     const level = socket.localFamily === 'IPv6' && !mapped ? SOL_IPV6 : SOL_IP
-    return getsockopt(fd, level, SO_ORIGINAL_DST, value, [SIZE]) === 0 ? addressOf(value) : undefined
+    const length = Buffer.from(new Uint32Array([SIZE]).buffer)
+    return getsockopt(fd, level, SO_ORIGINAL_DST, value, length) === 0 ? addressOf(value) : undefined
   }
 }
 

@@ -38,7 +38,7 @@ export function serveWatch(url: URL, response: Http2ServerResponse, store: Objec
     return void response.end()
   }
   const bookmarks = url.searchParams.get('allowWatchBookmarks') === 'true'
-  const bookmark = () => line('BOOKMARK', { metadata: { resourceVersion: String(store.version) } })
+  const bookmark = () => line('BOOKMARK', shown({ metadata: { name: '', resourceVersion: String(store.version) } }))
   const ticking = bookmarks ? setInterval(bookmark, 10_000) : undefined
   const seconds = Number(url.searchParams.get('timeoutSeconds') ?? 0) || 1800
   const ending = setTimeout(

@@ -3,14 +3,13 @@ import { KINDS, OWN_KINDS, schemaOf, V1, V2 } from '../../resources/schema.ts'
 import { OUTRIDER_V1 } from '../../resources/traffic-schema.ts'
 import type { Manifest } from './manifest.ts'
 
-const PLURALS: Readonly<Record<string, string>> = { Resiliency: 'resiliencies' }
 const SHORT: Readonly<Record<string, string>> = { Component: 'comp', Configuration: 'daprconfig', Subscription: 'sub' }
 
 /** The CustomResourceDefinitions of all kinds, with the schemas that sidecars read them by. @param namespace of the control plane. */
 export function definitions(namespace: string): Manifest[] {
   return KINDS.map((kind) => {
     const group = OWN_KINDS.includes(kind) ? 'outrider.dev' : 'dapr.io'
-    const plural = PLURALS[kind] ?? `${kind.toLowerCase().replace(/y$/, 'ie')}s`
+    const plural = pluralOf(kind)
     const versions = [V1, V2, OUTRIDER_V1].flatMap((apiVersion) => {
       const schema = schemaOf(kind, apiVersion)
       return schema && apiVersion.startsWith(`${group}/`) ? [{ name: apiVersion.slice(group.length + 1), schema }] : []
@@ -44,6 +43,12 @@ export function definitions(namespace: string): Manifest[] {
       },
     }
   })
+}
+
+/** Kinds that are plurals already, such as SecretFiles, stay as they are. */
+function pluralOf(kind: string): string {
+  const name = kind.toLowerCase()
+  return name.endsWith('s') ? name : `${name.replace(/y$/, 'ie')}s`
 }
 
 /** Kubernetes says itself what apiVersion, kind and metadata are. */

@@ -29,7 +29,7 @@ export const openFiles: OpenSource = (spec) => {
         if (bytes > MOST_BYTES) throw new Error(`${what} has more than ${MOST_BYTES} bytes`)
         let value: unknown
         try {
-          value = found[2] === 'json' ? JSON.parse(text) : parse(text, { maxAliasCount: 100 })
+          value = found[2] === 'json' ? JSON.parse(text) : parse(text, { maxAliasCount: 100, logLevel: 'error' })
         } catch (error) {
           throw new Error(`${join(folder, name)} cannot be read: ${messageOf(error)}`)
         }

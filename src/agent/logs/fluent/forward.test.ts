@@ -119,7 +119,16 @@ test('heartbeats over UDP are answered; what is no message ends its connection o
   const good = connect(to.port, '127.0.0.1')
   // ["a", 1700000000, {"n": 1}], in pieces.
   for (const byte of Buffer.from([0x93, 0xa1, 0x61, 0xce, 0x65, 0x53, 0xf1, 0x00, 0x81, 0xa1, 0x6e, 0x01])) good.write(Buffer.from([byte]))
-  await until(() => to.events().length === 1)
-  assert.deepEqual(to.events(), [{ time: '2023-11-14T22:13:20.000Z', tag: 'a', n: 1 }])
+  // A time in milliseconds, and an entry that is no record: both are kept.
+  const { Packer } = await import('./pack.ts')
+  good.write(
+    new Packer().array(2).text('b').array(2).array(2).number(1_700_000_000_500).map(0).array(2).number(1_700_000_000).text('x').take(),
+  )
+  await until(() => to.events().length === 3)
+  assert.deepEqual(to.events().slice(1), [
+    { time: '2023-11-14T22:13:20.500Z', tag: 'b' },
+    { time: '2023-11-14T22:13:20.000Z', tag: 'b', message: 'x' },
+  ])
+  assert.deepEqual(to.events().slice(0, 1), [{ time: '2023-11-14T22:13:20.000Z', tag: 'a', n: 1 }])
   good.destroy()
 })

@@ -8,7 +8,7 @@ const unpackGzip = promisify(gunzip)
 /** What one message of the forward protocol brings. */
 export interface ForwardMessage {
   events: LogEvent[]
-  /** Entries that were none. */
+  /** Those among them that had no time, or were no record. */
   odd: number
   /** To be answered as `{ack: chunk}` when the events are kept. */
   chunk: string | undefined
@@ -70,12 +70,15 @@ class Entries {
     this.#tag = cleanTag(tag)
   }
 
+  /** What has no time gets that of its coming, and what is no record becomes one: it was acknowledged, so it is kept. */
   add(entry: unknown): void {
-    const [when, record] = Array.isArray(entry) ? (entry as unknown[]) : []
+    const [when, given] = Array.isArray(entry) && entry.length >= 2 ? (entry as unknown[]) : [undefined, entry]
     // Fluent Bit puts the time into an array with metadata.
     const time = timeOf(Array.isArray(when) ? when[0] : when)
-    if (time === undefined || typeof record !== 'object' || record === null || Array.isArray(record) || Buffer.isBuffer(record)) this.#odd++
-    else this.#events.push(new LogEvent(time, this.#tag, plain(record) as LogRecord))
+    const record = plain(given)
+    const odd = typeof record !== 'object' || record === null || Array.isArray(record)
+    if (odd || time === undefined) this.#odd++
+    this.#events.push(new LogEvent(time ?? Date.now(), this.#tag, odd ? { message: record } : (record as LogRecord)))
   }
 
   message({ chunk }: Option): ForwardMessage {
@@ -87,10 +90,10 @@ class Entries {
   }
 }
 
-/** Seconds, or Fluentd's EventTime; zero is now, as Fluentd has it. */
+/** Seconds, or Fluentd's EventTime; zero is now, as Fluentd has it. Some clients can be told to send milliseconds. */
 function timeOf(value: unknown): number | undefined {
   if (value instanceof Extension && value.type === 0 && value.data.length === 8)
     return value.data.readUInt32BE(0) * 1000 + Math.round(value.data.readUInt32BE(4) / 1000) / 1000
-  if (typeof value !== 'number' || !Number.isFinite(value) || Math.abs(value) > 1e11) return undefined
-  return value === 0 ? Date.now() : value * 1000
+  if (typeof value !== 'number' || !(value >= 0 && value < 1e14)) return undefined
+  return value === 0 ? Date.now() : value > 1e11 ? value : value * 1000
 }

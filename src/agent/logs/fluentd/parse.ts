@@ -129,10 +129,10 @@ class Reader {
   #embedded(text: string, place: Place): string {
     return text.replaceAll(/#\{([^}]*)\}/g, (_, code: string) => {
       const variable =
-        /^\s*ENV(?:\[\s*["'](\w+)["']\s*\]|\.fetch\(\s*["'](\w+)["']\s*(?:,\s*["']([^"']*)["']\s*)?\))\s*(?:\|\|\s*(?:["']([^"']*)["']|use_default|use_nil))?\s*$/.exec(
+        /^\s*ENV(?:\[\s*["'](\w+)["']\s*\]|\.fetch\(\s*["'](\w+)["']\s*(?:,\s*["']([^"']*)["']\s*)?\))\s*(?:\|\|\s*(?:["']([^"']*)["']|(\d+)|use_default|use_nil))?\s*$/.exec(
           code,
         )
-      if (variable) return this.#options.env[(variable[1] ?? variable[2]) as string] ?? variable[3] ?? variable[4] ?? ''
+      if (variable) return this.#options.env[(variable[1] ?? variable[2]) as string] ?? variable[3] ?? variable[4] ?? variable[5] ?? ''
       if (/^\s*(hostname|Socket\.gethostname)\s*$/.test(code)) return hostname()
       throw new FluentdError(place, `#{${code}} is Ruby, which does not run here; #{ENV['NAME']} and #{hostname} are understood`)
     })
