@@ -11,9 +11,9 @@ import { cpuSeconds, LoadGenerator, memoryOf } from './processes.ts'
 import { type BenchSidecar, call, startSidecar } from './sidecar.ts'
 
 /**
- * `node bench/drivers.ts [--only REGEX] [--seconds 3] [--rounds 2] [--memory | --speed] [NAME=BINARY …]`: for each driver what an idle component adds to a
+ * `node bench/drivers.ts [--only REGEX] [--seconds 3] [--rounds 2] [--connections 16] [--memory | --speed] [NAME=BINARY …]`: for each driver what an idle component adds to a
  * sidecar's memory, and beside other binaries (daprd, say; by turns, in one run) the sidecar's CPU for a state read, a save, and an
- * event from publish to the app, and how many events come through in a second. 16 connections; the server is the same for all. Linux only.
+ * event from publish to the app, and how many events come through in a second. The server is the same for all. Linux only.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,11 +21,13 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     seconds: { type: 'string', default: '3' },
     rounds: { type: 'string', default: '2' },
+    connections: { type: 'string', default: '16' },
     memory: { type: 'boolean', default: false },
     speed: { type: 'boolean', default: false },
   },
 })
 const milliseconds = Number(values.seconds) * 1000
+const connections = Number(values.connections)
 const own = join(import.meta.dirname, '../bin/outriderd')
 const contenders = [`outrider=${own}`, ...positionals].map((given) => given.split('=') as [string, string])
 const work = mkdtempSync(join(tmpdir(), 'outrider-drivers-'))
@@ -38,7 +40,9 @@ interface Cost {
 }
 
 try {
-  console.log(`${values.seconds} s a figure, ${values.rounds} rounds by turns, load average ${loadavg()[0]?.toFixed(1)}`)
+  console.log(
+    `${values.seconds} s a figure, ${values.rounds} rounds by turns, ${values.connections} connections, load average ${loadavg()[0]?.toFixed(1)}`,
+  )
   for (const subject of SUBJECTS.filter(({ driver }) => new RegExp(values.only).test(driver))) {
     if (!subject.server.available()) console.log(`${subject.driver}: no ${subject.server.name} on this machine`)
     else await measure(subject).catch((error: unknown) => console.log(`${subject.driver}: ${error}`))
@@ -134,7 +138,7 @@ async function state(subject: Subject, address: string, binary: string): Promise
 }
 
 async function requests(sidecar: BenchSidecar, request: string): Promise<Cost> {
-  const run = (milliseconds: number) => load.run({ port: sidecar.httpPort, request, connections: 16, milliseconds })
+  const run = (milliseconds: number) => load.run({ port: sidecar.httpPort, request, connections, milliseconds })
   await run(1500)
   const before = cpuSeconds(sidecar.pid)
   const { requests, bad, elapsedMilliseconds } = await run(milliseconds)
@@ -161,7 +165,7 @@ async function events(subject: Subject, address: string, url: string, binary: st
     const data = '{"name":"order","n":42}'
     const path = `/v1.0/publish/target/${topic}`
     const request = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${data.length}\r\n\r\n${data}`
-    const run = (milliseconds: number) => load.run({ port: sidecar.httpPort, request, connections: 16, milliseconds })
+    const run = (milliseconds: number) => load.run({ port: sidecar.httpPort, request, connections, milliseconds })
     // The subscription may begin a while after the sidecar is ready.
     for (const end = performance.now() + 20_000; (await seen()).count === 0; await pause(100)) {
       await call(sidecar.httpPort, 'POST', path, data)

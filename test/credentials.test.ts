@@ -61,7 +61,7 @@ async function survives(name: string, { component, rotate, told }: Rotation, via
   give(second)
   // Secrets are read anew by themselves once a minute; asked, at once.
   if (viaSecret) process.kill(sidecar.pid, 'SIGHUP')
-  await until(async () => (await save(sidecar)).status === 204, 'back', 5000)
+  await until(async () => (await save(sidecar)).status === 204, 'back')
   await until(async () => /"name":"store"[^}]*"state":"up"/.test(await health(sidecar)), 'health is well')
 }
 

@@ -97,7 +97,7 @@ const KINDS: readonly Kind[] = [
   {
     type: 'pubsub.mqtt3',
     server: mosquitto,
-    properties: (port) => ({ url: `mqtts://localhost:${port}`, consumerID: topic, caCert: trusted.ca, writeTimeout: '1s' }),
+    properties: (port) => ({ url: `mqtts://localhost:${port}`, consumerID: topic, caCert: trusted.ca, writeTimeout: '3s' }),
     field: /metadata field caCert/,
   },
   {
@@ -156,7 +156,8 @@ async function comesBack(component: Used, show: (certificate: TestCertificate) =
       (thrown: unknown) => thrown,
     )
     if (!error) break
-    assert.ok(performance.now() - began < 5000, `not back within 5 s: ${error}`)
+    // Some 5 s; a machine that is busy with other tests needs more.
+    assert.ok(performance.now() - began < 15_000, `not back: ${error}`)
     await pause(20)
   }
 }
@@ -231,7 +232,7 @@ describe('a certificate that is not right', { concurrency: true }, () => {
       await show(other.issue('localhost'))
       await assert.rejects(component.use(), /not signed by an authority|closed|lost/i)
       writeFileSync(ca, other.ca)
-      for (const end = performance.now() + 5000; ; await pause(20)) {
+      for (const end = performance.now() + 15_000; ; await pause(20)) {
         const error = await component.use().catch((thrown: unknown) => thrown)
         if (!error) break
         assert.ok(performance.now() < end, `not back: ${error}`)
