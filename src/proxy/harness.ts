@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Readable } from 'node:stream'
 import { createLogger } from '../telemetry/log.ts'
 import { readBootstrap } from './envoy/bootstrap.ts'
 import { readEndpoints } from './envoy/clusters.ts'
@@ -139,4 +140,16 @@ function indent(text: string, by: number): string {
     .filter((line) => line.trim() !== '')
     .map((line) => ' '.repeat(by) + line)
     .join('\n')
+}
+
+/** Resolves when a process has said this; what it says later is read and dropped. */
+export function untilSaid(output: Readable, wanted: RegExp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    output.on('data', (chunk) => {
+      text += chunk
+      if (wanted.test(text)) resolve()
+    })
+    output.once('close', () => reject(new Error(`it ended without ${wanted}: ${text}`)))
+  })
 }

@@ -348,6 +348,43 @@ ${(cluster('a', [a.port]) + cluster('b', [b.port])).replace(/^/gm, '    ')}`)
     assert.equal(await heard('c.test').catch(() => ''), '')
   })
 
+  test('what cannot be said in HTTP/1.1 is refused, and is no fault of the endpoint; a tunnel is refused, too', async () => {
+    await using a = await startBackend('a')
+    await using proxy = await startProxy(
+      bootstrap({
+        routes: ROUTE,
+        clusters: cluster('a', [a.port], 'outlier_detection: { consecutive_5xx: 1, max_ejection_percent: 100 }'),
+      }),
+    )
+    const session = connectHttp2(`http://127.0.0.1:${proxy.port}`)
+    for (const headers of [
+      { ':path': '/a b', ':method': 'GET' },
+      { ':path': '/', ':method': 'A B' },
+    ])
+      assert.equal((await ask(session, headers)).status, 400)
+    session.close()
+    assert.equal(proxy.figure('a', 'outlier_detection_ejections_active'), 0)
+    const socket = connect(proxy.port, '127.0.0.1')
+    socket.write('CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n')
+    const [reply] = await once(socket, 'data')
+    assert.match(String(reply), /^HTTP\/1\.1 403/)
+    socket.destroy()
+    assert.equal(a.hits, 0)
+  })
+
+  test('an upgrade with a body is a request like any other', async () => {
+    await using a = await startBackend('a')
+    await using proxy = await startProxy(
+      bootstrap({ manager: 'upgrade_configs: [{ upgrade_type: websocket }]', routes: ROUTE, clusters: cluster('a', [a.port]) }),
+    )
+    const reply = await call(proxy.port, '/', {
+      method: 'POST',
+      body: 'GET /smuggled',
+      headers: { connection: 'upgrade', upgrade: 'websocket' },
+    })
+    assert.deepEqual([reply.status, JSON.parse(reply.text).body, JSON.parse(reply.text).headers.upgrade], [200, 'GET /smuggled', undefined])
+  })
+
   test('the admin port tells and changes', async () => {
     await using a = await startBackend('a')
     await using proxy = await startProxy(bootstrap({ routes: ROUTE, clusters: cluster('a', [a.port]) }))

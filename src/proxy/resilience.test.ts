@@ -95,6 +95,19 @@ describe('a proxy in front of endpoints that fail', () => {
     assert.deepEqual([...new Set(statuses)], [200])
   })
 
+  test('a second attempt goes elsewhere, however the first one failed', async () => {
+    await using a = await startBackend('a')
+    const dead = await deadPort()
+    await using proxy = await startProxy(
+      bootstrap({
+        routes:
+          '- match: { prefix: / }\n  route: { cluster: a, retry_policy: { retry_on: connect-failure, num_retries: 1, retry_host_predicate: [{ name: envoy.retry_host_predicates.previous_hosts }] } }',
+        clusters: cluster('a', [dead, a.port], 'lb_policy: RANDOM'),
+      }),
+    )
+    for (let i = 0; i < 50; i++) assert.equal((await call(proxy.port, '/')).status, 200)
+  })
+
   test('an endpoint that nobody serves is put aside, and asked again when its time is over', async () => {
     await using a = await startBackend('a')
     const dead = await deadPort()

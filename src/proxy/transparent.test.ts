@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { addressOf } from '../transport/original-destination.ts'
+import { untilSaid } from './harness.ts'
 import { restoreText } from './iptables.ts'
 import { detectHttp } from './net/client-hello.ts'
 
@@ -76,13 +77,7 @@ test('programs that know of no proxy go through it: HTTP by name and by address,
   const start = async (command: string[], ready: RegExp) => {
     const child = spawn('ip', within(...command), { stdio: ['ignore', 'pipe', 'inherit'] })
     children.push(child)
-    let text = ''
-    for await (const chunk of child.stdout) {
-      text += chunk
-      if (ready.test(text)) break
-    }
-    child.stdout.resume()
-    assert.match(text, ready)
+    await untilSaid(child.stdout, ready)
   }
   const outrider = fileURLToPath(new URL('../../bin/outrider', import.meta.url))
   ip('netns', 'add', name)

@@ -1,8 +1,9 @@
 /**
  * How an attempt failed. `connect`: nothing was sent. `refused`: the endpoint says it did nothing for it. `overflow`: too many wait here
- * already. `reset`: it was lost on the way. `protocol`: what came was no reply.
+ * already. `reset`: it was lost on the way. `protocol`: what came was no reply. `invalid`: what the client sent cannot be said in this
+ * protocol, which is no fault of the endpoint.
  */
-export type Failure = 'connect' | 'refused' | 'overflow' | 'reset' | 'protocol'
+export type Failure = 'connect' | 'refused' | 'overflow' | 'reset' | 'protocol' | 'invalid'
 
 /** Who hears of one attempt at one endpoint: `head`, `data`*, `end`; or `failed`, at any time, as the last. */
 export interface AttemptSink {

@@ -175,6 +175,7 @@ export class ClusterRuntime implements AsyncDisposable {
 
   /** An endpoint did not answer. */
   failed(host: Host, failure: Failure | 'timeout'): void {
+    if (failure === 'invalid') return
     const { figures } = this
     host.errors++
     if (failure === 'connect') {

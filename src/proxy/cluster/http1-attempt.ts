@@ -99,6 +99,7 @@ export class Http1Attempt extends Exchange implements Attempt {
 function failureOf(error: Error, sent: boolean): Failure {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EBUSY') return 'overflow'
+  if (code === 'EINVAL') return 'invalid'
   if (code === 'EPROTO' && sent) return 'protocol'
   return sent ? 'reset' : 'connect'
 }

@@ -113,6 +113,8 @@ export class ProxyExchange implements DownstreamSink, Told, Matched {
     else if (settings.requestTimeout > 0)
       this.#timer = setTimeout(() => this.fail(408, 'request timeout', 'UT', 'request_overall_timeout'), settings.requestTimeout)
     this.client = forwarded(this.fields, settings, this.connection)
+    // A tunnel is no request that could be sent on as one.
+    if (this.method === 'CONNECT') return this.fail(403, '', '', 'connect_not_allowed')
     if (settings.normalizePath && this.path.startsWith('/')) {
       const path = normalizePath(this.path)
       if (path === undefined) return this.fail(400, '', '', 'path_normalization_failed')
@@ -166,6 +168,8 @@ export class ProxyExchange implements DownstreamSink, Told, Matched {
       case 'cors': {
         const cors = own.cors ? corsOf(own.cors, this.method, this.fields) : undefined
         if (cors?.preflight) {
+          // It is about what comes after it: the route's own headers are not for it.
+          this.route = undefined
           this.#answer(200, cors.headers, undefined, 'cors')
           return false
         }

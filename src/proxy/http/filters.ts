@@ -51,7 +51,8 @@ export function corsOf(
     add('access-control-allow-methods', policy.methods)
     add('access-control-allow-headers', policy.headers)
     add('access-control-max-age', policy.maxAge)
-  } else add('access-control-expose-headers', policy.expose)
+  }
+  add('access-control-expose-headers', policy.expose)
   return { preflight, headers }
 }
 

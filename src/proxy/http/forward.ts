@@ -18,6 +18,7 @@ const WHY: Readonly<Record<Failure, readonly [reason: string, flags: string]>> =
   overflow: ['overflow', 'UO'],
   reset: ['connection termination', 'UC'],
   protocol: ['protocol error', 'UPE'],
+  invalid: ['invalid request', ''],
 }
 const OVERLOADED: readonly string[] = ['x-envoy-overloaded', 'true']
 
@@ -85,7 +86,8 @@ export class Forward implements AttemptSink {
     ;(cluster.figures.upstream_rq_active as number)++
     this.#active = true
     this.#prepare()
-    if (downstream.upgrade !== undefined) return this.#upgrade(downstream.upgrade)
+    // What has a body is a request like any other: the new protocol would begin in the middle of it.
+    if (downstream.upgrade !== undefined && this.#bodyComplete && !exchange.body) return this.#upgrade(downstream.upgrade)
     if (!this.#bodyComplete && this.#action.retry) this.#kept = []
     for (const { service, percent } of this.#action.mirrors) {
       const shadow = handler.clusters.get(service)
@@ -124,6 +126,7 @@ export class Forward implements AttemptSink {
     else if (host && 'header' in host) this.#authority = fieldOf(fields, host.header.toLowerCase()) ?? this.#authority
     else if (host && 'pathRegex' in host && this.#route.hostPattern)
       this.#authority = exchange.path.slice(0, exchange.pathEnd).replace(this.#route.hostPattern, host.by.replace(/\\(\d)/g, '$$$1'))
+    if (this.#authority !== exchange.authority && handler.settings.envoyHeaders) put(fields, 'x-envoy-original-host', exchange.authority)
     if (handler.settings.envoyHeaders && timeout > 0) put(fields, 'x-envoy-expected-rq-timeout-ms', String(timeout))
   }
 
@@ -247,7 +250,7 @@ export class Forward implements AttemptSink {
     cluster.answered(host, status, ms)
     const { retry } = this.#action
     if (retry && !this.#committed && retriesReply(retry, status, fields, exchange.method)) {
-      if (this.#again()) return
+      if (this.#again(host)) return
     } else if (this.#retries > 0) (cluster.figures.upstream_rq_retry_success as number)++
     this.#committed = true
     this.#kept = undefined
@@ -274,10 +277,11 @@ export class Forward implements AttemptSink {
     const host = this.#host as Host
     cluster.failed(host, failure)
     this.#left()
+    if (failure === 'invalid') return exchange.fail(400, '', '', 'invalid_request')
     const [reason, flags] = WHY[failure]
     exchange.upstreamFailure = error.message
     const { retry } = this.#action
-    if (!this.#committed && retry && retriesFailure(retry, failure, exchange.method) && this.#again()) return
+    if (!this.#committed && retry && retriesFailure(retry, failure, exchange.method) && this.#again(host)) return
     const text = `upstream connect error or disconnect/reset before headers. reset reason: ${reason}`
     exchange.fail(
       503,
@@ -291,14 +295,15 @@ export class Forward implements AttemptSink {
   #tryLate(): void {
     const cluster = this.#cluster as ClusterRuntime
     ;(cluster.figures.upstream_rq_per_try_timeout as number)++
-    cluster.failed(this.#host as Host, 'timeout')
+    const host = this.#host as Host
+    cluster.failed(host, 'timeout')
     const { retry } = this.#action
-    if (retry && retriesFailure(retry, 'timeout', this.#exchange.method) && this.#again()) return
+    if (retry && retriesFailure(retry, 'timeout', this.#exchange.method) && this.#again(host)) return
     this.#exchange.fail(504, 'upstream request timeout', 'UT', 'upstream_per_try_timeout')
   }
 
   /** Gives the attempt up and makes another one soon, if there may be one. */
-  #again(): boolean {
+  #again(failed: Host): boolean {
     const cluster = this.#cluster as ClusterRuntime
     const { retry } = this.#action
     const exchange = this.#exchange
@@ -319,10 +324,8 @@ export class Forward implements AttemptSink {
     this.#retrying = true
     this.#retries++
     ;(cluster.figures.upstream_rq_retry as number)++
-    if (this.#host) {
-      this.#tried ??= []
-      this.#tried.push(this.#host)
-    }
+    this.#tried ??= []
+    this.#tried.push(failed)
     const attempt = this.#attempt
     this.#left()
     attempt?.abort()

@@ -15,6 +15,9 @@ export function forwarded(fields: string[], settings: HttpHandling, connection: 
   if (useRemoteAddress) {
     if (trustedHops > 0) client = hop(before, trustedHops) ?? remoteAddress
     if (remoteAddress !== '') put(fields, 'x-forwarded-for', before === undefined ? remoteAddress : `${before},${remoteAddress}`)
+    // What only proxies say to each other is not believed of a client.
+    without(fields, 'x-envoy-internal')
+    if (settings.envoyHeaders && client !== '') put(fields, 'x-envoy-external-address', client)
     // Whoever is not trusted does not say how the request came.
     if (trustedHops === 0) put(fields, 'x-forwarded-proto', secure ? 'https' : 'http')
     else if (fieldOf(fields, 'x-forwarded-proto') === undefined) fields.push('x-forwarded-proto', secure ? 'https' : 'http')

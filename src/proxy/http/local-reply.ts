@@ -12,7 +12,8 @@ export function localReply(
 ): { status: number; fields: string[]; body: Buffer | undefined } {
   const type = fieldOf(request.fields, 'content-type')
   if (type !== undefined && /^application\/grpc(?:$|[+;])/.test(type) && status !== 200) {
-    const message = encodeURIComponent(text).replace(/%20/g, ' ')
+    // https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
+    const message = text.replace(/[^\x20-\x24\x26-\x7e]/g, encodeURIComponent)
     const fields = ['content-type', 'application/grpc', 'grpc-status', String(GRPC_STATUS[status] ?? 2)]
     if (message !== '') fields.push('grpc-message', message)
     return { status: 200, fields, body: undefined }

@@ -35,7 +35,7 @@ export function retriesReply(policy: RetryPolicy, status: number, fields: readon
 
 /** Whether a failure without a reply is reason to ask again. Too many waiting here is none: more would not help. */
 export function retriesFailure(policy: RetryPolicy, failure: Failure | 'timeout', method: string): boolean {
-  if (failure === 'overflow') return false
+  if (failure === 'overflow' || failure === 'invalid') return false
   const { on } = policy
   const unsent = failure === 'connect' || failure === 'refused'
   if (policy.idempotentOnly && !unsent && !IDEMPOTENT.has(method)) return false

@@ -28,11 +28,26 @@ export function convert(model: ProxyModel): Converted {
   }
   const changed: string[] = []
   const lost: string[] = []
-  differences(model, compileProxy(spec), '', (path, was, is) => {
+  differences(withoutIdle(model), compileProxy(spec), '', (path, was, is) => {
     const list = DETAILS.test(path) ? changed : lost
     list.push(`${path}: ${short(was)}, becomes ${short(is)}`)
   })
   return { spec, changed, lost }
+}
+
+/** Filters that no route has anything to say to do nothing. */
+function withoutIdle(model: ProxyModel): ProxyModel {
+  const idle = ({ routes }: HttpHandling) =>
+    !routes.hosts.some((host) => host.filters.cors || host.routes.some(({ filters }) => filters.cors))
+  const listeners = model.listeners.map((listener) => ({
+    ...listener,
+    chains: listener.chains.map((chain) => {
+      const { handling } = chain
+      if (handling.kind !== 'http' || !idle(handling)) return chain
+      return { ...chain, handling: { ...handling, filters: handling.filters.filter(({ kind }) => kind !== 'cors') } }
+    }),
+  }))
+  return { ...model, listeners }
 }
 
 function short(value: unknown): string {
