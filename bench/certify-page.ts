@@ -25,6 +25,7 @@ export function certificationPage(results: readonly RunResult[], conditions: str
   const rank = (driver: string) => (ORDER.indexOf(driver) + 1 || ORDER.length + 1) + driver
   const drivers = [...new Set(results.map(({ driver }) => driver))].sort((a, b) => (rank(a) < rank(b) ? -1 : 1))
   const parts = [HEAD, `Measured: ${conditions}\n`]
+  parts.push(...summary(drivers, results))
   for (const block of ['pubsub', 'state']) {
     const extra = block === 'pubsub' ? ['duplicated', 'back', 'delivered'] : ['back']
     const names = ['driver', 'cut', 'sent', 'acknowledged', 'failed', 'longest', 'lost', ...extra, 'told', 'well', 'RSS']
@@ -43,6 +44,30 @@ export function certificationPage(results: readonly RunResult[], conditions: str
     for (const error of errors) parts.push(`- ${driver}: ${error}`)
   }
   return `${parts.join('\n').trimEnd()}\n`
+}
+
+/** Cut × driver: lost, duplicated, recovery. */
+function summary(drivers: readonly string[], results: readonly RunResult[]): string[] {
+  const total = (field: 'lost' | 'duplicated') => results.reduce((sum, result) => sum + result[field], 0)
+  const lines = [
+    '## At a glance\n',
+    `${results.length} cuts, ${results.reduce((sum, { acknowledged }) => sum + acknowledged, 0)} requests acknowledged: ${total('lost')} lost, ${total('duplicated')} duplicated. Each cell: lost / duplicated / seconds from the server's return until both the first request was acknowledged and the first event came.\n`,
+  ]
+  for (const block of ['pubsub', 'state']) {
+    const own = drivers.filter((one) => one.startsWith(`${block}.`))
+    if (own.length === 0) continue
+    const of = results.filter(({ driver }) => own.includes(driver))
+    lines.push(row(['cut', ...own]), row(['---', ...own.map(() => '--:')]))
+    for (const cut of [...new Set(of.map((result) => result.cut))]) {
+      const cells = own.map((driver) => {
+        const found = of.find((result) => result.driver === driver && result.cut === cut)
+        return found && `${found.lost} / ${found.duplicated} / ${Math.max(found.back, found.delivered ?? 0)}`
+      })
+      lines.push(row([cut, ...cells]))
+    }
+    lines.push('')
+  }
+  return lines
 }
 
 function row(cells: readonly (string | number | undefined)[]): string {

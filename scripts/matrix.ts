@@ -37,7 +37,7 @@ if (import.meta.main) {
 export function matrixPage(records: readonly CaseRecord[]): string {
   const parts = [NOTE, '# What the drivers do\n']
   parts.push(
-    `${MARKS.passed} the conformance suite saw it, against the real server · ${MARKS.unclaimed} the driver does not claim it, or there is nothing to prove (its capabilities are in \`/v1.0/metadata\`) · ${MARKS.failed} it failed · ${MARKS.missing} there was no server to ask.\n`,
+    `${MARKS.passed} the conformance suite saw it, against the real server or the stand-in that is named in brackets · ${MARKS.unclaimed} the driver does not claim it, or there is nothing to prove (its capabilities are in \`/v1.0/metadata\`) · ${MARKS.failed} it failed · ${MARKS.missing} there was no server to ask.\n`,
   )
   for (const block of [...new Set(records.map((record) => record.block))].sort()) {
     const own = records.filter((record) => record.block === block)

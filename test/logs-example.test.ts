@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -8,8 +8,6 @@ import { dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
-import { loadResources } from '../src/resources/load.ts'
-import { createLogger } from '../src/telemetry/log.ts'
 import { freePort } from './servers/process.ts'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -32,11 +30,21 @@ async function example(t: TestContext, name: string) {
     response.end(JSON.stringify({ errors: false, items: Array.from({ length: lines.length / 2 }, () => ({ create: { status: 201 } })) }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const running: ChildProcess[] = []
+  t.after(async () => {
+    for (const child of running) {
+      const gone = new Promise((resolve) => child.once('exit', resolve))
+      if (child.exitCode === null && child.kill()) await gone
+    }
+    server.close()
+    server.closeAllConnections()
+    rmSync(home, { recursive: true, force: true })
+  })
   const { port } = server.address() as AddressInfo
   const folder = join(home, 'resources')
   cpSync(join(root, 'examples/logs', name), folder, { recursive: true })
   for (const file of globSync(join(folder, '**/*.*')))
-    writeFileSync(file, readFileSync(file, 'utf8').replaceAll('localhost:9200', `127.0.0.1:${port}`))
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(/\b(?:localhost|elasticsearch):9200/g, `127.0.0.1:${port}`))
   mkdirSync(join(home, 'logs'))
   const [agentPort, forwardPort] = [await freePort(), await freePort()]
   const start = () => {
@@ -53,16 +61,10 @@ async function example(t: TestContext, name: string) {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       said += text
     })
-    t.after(async () => {
-      const gone = new Promise((resolve) => child.once('exit', resolve))
-      if (child.exitCode === null && child.kill()) await gone
-      server.closeAllConnections()
-      server.close()
-      rmSync(home, { recursive: true, force: true })
-    })
+    running.push(child)
     return () => said
   }
-  return { home, docs, agentPort, start }
+  return { home, docs, agentPort, start, running }
 }
 
 async function until(holds: () => boolean | Promise<boolean>, describe: () => string): Promise<void> {
@@ -127,13 +129,77 @@ test("examples/logs/fluentd: Fluentd's configuration does what it says", async (
   await until(() => globSync(join(home, 'out/shop.*.log')).length === 1, said)
 })
 
-test('examples/logs/pod: the resources load, and both files name what is there', async () => {
+test('examples/logs/pod: one process is runtime, logs and proxy', async (t) => {
   const pod = join(root, 'examples/logs/pod')
-  const said: string[] = []
-  const log = createLogger({ level: 'warning', json: false, appId: 'app', version: '', write: (line) => said.push(line) })
-  const { roles, components } = await loadResources({ paths: [join(pod, 'resources')], appId: 'app', namespace: '', log })
-  assert.deepEqual([roles.map(({ kind }) => kind), components.map(({ name }) => name), said], [['LogPipeline'], ['statestore'], []])
   const compose = parse(readFileSync(join(pod, 'compose.yaml'), 'utf8')) as { services: { sidecar: { command: string[] } } }
   const { spec } = parse(readFileSync(join(pod, 'kubernetes.yaml'), 'utf8')) as { spec: { initContainers: { command: string[] }[] } }
-  assert.deepEqual(compose.services.sidecar.command, spec.initContainers[0]?.command)
+  const [program = '', ...flags] = compose.services.sidecar.command
+  assert.deepEqual([program, ...flags], spec.initContainers[0]?.command)
+
+  const { home, docs, running } = await example(t, 'pod')
+  const upstream = createServer((request, response) => void response.end(`orders answers ${request.url}`))
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+  const folder = join(home, 'resources')
+  const [proxy, http, grpc, metrics, agent] = (await Promise.all(Array.from({ length: 5 }, freePort))) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
+  const here = (text: string) =>
+    text
+      .replaceAll('/var/log/app', join(home, 'logs'))
+      .replaceAll('/var/lib/outrider', join(home, 'data'))
+      .replaceAll('/etc/outrider', join(folder, 'resources'))
+      .replaceAll('/etc/envoy', join(folder, 'envoy'))
+      .replaceAll('address: orders, port_value: 8080', `address: 127.0.0.1, port_value: ${(upstream.address() as AddressInfo).port}`)
+      .replaceAll('port_value: 15001', `port_value: ${proxy}`)
+  for (const file of globSync(join(folder, '**/*.yaml'))) writeFileSync(file, here(readFileSync(file, 'utf8')))
+  mkdirSync(join(home, 'data'))
+  writeFileSync(join(home, 'logs/a.log'), '{"message":"from a file","mail":"a@b.org"}\n')
+  const ports = [`--dapr-http-port=${http}`, `--dapr-grpc-port=${grpc}`, `--metrics-port=${metrics}`, `--outrider-agent-port=${agent}`]
+  // No app runs here, so nobody waits for its port.
+  const own = flags
+    .filter((flag) => !flag.startsWith('--app-port'))
+    .map((flag) => here(flag).replace('--app-id=app', `--app-id=logs-pod-${process.pid}`))
+  const child = spawn(join(root, 'bin', program), [...own, ...ports], {
+    cwd: home,
+    env: { ...process.env, POD_NAME: 'pod-1', NAMESPACE: '' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let said = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  running.push(child)
+  t.after(() => {
+    upstream.close()
+    upstream.closeAllConnections()
+  })
+  const ok = (url: string) =>
+    fetch(url).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  await until(
+    () => ok(`http://127.0.0.1:${http}/v1.0/healthz/outbound`),
+    () => said,
+  )
+  await until(
+    () => ok(`http://127.0.0.1:${agent}/ready`),
+    () => said,
+  )
+  const state = `http://127.0.0.1:${http}/v1.0/state/statestore`
+  await fetch(state, { method: 'POST', body: '[{"key":"k","value":"v"}]', headers: { 'content-type': 'application/json' } })
+  assert.equal(await (await fetch(`${state}/k`)).text(), '"v"')
+  await fetch(`http://127.0.0.1:${agent}/log`, { method: 'POST', body: 'from the app' })
+  assert.equal(await (await fetch(`http://127.0.0.1:${proxy}/orders/1`)).text(), 'orders answers /orders/1')
+  await until(
+    () => docs.length === 2,
+    () => JSON.stringify(docs) + said,
+  )
+  assert.deepEqual(docs.map(({ doc }) => doc.message).sort(), ['from a file', 'from the app'])
+  const { pod: name, mail } = docs.find(({ doc }) => doc.mail)?.doc ?? {}
+  assert.deepEqual([name, mail], ['pod-1', '[redacted]'])
 })

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import type { Logger } from '../telemetry/log.ts'
 import { metricsPage } from '../telemetry/open-metrics.ts'
 import { createServer } from '../transport/node-http.ts'
@@ -34,8 +35,9 @@ export async function openSideServer({ healthz, metrics, missing, log }: SideSer
   await listen(health, healthz)
   if (metrics) {
     const server = createServer((request, response) => {
-      const { contentType, body } = metricsPage(`${metrics.text()}${processText()}`, request.headers.accept)
-      response.writeHead(200, { 'content-type': contentType }).end(body)
+      const { contentType, body } = metricsPage([metrics.text(), processText()], request.headers.accept)
+      // A scraper that goes away half-way needs no answer.
+      pipeline(body, response.writeHead(200, { 'content-type': contentType })).catch(() => {})
     })
     await listen(server, metrics).catch((error: Error) =>
       log.error(`metrics port ${metrics.port} cannot be opened: ${error.message}; choose another with --metrics-port`),

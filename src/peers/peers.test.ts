@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, request as httpRequest, type IncomingMessage, type RequestListener } from 'node:http'
+import { createServer, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -171,6 +171,41 @@ for (const way of ['caller', 'local'] as const) {
     await using both = await pair(mirror)
     for (const status of [201, 204, 301, 400, 404, 409, 418, 500, 503])
       assert.equal((await send(both[way], 'GET', `/v1.0/invoke/callee/method/status/${status}`)).status, status)
+  })
+
+  test(`${way}: interim replies, trailers and upgrades end where they are; a switch of protocols is a broken reply`, async () => {
+    const asked: IncomingHttpHeaders[] = []
+    await using both = await pair((request, response) => {
+      asked.push(request.headers)
+      if (request.url === '/switch') return void response.socket?.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\nraw')
+      response.writeProcessing()
+      response.writeEarlyHints({ link: '</a>; rel=preload' })
+      response.writeHead(200, { trailer: 'x-sum' })
+      response.write('o')
+      response.addTrailers({ 'x-sum': '7' })
+      response.end('k')
+    })
+    const plain = await send(both[way], 'GET', '/v1.0/invoke/callee/method/x')
+    assert.deepEqual([plain.status, plain.text], [200, 'ok'])
+    const upgrade = {
+      connection: 'upgrade, x-mine',
+      upgrade: 'websocket',
+      'x-mine': '1',
+      'proxy-authorization': 'y',
+      'keep-alive': '5',
+      te: 'trailers',
+      'x-kept': '2',
+    }
+    const answered = await send(both[way], 'GET', '/v1.0/invoke/callee/method/ws', upgrade)
+    assert.deepEqual([answered.status, answered.text], [200, 'ok'])
+    const got = asked.at(-1) as IncomingHttpHeaders
+    assert.deepEqual(
+      [got.upgrade, got['x-mine'], got['proxy-authorization'], got['keep-alive'], got.te, got['x-kept']],
+      [undefined, undefined, undefined, undefined, undefined, '2'],
+    )
+    const switched = await send(both[way], 'GET', '/v1.0/invoke/callee/method/switch')
+    assert.equal(switched.status, 500)
+    assert.match(switched.text, /another protocol, which nobody asked for/)
   })
 
   test(`${way}: paths are normalised once`, async () => {

@@ -81,9 +81,10 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     const { group, plural, namespaced } = resource
     if (namespaced && !store.get('/namespaces', undefined, object.metadata.namespace ?? ''))
       throw new StoreError(404, 'NotFound', `namespaces "${object.metadata.namespace}" not found`)
-    const named = object.metadata.name
-      ? object
-      : { ...object, metadata: { ...object.metadata, name: `${object.metadata.generateName}${Math.random().toString(36).slice(2, 7)}` } }
+    // Admission comes before the name is made of generateName.
+    const named = structuredClone(object)
+    // As every API server does.
+    if (plural === 'namespaces') named.metadata.labels = { ...named.metadata.labels, 'kubernetes.io/metadata.name': named.metadata.name }
     const admitted = await admit({ store, resolve }, group, plural, named, user)
     return { object: store.create(`${group}/${plural}`, admitted.object), warnings: admitted.warnings }
   }

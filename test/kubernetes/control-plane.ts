@@ -28,7 +28,7 @@ const DAPR = {
 /** An API server that knows Dapr's kinds, with the Configuration of the control plane. */
 export async function startCluster(options?: ApiServerOptions): Promise<ApiServer> {
   const api = await startApiServer(options)
-  api.store.create('/namespaces', { metadata: { name: NAMESPACE } })
+  api.store.create('/namespaces', { metadata: { name: NAMESPACE, labels: { 'kubernetes.io/metadata.name': NAMESPACE } } })
   for (const [plural, kind] of Object.entries(DAPR))
     api.store.create('apiextensions.k8s.io/customresourcedefinitions', {
       metadata: { name: `${plural}.dapr.io` },

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { pipeline } from 'node:stream/promises'
 import { metricsPage } from '../../telemetry/open-metrics.ts'
 import { answer } from '../port.ts'
 import type { AgentRoute } from '../role.ts'
@@ -10,11 +11,12 @@ export function metricsRoute(page: () => string): AgentRoute {
   return {
     methods: ['GET'],
     path: '/metrics',
-    handle({ request, response, query }) {
+    async handle({ request, response, query }) {
       const accept = query.get('format') ?? request.headers.accept ?? ''
       if (/text|openmetrics|prometheus/.test(accept)) {
-        const { contentType, body } = metricsPage(page(), request.headers.accept)
-        return void response.writeHead(200, { 'content-type': contentType }).end(body)
+        const { contentType, body } = metricsPage([page()], request.headers.accept)
+        // A scraper that goes away half-way needs no answer.
+        return pipeline(body, response.writeHead(200, { 'content-type': contentType })).catch(() => {})
       }
       const now = performance.now()
       const used = process.cpuUsage(last.cpu)

@@ -142,9 +142,9 @@ test('a try that takes too long is followed by another, within the time of all',
   assert.equal(all.acted[0], 'timeout perTry')
   await app.left
   let calls = 0
-  await using never = await fleet([await httpApp(() => void calls++)], spec('500ms'), often)
+  await using never = await fleet([await httpApp(() => void calls++)], spec('1500ms'), often)
   assert.match((await send(never.caller.http, 'x')).text, /context deadline exceeded/)
-  assert.ok(calls >= 2 && calls <= 3, `${calls} tries`)
+  assert.ok(calls >= 2 && calls <= 8, `${calls} tries`)
   assert.equal(never.acted.at(-1), 'timeout overall')
 })
 

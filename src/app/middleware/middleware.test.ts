@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import type { Call } from '../../api/http/route.ts'
 import { HttpApi } from '../../api/http/server.ts'
@@ -183,4 +184,70 @@ test('sentinel counts what is under way until the reply is over, in both pipelin
 
   await using ends = await both(createPipeline([step('s', 'sentinel')], new Map([await made('s', 'sentinel', { isolationRules })])))
   for (let i = 0; i < 3; i++) assert.equal((await ends.ask('/hold')).status, 200)
+})
+
+test('a policy that reads the body sees what the steps before it made of it, and the receiver gets it whole', async () => {
+  const shown: string[] = []
+  const server = createServer(async (request, response) => {
+    const parts: Buffer[] = []
+    for await (const part of request) parts.push(part as Buffer)
+    if (request.method === 'POST')
+      shown.push((JSON.parse(Buffer.concat(parts).toString()) as { input: { request: { body: string } } }).input.request.body)
+    response.end(JSON.stringify({ result: !shown.at(-1)?.includes('BAD') }))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const opaServer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const components = new Map([
+    await made('first', 'uppercase', { direction: 'request' }),
+    await made('opa', 'opa', { opaServer, readBody: 'true' }),
+  ])
+  await using ends = await both(createPipeline([step('first', 'uppercase'), step('opa', 'opa')], components))
+  const chunked = { 'transfer-encoding': 'chunked' }
+  assert.equal((await ends.ask('/p', 'hi', { 'content-length': '2' })).text, '/p?  HI')
+  const streamed = httpRequest({ port: ends.port, path: '/p', method: 'POST', headers: chunked })
+  streamed.write('in ')
+  streamed.end('parts')
+  const [response] = (await once(streamed, 'response')) as [IncomingMessage]
+  assert.equal(Buffer.concat(await response.toArray()).toString(), '/p?  IN PARTS')
+  assert.equal((await ends.ask('/p', '')).text, '/p?  ')
+  assert.equal((await ends.ask('/p', 'bad')).status, 403)
+  assert.equal((await ends.channel.call(call('/p', 'to the app'))).body.toString(), 'app TO THE APP')
+  assert.equal(
+    (await ends.channel.call({ ...call('/p'), body: Readable.from([Buffer.from('st'), Buffer.from('ream')]) })).body.toString(),
+    'app STREAM',
+  )
+  assert.equal((await ends.channel.call(call('/p', 'bad'))).status, 403)
+  assert.deepEqual(shown, ['HI', 'IN PARTS', '', 'BAD', 'TO THE APP', 'STREAM', 'BAD'])
+  const long = 'x'.repeat(4 * 1024 * 1024 + 1)
+  assert.equal((await ends.ask('/p', long)).status, 413)
+  assert.equal((await ends.channel.call(call('/p', long))).status, 413)
+  assert.equal((await ends.ask('/p', 'after')).text, '/p?  AFTER')
+  assert.equal(ends.seen.length, 2)
+  server.closeAllConnections()
+  server.close()
+})
+
+test('a body that a policy has read reaches the receiver byte for byte', async () => {
+  const server = createServer((request, response) => void request.resume().on('end', () => response.end('{"result": true}'))).listen(
+    0,
+    '127.0.0.1',
+  )
+  await once(server, 'listening')
+  const opaServer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const pipeline = createPipeline([step('opa', 'opa')], new Map([await made('opa', 'opa', { opaServer, readBody: 'true' })]))
+  const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, index) => (index * 7) & 255))
+  const api = new HttpApi({
+    routes: [],
+    fallback: async (call) => ({ status: 200, headers: {}, body: (await call.body()).equals(bytes) ? 'same' : 'other' }),
+    maxBodySize: 1 << 20,
+    readBufferSize: 8192,
+    h2c: false,
+    pipeline,
+  })
+  const port = await api.listen({ host: '127.0.0.1', port: 0 })
+  const reply = await fetch(`http://127.0.0.1:${port}/p`, { method: 'POST', body: bytes })
+  assert.equal(await reply.text(), 'same')
+  await api.close(0)
+  server.closeAllConnections()
+  server.close()
 })

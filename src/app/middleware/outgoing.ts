@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { MiddlewareReply, MiddlewareRequest, TextMap } from '../../blocks/middleware/driver.ts'
+import { Code, OutriderError } from '../../errors.ts'
 import type { SinkRequest } from '../http-channel.ts'
 import type { ResponseSink, ResponseSource } from '../response-sink.ts'
 import { type Pipeline, PLAIN } from './pipeline.ts'
@@ -11,7 +12,7 @@ class OutgoingRequest implements MiddlewareRequest {
   readonly remoteAddress = undefined
   path: string
   query: string
-  readonly #body: SinkRequest['body']
+  #body: SinkRequest['body']
   readonly #headers: string[]
   #bodyMap: TextMap | undefined
   #replyMap: TextMap | undefined
@@ -37,6 +38,15 @@ class OutgoingRequest implements MiddlewareRequest {
     for (let i = this.#headers.length - 2; i >= 0; i -= 2)
       if (this.#headers[i]?.toLowerCase() === name.toLowerCase()) this.#headers.splice(i, 2)
     this.#headers.push(name, value)
+  }
+
+  async readBody(limit: number): Promise<Buffer> {
+    const body = this.#bodyMap ? mapped(this.#body, this.#bodyMap) : this.#body
+    this.#bodyMap = undefined
+    const whole = body instanceof Readable ? await collected(body, limit) : (body ?? Buffer.alloc(0))
+    if (whole.length > limit) throw tooLong(limit)
+    if (body !== undefined) this.#body = whole
+    return whole
   }
 
   mapBody(map: TextMap): void {
@@ -79,6 +89,26 @@ class OutgoingRequest implements MiddlewareRequest {
 function pairs(name: string, value: unknown): string[] {
   if (value === undefined) return []
   return Array.isArray(value) ? value.flatMap((one) => [name, String(one)]) : [name, String(value)]
+}
+
+function tooLong(limit: number): OutriderError {
+  return new OutriderError({
+    code: 'ERR_BODY_READ',
+    http: 413,
+    grpc: Code.ResourceExhausted,
+    message: `the request body is longer than the ${limit} bytes that middleware may read`,
+  })
+}
+
+async function collected(body: Readable, limit: number): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of body as AsyncIterable<Buffer>) {
+    size += part.length
+    if (size > limit) throw tooLong(limit)
+    parts.push(part)
+  }
+  return Buffer.concat(parts, size)
 }
 
 function mapped(body: SinkRequest['body'], map: TextMap): SinkRequest['body'] {

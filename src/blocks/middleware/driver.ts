@@ -13,6 +13,8 @@ export interface MiddlewareRequest {
   header(name: string): string | undefined
   /** Puts a header in place of all of its name. */
   setHeader(name: string, value: string): void
+  /** Reads the body whole; who comes later gets it all the same. Rejects with OutriderError, of HTTP status 413 when it is longer than `limit` bytes. */
+  readBody(limit: number): Promise<Buffer>
   /** Sends every character of the request's body through `map`, which keeps its length in bytes. */
   mapBody(map: TextMap): void
   /** The same for the reply's body. */

@@ -54,6 +54,7 @@ async function pass(middleware: Middleware, target = '/a', given: Record<string,
     setHeader(name, value) {
       headers[name.toLowerCase()] = value
     },
+    readBody: async () => Buffer.from(''),
     mapBody() {},
     onEnd() {},
     mapReply() {},

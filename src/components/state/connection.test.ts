@@ -48,7 +48,33 @@ it('state.redis replaces and reads keys that are no hashes', async (context) => 
   assert.deepEqual(await store.get({ key: 'plain', metadata: {} }), { data: Buffer.from('text') })
   await store.set({ kind: 'upsert', key: 'plain', value: Buffer.from('1'), json: true, metadata: {}, concurrency: 'first-write' })
   assert.deepEqual(await client.hgetall('plain'), { data: '1', version: '1', 'first-write': '0' })
+  await client.lpush('list', '1')
+  await assert.rejects(store.get({ key: 'list', metadata: {} }), {
+    message: 'key list is of Redis type list, which this store does not read',
+  })
   client.disconnect()
+  await server.stop()
+})
+
+it('state.redis says that it has no queries when it is told of indexes for them', async (context) => {
+  const server = await redisServer()
+  if (!server) return context.skip('no redis-server')
+  const lines: string[] = []
+  const own = createLogger({ level: 'warning', json: false, appId: 'test', version: 'test', write: (line) => lines.push(line) })
+  const driver = await stateDrivers.find((row) => row.type === 'state.redis')?.load()
+  const properties = { redisHost: `${server.host}:${server.port}`, queryIndexes: '[{"name":"i","indexes":[]}]' }
+  await using store = driver?.create({
+    name: 'store',
+    type: 'state.redis',
+    version: 'v1',
+    properties,
+    appId: 'test',
+    namespace: '',
+    log: own,
+  })
+  await store?.init(signal())
+  assert.deepEqual(store?.features.includes('QUERY_API'), false)
+  assert.match(lines.join(), /state store store: queryIndexes are not supported, queries will be refused/)
   await server.stop()
 })
 

@@ -108,7 +108,8 @@ async function patchOf(request: Request, context: AdmissionContext): Promise<{ o
   const namespace = request.namespace ?? ''
   const wishes = new Wishes(pod.annotations)
   if (wishes.text('app-id') === '') {
-    wishes.warn(`${PREFIXES.dapr}app-id is missing: the app gets the id "${pod.name}" of this pod, which its next pod will not have`)
+    if (pod.named)
+      wishes.warn(`${PREFIXES.dapr}app-id is missing: the app gets the id "${pod.name}" of this pod, which its next pod will not have`)
     wishes.fallback('app-id', pod.name)
   }
   wishes.fallback('enabled', 'true')

@@ -61,7 +61,8 @@ export function sidecarPatch(pod: Pod, wishes: Wishes, platform: Platform, injec
   }
   // Whatever made the wish: our prefix, or the label of the namespace.
   const copied = READ_BY_OTHERS.filter((name) => {
-    const wished = wishes.own.has(name) || name === 'enabled'
+    // The authority goes by the annotation; a pod without one is to it what its name says.
+    const wished = wishes.own.has(name) || name === 'enabled' || (name === 'app-id' && !pod.named && !wishes.given(name))
     return wished && pod.annotations[PREFIXES.dapr + name] !== wishes.text(name)
   })
   if (copied.length > 0 && !pod.hasAnnotations) add('/metadata/annotations', {})

@@ -1,6 +1,9 @@
 /** What the injector looks at in a pod; everything else stays as it is. */
 export interface Pod {
+  /** Of a pod that is still to be named: of what makes such pods. */
   readonly name: string
+  /** It has its name already. */
+  readonly named: boolean
   readonly labels: Readonly<Record<string, string>> | undefined
   readonly annotations: Readonly<Record<string, string>>
   readonly hasAnnotations: boolean
@@ -32,7 +35,8 @@ export function parsePod(value: unknown): Pod {
   const spec = object(pod.spec ?? {}, 'spec')
   const annotations = texts(metadata.annotations, 'metadata.annotations')
   return {
-    name: String(metadata.name ?? ''),
+    name: String(metadata.name || makerOf(metadata)),
+    named: Boolean(metadata.name),
     labels: texts(metadata.labels, 'metadata.labels'),
     annotations: annotations ?? {},
     hasAnnotations: annotations !== undefined && Object.keys(annotations).length > 0,
@@ -41,6 +45,13 @@ export function parsePod(value: unknown): Pod {
     volumes: list<{ name: string }>(spec.volumes, 'spec.volumes'),
     tolerations: list<Toleration>(spec.tolerations, 'spec.tolerations'),
   }
+}
+
+/** The Deployment or the like whose pods have the name that one is still to get: `orders-5d9f7c-` and its hash are of `orders`. */
+function makerOf({ generateName, labels }: { generateName?: unknown; labels?: unknown }): string {
+  const stem = String(generateName ?? '').replace(/-$/, '')
+  const hash = (labels as Record<string, unknown> | undefined)?.['pod-template-hash']
+  return typeof hash === 'string' && hash !== '' && stem.endsWith(`-${hash}`) ? stem.slice(0, -hash.length - 1) : stem
 }
 
 /** Reads one container, all of its members kept. */

@@ -178,8 +178,7 @@ export class Connection implements ReplyEvents, Carrier {
 
   onHead(head: ReplyHead, whole: boolean): void {
     const { headers, length, status, idleSeconds } = head
-    if (length >= 0 && (whole || this.#target.shortBodies === 0) && status !== 204 && status !== 101)
-      headers['content-length'] = String(length)
+    if (length >= 0 && (whole || this.#target.shortBodies === 0) && status !== 204) headers['content-length'] = String(length)
     this.#idleLimit = this.#target.idleTimeout
     // Some time before the server closes it: a request that meets its end on the way is lost.
     if (idleSeconds !== undefined) this.#idleLimit = Math.min(this.#idleLimit, Math.max(idleSeconds * 1000 - 1000, idleSeconds * 500))

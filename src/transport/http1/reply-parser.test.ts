@@ -91,7 +91,6 @@ const GOOD: readonly [name: string, reply: string, want: Read, given?: Given][] 
     `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n${OK}content-length: 1\r\n\r\nx`,
     { status: 200, body: 'x', clean: true },
   ],
-  ['the refusal of an upgrade nobody asked for', 'HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n', { status: 101, body: '', clean: false }],
   ['204 with a length', 'HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\n', { status: 204, body: '', clean: true }],
   ['304 with a length', 'HTTP/1.1 304 No\r\ncontent-length: 5\r\n\r\n', { status: 304, body: '', clean: true }],
   ['HEAD with a length', `${OK}content-length: 5\r\n\r\n`, { status: 200, body: '', clean: true }, { bodiless: true }],
@@ -114,6 +113,7 @@ for (const [name, reply, want, given] of GOOD)
   })
 
 const BAD: readonly [name: string, reply: string, given?: Given][] = [
+  ['an upgrade nobody asked for', 'HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'],
   ['no status line', 'hello world, this is a shell\r\n\r\n'],
   ['another protocol', 'HTTP/2 200 OK\r\n\r\n'],
   ['another minor version', 'HTTP/1.2 200 OK\r\n\r\n'],

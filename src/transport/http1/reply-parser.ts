@@ -165,12 +165,14 @@ export class ReplyParser {
   #take(text: string, available: number): void {
     const head = parseHead(text)
     const { status } = head
-    if (status < 200 && status !== 101) {
+    // RFC 9110, section 7.8: only who asked for another protocol may get one, and nobody here does.
+    if (status === 101) throw malformed('another protocol, which nobody asked for')
+    if (status < 200) {
       if (++this.#interim > MAX_INTERIM) throw malformed('too many interim replies')
       return
     }
-    this.#keepAlive = head.keepAlive && status !== 101
-    const empty = this.#bodiless || status === 204 || status === 304 || status === 101 || head.length === 0
+    this.#keepAlive = head.keepAlive
+    const empty = this.#bodiless || status === 204 || status === 304 || head.length === 0
     this.#state = empty ? FIXED : head.length === CHUNKED ? CHUNKS : head.length === UNTIL_CLOSE ? CLOSING : FIXED
     this.#declared = this.#remaining = empty ? 0 : head.length
     if (this.#state === CHUNKS) this.#chunks.begin()

@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { PassThrough, type Transform } from 'node:stream'
 import { type Pipeline, PLAIN } from '../../../app/middleware/pipeline.ts'
 import { chained, TextMapper, TextMapStream } from '../../../app/middleware/text-map.ts'
 import type { MiddlewareRequest, TextMap } from '../../../blocks/middleware/driver.ts'
+import { readBody } from '../body.ts'
 import { writeReply } from '../reply.ts'
 
 /** A request of the API as the pipeline has left it. */
@@ -27,7 +29,7 @@ export async function pass(
     return undefined
   }
   if (incoming.replyMap) mapReply(response, incoming.replyMap)
-  return { request: incoming.bodyMap ? mapBody(request, incoming.bodyMap) : request, path: incoming.path, query: incoming.query }
+  return { request: incoming.passed, path: incoming.path, query: incoming.query }
 }
 
 class IncomingRequest implements MiddlewareRequest {
@@ -35,7 +37,9 @@ class IncomingRequest implements MiddlewareRequest {
   readonly #response: ServerResponse
   path: string
   query: string
-  bodyMap: TextMap | undefined
+  #bodyMap: TextMap | undefined
+  #body: Promise<Buffer> | undefined
+  #held: Buffer | undefined
   replyMap: TextMap | undefined
 
   constructor(request: IncomingMessage, response: ServerResponse, path: string, query: string) {
@@ -67,8 +71,26 @@ class IncomingRequest implements MiddlewareRequest {
     rawHeaders.push(name, value)
   }
 
+  readBody(limit: number): Promise<Buffer> {
+    this.#body ??= readBody(this.#request, limit)
+    return this.#body.then((body) => {
+      if (!this.#held) {
+        this.#held = this.#bodyMap ? Buffer.from(this.#bodyMap(body.toString())) : body
+        this.#bodyMap = undefined
+      }
+      return this.#held
+    })
+  }
+
   mapBody(map: TextMap): void {
-    this.bodyMap = chained(this.bodyMap, map)
+    if (this.#held) this.#held = Buffer.from(map(this.#held.toString()))
+    else this.#bodyMap = chained(this.#bodyMap, map)
+  }
+
+  /** What the receiver gets. */
+  get passed(): IncomingMessage {
+    if (this.#held) return heldBody(this.#request, this.#held)
+    return this.#bodyMap ? mapBody(this.#request, this.#bodyMap) : this.#request
   }
 
   onEnd(done: (status: number) => void): void {
@@ -83,59 +105,28 @@ class IncomingRequest implements MiddlewareRequest {
   }
 }
 
-/** The request with another body: what handlers ask of a request, they ask of this. */
-class MappedRequest extends TextMapStream {
-  readonly #request: IncomingMessage
+/** What handlers ask of a request. */
+const SHOWN = ['headers', 'rawHeaders', 'method', 'url', 'httpVersion', 'httpVersionMajor', 'socket', 'stream'] as const
 
-  constructor(request: IncomingMessage, map: TextMap) {
-    super(map)
-    this.#request = request
-  }
-
-  get headers() {
-    return this.#request.headers
-  }
-
-  get rawHeaders() {
-    return this.#request.rawHeaders
-  }
-
-  get method() {
-    return this.#request.method
-  }
-
-  get url() {
-    return this.#request.url
-  }
-
-  get httpVersion() {
-    return this.#request.httpVersion
-  }
-
-  get httpVersionMajor() {
-    return this.#request.httpVersionMajor
-  }
-
-  get socket() {
-    return this.#request.socket
-  }
-
-  /** Whether all of it is here, mapped. */
-  get complete() {
-    return this.writableFinished
-  }
-
-  /** Of HTTP/2. */
-  get stream() {
-    return (this.#request as IncomingMessage & { stream?: unknown }).stream
-  }
+/** The request with another body. */
+function withBody(request: IncomingMessage, body: Transform): IncomingMessage {
+  for (const name of SHOWN) Object.defineProperty(body, name, { get: () => (request as IncomingMessage & { stream?: unknown })[name] })
+  // Whether all of it is here.
+  Object.defineProperty(body, 'complete', { get: () => body.writableFinished })
+  return body as unknown as IncomingMessage
 }
 
 function mapBody(request: IncomingMessage, map: TextMap): IncomingMessage {
-  const mapped = new MappedRequest(request, map)
+  const mapped = new TextMapStream(map)
   request.once('error', (error) => mapped.destroy(error))
   request.once('close', () => request.complete || mapped.destroy(new Error('the request body broke off')))
-  return request.pipe(mapped) as unknown as IncomingMessage
+  return withBody(request, request.pipe(mapped))
+}
+
+function heldBody(request: IncomingMessage, body: Buffer): IncomingMessage {
+  const held = new PassThrough()
+  held.end(body)
+  return withBody(request, held)
 }
 
 /** Sends what is written to the response through the map. */

@@ -1,5 +1,5 @@
 import type { Middleware, MiddlewareReply, MiddlewareRequest } from '../../../blocks/middleware/driver.ts'
-import { messageOf } from '../../../errors.ts'
+import { messageOf, OutriderError } from '../../../errors.ts'
 import { STATUS_CODES } from '../../../transport/node-http.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { isTruthy, MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
@@ -29,8 +29,16 @@ const metadata: readonly MetadataField[] = [
     description: 'Status of refusals for which the policy names none.',
   },
   { name: 'includedHeaders', kind: 'string', description: 'Names of the request headers that the policy sees, with commas between.' },
-  { name: 'readBody', kind: 'string', default: 'false', description: 'Not supported: policies do not see bodies here.' },
+  {
+    name: 'readBody',
+    kind: 'string',
+    default: 'false',
+    description: 'Whether the policy sees the body, of at most 4 MiB; longer ones are refused with 413.',
+  },
 ]
+
+/** Bytes of a body that a policy is shown. */
+const MAX_BODY = 4 * 1024 * 1024
 
 interface Decision {
   allow?: unknown
@@ -46,14 +54,12 @@ class Opa implements Middleware {
   readonly #url: string
   readonly #rego: string
   readonly #status: number
+  readonly #readBody: boolean
   readonly #headers: readonly string[]
 
   constructor(context: ComponentContext) {
     const values = parseMetadata(metadata, context.properties)
-    if (isTruthy(String(values.readBody)))
-      throw new MetadataError(
-        `component ${context.name}: readBody is not supported, policies do not see bodies here; decide by path, method and headers, or in the app`,
-      )
+    this.#readBody = isTruthy(String(values.readBody))
     this.#context = context
     this.#server = String(values.opaServer).replace(/\/$/, '')
     if (!URL.canParse(this.#server))
@@ -91,8 +97,17 @@ class Opa implements Middleware {
 
   async handle(passing: MiddlewareRequest): Promise<MiddlewareReply | undefined> {
     let decision: unknown
+    let body = ''
+    if (this.#readBody) {
+      try {
+        body = (await passing.readBody(MAX_BODY)).toString()
+      } catch (error) {
+        this.#context.log.warn(`the body of a request cannot be shown to the policy: ${messageOf(error)}`)
+        return this.#refuse(error instanceof OutriderError ? error.http : 400, { 'x-dapr-opa-error': 'true' })
+      }
+    }
     try {
-      decision = await this.#decide(passing)
+      decision = await this.#decide(passing, body)
     } catch (error) {
       this.#context.log.warn(`Error procesing rego policy: ${messageOf(error)}`)
       return this.#refuse(this.#status, { 'x-dapr-opa-error': 'true' })
@@ -105,7 +120,7 @@ class Opa implements Middleware {
     return undefined
   }
 
-  async #decide(passing: MiddlewareRequest): Promise<boolean | Decision> {
+  async #decide(passing: MiddlewareRequest, body: string): Promise<boolean | Decision> {
     const path = plainPath(passing.path)
     const parameters = new URLSearchParams(passing.query)
     const query = Object.fromEntries([...parameters.keys()].map((name) => [name, parameters.getAll(name)]))
@@ -122,7 +137,7 @@ class Opa implements Middleware {
       query,
       headers,
       scheme: '',
-      body: '',
+      body,
     }
     const reply = await this.#fetcher.fetch({
       method: 'POST',

@@ -90,6 +90,7 @@ test('rules are read by resource; what is not supported is refused by name', () 
       remoteAddress: undefined,
       header: () => undefined,
       setHeader() {},
+      readBody: async () => Buffer.from(''),
       mapBody() {},
       mapReply() {},
       onEnd: (done) => void ended.push(done),

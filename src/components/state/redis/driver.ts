@@ -23,6 +23,11 @@ import { APPLY, refusal } from './script.ts'
 const fields: readonly MetadataField[] = [
   ...redisFields,
   { name: 'ttlInSeconds', kind: 'int', description: 'TTL of items whose request gives none; absent: they stay.' },
+  {
+    name: 'queryIndexes',
+    kind: 'string',
+    description: "Not supported: queries need Redis's JSON and search modules. The store warns and goes on without.",
+  },
 ]
 
 const SCAN_COUNT = 1000
@@ -56,9 +61,21 @@ class RedisState implements StateStore, ListsKeys {
       signal,
       onError: (error) => log.debug(`state store ${name}: ${error.message}`),
     })
+    if (this.values.queryIndexes !== undefined)
+      log.warn(
+        `state store ${name}: queryIndexes are not supported, queries will be refused: take them out, or use state.postgresql v1 for queries`,
+      )
     // In a cluster each key has replicas of its own, and WAIT would ask any node.
     if (this.client.isCluster) return
     this.replicas = Number(/connected_slaves:(\d+)/.exec(String(await this.client.call('INFO', 'replication')))?.[1] ?? 0)
+  }
+
+  /** Neither hash nor text. daprd makes JSON of the JSON module where a request says contentType: application/json. */
+  private async unreadable(key: string, error: unknown): Promise<never> {
+    const type = await this.client.call('TYPE', key).catch(() => undefined)
+    if (typeof type !== 'string' || !(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error
+    const json = type === 'ReJSON-RL' ? ': save it without contentType application/json' : ''
+    throw new Error(`key ${key} is of Redis type ${type}, which this store does not read${json}`, { cause: error })
   }
 
   async ping(): Promise<void> {
@@ -71,7 +88,7 @@ class RedisState implements StateStore, ListsKeys {
       return data ? { data, etag: version ? version.toString() : undefined } : undefined
     } catch (error) {
       if (!(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error
-      const data = (await this.client.callBuffer('GET', key)) as Buffer | null
+      const data = (await this.client.callBuffer('GET', key).catch((other: unknown) => this.unreadable(key, other))) as Buffer | null
       return data ? { data } : undefined
     }
   }
