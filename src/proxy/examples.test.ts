@@ -36,7 +36,7 @@ for (const file of ['envoy.yaml', 'proxy.yaml'])
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     try {
-      await untilSaid(child.stdout, /Proxy proxy is up/)
+      await untilSaid(child.stdout, /initialising → up/)
       const names = new Set<string>()
       for (let i = 0; i < 40; i++) {
         const { name, url } = JSON.parse((await call(ports['10000'] as number, '/orders/7')).text)

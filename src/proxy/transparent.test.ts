@@ -96,7 +96,7 @@ test('programs that know of no proxy go through it: HTTP by name and by address,
       `apiVersion: outrider.dev/v1\nkind: Proxy\nmetadata: { name: t }\nspec:\n  transparent: {}\n  admin: 15000\n  services:\n    orders: { endpoints: ["10.99.0.1:8080"] }\n`,
     )
     await start([process.execPath, join(folder, 'server.mjs')], /ready/)
-    await start([outrider, 'proxy', '-c', join(folder, 'proxy.yaml'), '--outrider-data-dir', folder], /Proxy proxy is up/)
+    await start([outrider, 'proxy', '-c', join(folder, 'proxy.yaml'), '--outrider-data-dir', folder], /initialising → up/)
     const rules = (word: string) =>
       ip(...within(outrider, 'iptables', word, ...(word === 'remove' ? [] : ['--uid', '0', '--inbound-port', '0']), '--ipv6=false'))
     rules('install')
