@@ -15,7 +15,7 @@ import { GrpcStatus } from '../src/transport/grpc/status.ts'
 import { openIdentity } from '../src/transport/identity/open.ts'
 import { startAuthority, type TestAuthority } from '../src/transport/identity/testing/authority.ts'
 import type { WorkloadIdentity } from '../src/transport/identity/workload-identity.ts'
-import { accepts } from './servers/process.ts'
+import { accepts, freePort } from './servers/process.ts'
 import { type SidecarOptions, type SidecarProcess, startSidecar } from './sidecar.ts'
 
 // Trust between real outriderds: an authority in this process, sidecars and their apps around it.
@@ -257,4 +257,19 @@ test('certificates that live for six seconds are renewed under load, and no call
   } finally {
     authority.life = 86_400_000
   }
+})
+
+test("a proxy's service that is an app is called through the sidecar, by its identity", async () => {
+  await using callee = await start('proxied', { appPort: appPort(), args: [`--config=${denying('proxied.json', ['/admin'])}`] })
+  const resources = join(home, 'proxy')
+  mkdirSync(resources)
+  const port = await freePort()
+  const spec = { explicit: port, services: { shop: { app: 'proxied' } } }
+  const text = JSON.stringify({ apiVersion: 'outrider.dev/v1', kind: 'Proxy', metadata: { name: 'mesh' }, spec })
+  writeFileSync(join(resources, 'proxy.yaml'), text)
+  await using _caller = await start('caller', { resources, args: [`--outrider-agent-port=${await freePort()}`] })
+  reached.length = 0
+  assert.deepEqual(await get(`http://127.0.0.1:${port}`, '/proxy/shop/orders/1?a=b'), { status: 200, text: 'served' })
+  assert.deepEqual(reached, ['/orders/1?a=b'])
+  assert.equal((await get(`http://127.0.0.1:${port}`, '/proxy/shop/admin')).status, 403, callee.log())
 })

@@ -12,6 +12,13 @@ export interface RoleComponents {
   pubsub(name: string): PubSub
 }
 
+/** A host and port, or in their place the path of a unix socket. */
+export interface SidecarApi {
+  host: string
+  port: number
+  path?: string
+}
+
 /** What a role gets. */
 export interface RoleContext {
   log: Logger
@@ -21,6 +28,8 @@ export interface RoleContext {
   dataDir(): string
   env: NodeJS.ProcessEnv
   components: RoleComponents
+  /** Where the sidecar beside serves its HTTP API; undefined: none is beside. */
+  api: SidecarApi | undefined
   /** Aborted when the process begins to stop: no new intake; disposing comes after. */
   signal: AbortSignal
   /** Families of all roles of this process, in Prometheus's text format: what `GET /metrics` of the agents' port shows. */

@@ -6,7 +6,7 @@ import type { Logger } from '../telemetry/log.ts'
 import { joinedPages } from './pages.ts'
 import { AgentPort, answer } from './port.ts'
 import { ROLES } from './registry.ts'
-import type { AgentRoute, Role, RoleComponents, RoleContext } from './role.ts'
+import type { AgentRoute, Role, RoleComponents, RoleContext, SidecarApi } from './role.ts'
 
 export type RoleState = 'initialising' | 'up' | 'retrying' | 'failed' | 'closed'
 
@@ -18,6 +18,7 @@ export interface RolesOptions {
   dataDir: string
   env: NodeJS.ProcessEnv
   components: RoleComponents
+  api?: SidecarApi | undefined
   port: { host: string; port: number; socket?: string | undefined; token?: string | undefined }
   /** Told of each role's state, for health and metadata. */
   part(name: string, kind: string, state: RoleState, error?: unknown): void
@@ -155,7 +156,7 @@ export class Roles implements AsyncDisposable {
   }
 
   #context(slot: Slot): RoleContext {
-    const { appId, namespace, env, components, dataDir, signal } = this.#options
+    const { appId, namespace, env, components, api, dataDir, signal } = this.#options
     const { kind, name } = slot.resource
     return {
       log: this.#options.log.scope(`outrider.${kind.toLowerCase()}.${name}`),
@@ -163,6 +164,7 @@ export class Roles implements AsyncDisposable {
       namespace,
       env,
       components,
+      api,
       signal: AbortSignal.any([signal, slot.stop.signal]),
       dataDir() {
         const folder = join(dataDir, kind.toLowerCase(), name)

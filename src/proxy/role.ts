@@ -7,22 +7,23 @@ import { prometheus } from './admin-stats.ts'
 import { readEndpoints } from './envoy/clusters.ts'
 import { problemText } from './envoy/reader.ts'
 import type { ProxyModel } from './model/model.ts'
+import { throughSidecar } from './own/apps.ts'
 import { PRANA } from './own/compile.ts'
 import { pranaApi } from './own/prana.ts'
 import { readProxy } from './read.ts'
 import { ProxyServer } from './server.ts'
 
 /** Opens a Proxy: listeners take connections when it resolves. Rejects with every problem of its configuration, or the port that is taken. */
-export const openProxy: OpenRole = async ({ spec }, { log }): Promise<Role> => {
+export const openProxy: OpenRole = async ({ spec }, { log, api }): Promise<Role> => {
   const text = spec as ProxySpec
-  const { model, remarks } = readProxy(text)
+  const { model: read, remarks } = readProxy(text)
   for (const remark of remarks) log.warn(`${problemText(remark)} (passed over)`)
+  const model = throughSidecar(read, api)
   const server = new ProxyServer(model, {
     log,
     identity: undefined,
     original: await originalOf(model, log),
     readFile: readEndpoints,
-    resolve: undefined,
     ...(text.prana && { intercept: { [PRANA]: pranaApi(text.prana) } }),
   })
   const admin = model.admin && new Admin(server)

@@ -10,7 +10,7 @@ import { ProxyListener } from './net/listener.ts'
 import { type Figures, httpFigures } from './stats.ts'
 import { clientOptions, type OwnIdentity } from './tls.ts'
 
-export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile' | 'resolve'> {
+export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile'> {
   log: Logger
   identity: OwnIdentity | undefined
   /** Where connections wanted to go that iptables has sent here; `guess`: by Host and server name. */
@@ -41,7 +41,7 @@ export class ProxyServer implements AsyncDisposable {
     this.log = options.log
     const { log, identity } = options
     refuse(model, options)
-    const context: DiscoveryContext = { log, readFile: options.readFile, resolve: options.resolve }
+    const context: DiscoveryContext = { log, readFile: options.readFile }
     try {
       for (const cluster of model.clusters) {
         const tls =
@@ -122,10 +122,7 @@ export class ProxyServer implements AsyncDisposable {
 }
 
 /** Throws for what the model asks for and this process does not have. */
-function refuse({ clusters, listeners }: ProxyModel, { resolve, original }: ProxyOptions): void {
-  const byName = clusters.find(({ discovery }) => discovery === 'resolver')
-  if (byName && !resolve)
-    throw new Error(`service ${byName.name} is to be found by its app id, and this process has no name resolution; give its endpoints`)
+function refuse({ clusters, listeners }: ProxyModel, { original }: ProxyOptions): void {
   const direct =
     listeners.find(({ originalDestination }) => originalDestination)?.name ??
     clusters.find(({ discovery }) => discovery === 'original-destination')?.name

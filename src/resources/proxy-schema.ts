@@ -83,7 +83,7 @@ const listener = object(
 
 const service = object({
   endpoints: said('host:port each; names are looked up again and again.', texts),
-  app: said('The app id that other sidecars know it by, in place of endpoints.', text),
+  app: said('An app id, in place of endpoints: the sidecar beside calls the app, over HTTP.', text),
   file: said('File of endpoints in the form of EDS, followed while it runs.', text),
   balance: word('Default least-request.', 'round-robin', 'least-request', 'random', 'ring-hash'),
   protocol: word('auto speaks what the client spoke. Default http1.', 'http1', 'http2', 'auto'),
@@ -247,10 +247,20 @@ export function checkProxy(given: Readonly<Record<string, unknown>>): { message:
   for (const [name, { endpoints, app, file }] of Object.entries(services)) {
     const there = [endpoints, app, file].filter((one) => one !== undefined).length
     if (there !== 1) return { message: `spec.services.${name} must have one of endpoints, app, file`, path: ['spec', 'services', name] }
+    const idle =
+      app === undefined
+        ? undefined
+        : ['protocol', 'tls', 'health', 'outliers', 'balance'].find((field) => Object.hasOwn(services[name] ?? {}, field))
+    if (idle !== undefined)
+      return {
+        message: `spec.services.${name}.${idle} means nothing beside app: the sidecar calls it; take one of them out`,
+        path: ['spec', 'services', name, idle],
+      }
     const wrong = endpoints?.find((one) => !/^(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):\d{1,5}$/.test(one))
     if (wrong !== undefined)
       return { message: `spec.services.${name}.endpoints has "${wrong}"; write host:port`, path: ['spec', 'services', name, 'endpoints'] }
   }
+  const isApp = (service: string | undefined) => service !== undefined && services[service]?.app !== undefined
   const missing = (service: string, path: string[]) =>
     Object.hasOwn(services, service)
       ? undefined
@@ -260,6 +270,8 @@ export function checkProxy(given: Readonly<Record<string, unknown>>): { message:
     if (routes.length === 0 && to === undefined) return { message: `${where.join('.')} has neither routes nor to`, path: where }
     if (protocol === 'tcp' && (routes.length > 0 || to === undefined))
       return { message: `${where.join('.')} is tcp: it has to, and no routes`, path: where }
+    if (protocol === 'tcp' && isApp(to))
+      return { message: `${where.join('.')} is tcp, and the app "${to}" is called over HTTP`, path: where }
     const wrong = to !== undefined ? missing(to, [...where, 'to']) : undefined
     if (wrong) return wrong
     for (const [index, one] of routes.entries()) {
@@ -268,12 +280,16 @@ export function checkProxy(given: Readonly<Record<string, unknown>>): { message:
       if (kinds.length !== 1) return { message: `${path.join('.')} must have one of to, split, redirect, answer`, path }
       if (['path', 'prefix', 'regex'].filter((name) => Object.hasOwn(one, name)).length > 1)
         return { message: `${path.join('.')} may have only one of path, prefix, regex`, path }
+      if (isApp(one.mirror)) return { message: `${path.join('.')} mirrors to the app "${one.mirror}"; mirror to endpoints`, path }
       for (const service of [one.to, one.mirror, ...Object.keys(one.split ?? {})]) {
         const found = service === undefined ? undefined : missing(service, path)
         if (found) return found
       }
     }
   }
+  const tcpApp = Object.values(ambassador?.tcp ?? {}).find(isApp)
+  if (tcpApp !== undefined)
+    return { message: `spec.ambassador.tcp names the app "${tcpApp}", which is called over HTTP`, path: ['spec', 'ambassador', 'tcp'] }
   for (const service of [ambassador?.rootUri, ...Object.values(ambassador?.routes ?? {}), ...Object.values(ambassador?.tcp ?? {})]) {
     const found = service === undefined ? undefined : missing(service, ['spec', 'ambassador'])
     if (found) return found

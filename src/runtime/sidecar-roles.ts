@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { RoleComponents } from '../agent/role.ts'
+import type { RoleComponents, SidecarApi } from '../agent/role.ts'
 import type { Roles } from '../agent/roles.ts'
 import type { ConfigurationStore } from '../blocks/configuration/driver.ts'
 import type { PubSub } from '../blocks/pubsub/driver.ts'
@@ -16,6 +16,8 @@ export interface SidecarRolesOptions {
   log: Logger
   manager: ComponentManager
   lifecycle: Lifecycle
+  /** Where the sidecar's HTTP API is; undefined: there is none. */
+  api?: SidecarApi | undefined
   /** Where the process keeps what must last; roles have `roles/<kind>/<name>` below it. */
   dataDir: string
   env: NodeJS.ProcessEnv
@@ -32,6 +34,7 @@ export function rolesBeside(
     ...rest,
     appId: flags.appId,
     namespace: flags.environment.namespace,
+    api: apiOf(flags),
     dataDir: flags.outriderDataDir,
     env: process.env,
     port: {
@@ -87,7 +90,7 @@ export class SidecarRoles implements AsyncDisposable {
   #load(): Promise<Roles> {
     this.#roles ??= (async () => {
       const { Roles } = await import('../agent/roles.ts')
-      const { appId, namespace, log, manager, lifecycle, dataDir, env, port, signal } = this.#options
+      const { appId, namespace, log, manager, lifecycle, api, dataDir, env, port, signal } = this.#options
       this.#opened = new Roles({
         appId,
         namespace,
@@ -95,6 +98,7 @@ export class SidecarRoles implements AsyncDisposable {
         dataDir: join(dataDir, 'roles'),
         env,
         components: componentsOf(manager),
+        api,
         port,
         part: (name, kind, state, error) => lifecycle.part('role', `${kind}/${name}`, kind, state, { error }),
         signal,
@@ -120,4 +124,12 @@ function componentsOf(manager: ComponentManager): RoleComponents {
     configurationStore: (name) => find<ConfigurationStore>('configuration', 'configuration store', name),
     pubsub: (name) => find<PubSub>('pubsub', 'pub/sub component', name),
   }
+}
+
+/** On the address that reaches us from here. */
+function apiOf({ unixDomainSocket, appId, daprHttpPort: port, daprListenAddresses }: DaprdFlags): SidecarApi {
+  if (unixDomainSocket) return { host: '127.0.0.1', port, path: `${unixDomainSocket}/dapr-${appId}-http.socket` }
+  const [first = ''] = daprListenAddresses
+  const any = first === '' || first === '0.0.0.0' || first === '::' || daprListenAddresses.includes('127.0.0.1')
+  return { host: any ? '127.0.0.1' : first.replace(/^\[|\]$/g, ''), port }
 }

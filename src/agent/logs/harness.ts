@@ -74,6 +74,7 @@ export async function openPipeline(
     },
     env: more.env ?? {},
     components: (more.components ?? {}) as RoleComponents,
+    api: undefined,
     signal: stop.signal,
     page: () => '',
     report: (state, error) => void reports.push(error === undefined ? state : `${state}: ${(error as Error).message}`),

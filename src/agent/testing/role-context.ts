@@ -47,6 +47,7 @@ export async function openForTest(open: OpenRole, kind: string, spec: object, op
     namespace: '',
     dataDir: () => folder,
     env: options.env ?? process.env,
+    api: undefined,
     components: {
       secretStore: none('secret store'),
       configurationStore: none('configuration store'),

@@ -16,26 +16,18 @@ export interface DiscoveryContext {
   log: Logger
   /** Reads a file of endpoints (EDS). Throws for what is none. */
   readFile(text: string, file: string, serviceName: string): Endpoint[]
-  /** Endpoints by the name of a service, as other sidecars are found; undefined: there is nobody to ask. */
-  resolve: ((name: string, signal: AbortSignal) => Promise<Endpoint[]>) | undefined
 }
 
 type Found = (endpoints: readonly Endpoint[]) => void
 
-/** Milliseconds between two looks at a file, and at names of sidecars. */
+/** Milliseconds between two looks at a file. */
 const FILE_INTERVAL = 500
-const NAME_INTERVAL = 5000
 
 /** Follows the endpoints of one cluster by what it says of them. */
 export function discover(cluster: Cluster, found: Found, figures: Figures, context: DiscoveryContext): Discovered {
   switch (cluster.discovery) {
     case 'strict-dns':
       return again(cluster, figures, context, cluster.dnsRefresh, found, () => resolveAll(cluster))
-    case 'resolver':
-      return again(cluster, figures, context, NAME_INTERVAL, found, (signal) => {
-        if (!context.resolve) throw new Error('there is no name resolution here')
-        return context.resolve(cluster.serviceName ?? cluster.name, signal)
-      })
     case 'file':
       return follow(cluster, found, figures, context)
     default:

@@ -18,8 +18,11 @@ export interface Endpoint {
 
 export type Balance = 'round-robin' | 'least-request' | 'random' | 'ring-hash'
 
-/** Where endpoints come from. `strict-dns`: every address of the name; `logical-dns`: the name, asked anew for each connection. */
-export type Discovery = 'static' | 'strict-dns' | 'logical-dns' | 'file' | 'original-destination' | 'resolver'
+/**
+ * Where endpoints come from. `strict-dns`: every address of the name; `logical-dns`: the name, asked anew for each connection;
+ * `sidecar`: it is an app, which the sidecar beside calls.
+ */
+export type Discovery = 'static' | 'strict-dns' | 'logical-dns' | 'file' | 'original-destination' | 'sidecar'
 
 export interface HealthCheck {
   kind: 'http' | 'tcp' | 'grpc'

@@ -22,7 +22,6 @@ async function start(yaml: string) {
     identity: undefined,
     original: undefined,
     readFile: readEndpoints,
-    resolve: undefined,
     ...(spec.prana && { intercept: { [PRANA]: pranaApi(spec.prana) } }),
   })
   await proxy.open()
@@ -161,6 +160,10 @@ services: { a: { endpoints: ["127.0.0.1:${a.port}"] } }`)
     ['{ listeners: [{ port: 1 }] }', /neither routes nor to/],
     ['{ explicit: 1, services: { a: {} } }', /one of endpoints, app, file/],
     ['{ explicit: 1, services: { a: { endpoints: [b] } } }', /write host:port/],
+    ['{ listeners: [{ port: 1, protocol: tcp, to: a }], services: { a: { app: a } } }', /the app "a" is called over HTTP/],
+    ['{ ambassador: { tcp: { 1: a } }, services: { a: { app: a } } }', /the app "a", which is called over HTTP/],
+    ['{ listeners: [{ port: 1, routes: [{ to: b, mirror: a }] }], services: { a: { app: a }, b: { file: f } } }', /mirrors to the app "a"/],
+    ['{ explicit: 1, services: { a: { app: a, tls: {} } } }', /services.a.tls means nothing beside app/],
     ['{ listeners: [{ port: 1, routes: [{ to: a, answer: {} }] }], services: { a: { app: a } } }', /one of to, split, redirect, answer/],
   ] as const)
     test(`${yaml} is refused`, () => {

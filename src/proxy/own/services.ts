@@ -15,7 +15,7 @@ export function serviceCluster(name: string, text: ServiceText): Cluster {
   const { limits = {} } = text
   return {
     name,
-    discovery: text.app !== undefined ? 'resolver' : text.file !== undefined ? 'file' : fixed ? 'static' : 'strict-dns',
+    discovery: text.app !== undefined ? 'sidecar' : text.file !== undefined ? 'file' : fixed ? 'static' : 'strict-dns',
     endpoints,
     ...(text.file !== undefined && { file: text.file }),
     ...(text.app !== undefined && { serviceName: text.app }),
@@ -26,7 +26,8 @@ export function serviceCluster(name: string, text: ServiceText): Cluster {
     protocol: text.protocol ?? 'http1',
     tls: text.tls && clientTls(text.tls),
     health: text.health && healthOf(text.health),
-    outliers: text.outliers?.failures === 0 ? undefined : outliersOf(text.outliers ?? {}),
+    // The sidecar puts those of an app aside that fail; it is no endpoint to put aside itself.
+    outliers: text.app !== undefined || text.outliers?.failures === 0 ? undefined : outliersOf(text.outliers ?? {}),
     limits: { connections: 1024, pending: 1024, requests: 1024, retries: 3, ...limits },
     dnsRefresh: 5000,
     family: 'auto',
