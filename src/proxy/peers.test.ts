@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { bootstrap, cluster, startProxy } from './harness.ts'
 
-const absent = ['haproxy', 'h2load', 'curl'].filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0)
+// Debian has HAProxy where only root's PATH leads.
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` }
+const absent = ['haproxy', 'h2load', 'curl'].filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`], { env }).status !== 0)
 if (absent.length > 0 && process.env.OUTRIDER_REQUIRE_SERVERS === '1')
   throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${absent.join(', ')} is not on this machine`)
 const skip = absent.length > 0 && `needs ${absent.join(', ')}: apt-get install haproxy nghttp2-client curl`
@@ -38,7 +40,7 @@ frontend two
   http-request return status 200 content-type text/plain lf-string "two %[method] %[path] %[req.ver]"
 `,
   )
-  const haproxy = spawn('haproxy', ['-db', '-q', '-f', join(folder, 'haproxy.cfg')], { stdio: 'inherit' })
+  const haproxy = spawn('haproxy', ['-db', '-q', '-f', join(folder, 'haproxy.cfg')], { stdio: 'inherit', env })
   try {
     for (;;) {
       const up = await new Promise<boolean>((resolve) => {
