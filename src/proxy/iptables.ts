@@ -58,7 +58,9 @@ export function restoreText(family: Family, options: RedirectOptions, jumping: r
 }
 
 function run(tool: string, args: readonly string[], input?: string): { ok: boolean; error: string } {
-  const { status, stderr, error } = spawnSync(tool, args, { encoding: 'utf8', ...(input !== undefined && { input }) })
+  // The tools are where not everybody's PATH leads.
+  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` }
+  const { status, stderr, error } = spawnSync(tool, args, { encoding: 'utf8', env, ...(input !== undefined && { input }) })
   return { ok: status === 0, error: error ? error.message : stderr.trim() }
 }
 

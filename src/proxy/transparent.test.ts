@@ -10,12 +10,14 @@ import { untilSaid } from './harness.ts'
 import { restoreText } from './iptables.ts'
 import { detectHttp } from './net/client-hello.ts'
 
+process.env.PATH += ':/usr/sbin:/sbin'
 const has = (tool: string) => spawnSync('sh', ['-c', `command -v ${tool}`]).status === 0
 
 /** Why connections cannot be redirected here; undefined: they can. */
 function missing(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs Linux and root'
   const tools = ['ip', 'iptables', 'curl', 'setpriv'].filter((tool) => !has(tool))
+  if (tools.length > 0 && process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(`${tools.join(', ')}: not on this machine`)
   if (tools.length > 0) return `needs ${tools.join(', ')}`
   return spawnSync('unshare', ['-n', 'iptables', '-t', 'nat', '-L']).status === 0
     ? undefined
