@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises'
-import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
@@ -96,22 +96,37 @@ async function resolveAll({ endpoints, family }: Cluster): Promise<Endpoint[]> {
 }
 
 function follow({ name, file = '', serviceName = name }: Cluster, found: Found, figures: Figures, context: DiscoveryContext): Discovered {
-  const read = () => {
+  let before: string | undefined
+  // By its text: two writes may share size and time, and a watch begins after the first reading.
+  const look = () => {
+    const { text, failure } = textOf(file)
+    const now = text ?? `!${failure}`
+    if (now === before) return
+    before = now
     ;(figures.update_attempt as number)++
     try {
-      found(context.readFile(readFileSync(file, 'utf8'), file, serviceName))
+      if (text === undefined) throw new Error(failure)
+      found(context.readFile(text, file, serviceName))
       ;(figures.update_success as number)++
     } catch (error) {
       ;(figures.update_failure as number)++
       context.log.warn(`${name}: ${file} cannot be used, the endpoints stay as they are: ${messageOf(error)}`)
     }
   }
-  read()
-  watchFile(file, { interval: FILE_INTERVAL, persistent: false }, read)
+  look()
+  const timer = setInterval(look, FILE_INTERVAL).unref()
   return {
     first: Promise.resolve(),
     [Symbol.dispose]() {
-      unwatchFile(file, read)
+      clearInterval(timer)
     },
+  }
+}
+
+function textOf(file: string): { text?: string; failure?: string } {
+  try {
+    return { text: readFileSync(file, 'utf8') }
+  } catch (error) {
+    return { failure: messageOf(error) }
   }
 }
