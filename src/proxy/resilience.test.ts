@@ -7,8 +7,12 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { bootstrap, call, cluster, startBackend, startProxy } from './harness.ts'
 
+/** For 30 s at most. */
 async function until(met: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await met())) await new Promise((resolve) => setTimeout(resolve, 5))
+  for (const end = performance.now() + 30_000; !(await met()); ) {
+    assert.ok(performance.now() < end, 'it has not come to that in 30 s')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }
 
 /** A port on which nobody listens. */
