@@ -103,10 +103,11 @@ test('examples/logs/pipeline: files and posts, redacted, in Elasticsearch and in
   const first = docs.find(({ doc }) => doc.level === 'error')
   assert.deepEqual([first?.index, first?.doc['@timestamp'], first?.doc.service], ['shop-2026.11.21', '2026-11-21T10:00:00.000Z', 'shop'])
   // What is posted has the tag of its path, and the file is for shop.** only.
-  const [file = ''] = globSync(join(home, 'out/errors-*.jsonl'))
+  // A file a day: that of the event with a time of its own, and today's.
+  const errors = () => globSync(join(home, 'out/errors-*.jsonl')).flatMap((file) => readFileSync(file, 'utf8').trim().split('\n'))
   await until(
-    () => readFileSync(file, 'utf8').trim().split('\n').length === 3,
-    () => readFileSync(file, 'utf8'),
+    () => errors().length === 3,
+    () => errors().join('\n'),
   )
   assert.match(
     await (await fetch(`http://127.0.0.1:${agentPort}/metrics`)).text(),
