@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePort } from './processes.ts'
 
 /**
  * The proxy beside HAProxy in one run: both in front of the same HAProxy that answers at once, driven by h2load.
@@ -12,14 +13,6 @@ import { fileURLToPath } from 'node:url'
 const requests = Number(process.argv[2] ?? 20_000)
 const folder = mkdtempSync(join(tmpdir(), 'outrider-bench-proxy-'))
 const children: ChildProcess[] = []
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 async function open(port: number): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {

@@ -1,23 +1,15 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../../test/servers/process.ts'
 import { call, startBackend, untilSaid } from './harness.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const outrider = join(root, 'bin/outrider')
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** The examples of `examples/proxy`, with ports that are free in place of theirs. */
 for (const file of ['envoy.yaml', 'proxy.yaml'])

@@ -12,7 +12,7 @@ export async function startProxy(yaml: string) {
   const { model } = readBootstrap(yaml, 'test.yaml')
   const lines: string[] = []
   const log = createLogger({ level: 'debug', json: false, appId: 'test', version: '0', write: (line) => void lines.push(line) })
-  const proxy = new ProxyServer(model, { log, identity: undefined, original: undefined, readFile: readEndpoints })
+  const proxy = new ProxyServer(model, { log, original: undefined, readFile: readEndpoints })
   await proxy.open()
   return {
     proxy,

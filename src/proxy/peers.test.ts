@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { freePort } from '../../test/servers/process.ts'
 import { bootstrap, cluster, startProxy } from './harness.ts'
 
 // Debian has HAProxy where only root's PATH leads.
@@ -13,14 +14,6 @@ const absent = ['haproxy', 'h2load', 'curl'].filter((tool) => spawnSync('sh', ['
 if (absent.length > 0 && process.env.OUTRIDER_REQUIRE_SERVERS === '1')
   throw new Error(`OUTRIDER_REQUIRE_SERVERS=1 but ${absent.join(', ')} is not on this machine`)
 const skip = absent.length > 0 && `needs ${absent.join(', ')}: apt-get install haproxy nghttp2-client curl`
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 test('HAProxy as upstream over HTTP/1.1 and HTTP/2; h2load and curl as clients over both', { skip }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'outrider-haproxy-'))

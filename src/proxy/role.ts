@@ -21,7 +21,6 @@ export const openProxy: OpenRole = async ({ spec }, { log, api }): Promise<Role>
   const model = throughSidecar(read, api)
   const server = new ProxyServer(model, {
     log,
-    identity: undefined,
     original: await originalOf(model, log),
     readFile: readEndpoints,
     ...(text.prana && { intercept: { [PRANA]: pranaApi(text.prana) } }),

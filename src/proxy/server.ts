@@ -8,11 +8,10 @@ import { LogFiles } from './http/access-log.ts'
 import type { ProxyModel } from './model/model.ts'
 import { ProxyListener } from './net/listener.ts'
 import { type Figures, httpFigures } from './stats.ts'
-import { clientOptions, type OwnIdentity } from './tls.ts'
+import { clientOptions } from './tls.ts'
 
 export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile'> {
   log: Logger
-  identity: OwnIdentity | undefined
   /** Where connections wanted to go that iptables has sent here; `guess`: by Host and server name. */
   original: OriginalDestination | 'guess' | undefined
   /** Milliseconds that listeners wait for the first look at endpoints. */
@@ -39,13 +38,12 @@ export class ProxyServer implements AsyncDisposable {
   constructor(model: ProxyModel, options: ProxyOptions) {
     this.model = model
     this.log = options.log
-    const { log, identity } = options
+    const { log } = options
     refuse(model, options)
     const context: DiscoveryContext = { log, readFile: options.readFile }
     try {
       for (const cluster of model.clusters) {
-        const tls =
-          cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>, identity))
+        const tls = cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>))
         this.clusters.set(
           cluster.name,
           new ClusterRuntime(cluster, {
@@ -65,7 +63,6 @@ export class ProxyServer implements AsyncDisposable {
                 clusters: this.clusters,
                 files: this.#files,
                 log,
-                identity,
                 original: options.original,
                 intercept: options.intercept?.[listener.name]?.(this),
                 figuresOf: (stat) => this.#figuresOf(stat),

@@ -5,13 +5,6 @@ import { compileText } from './http/match.ts'
 import type { ServerTls } from './model/listener.ts'
 import type { CertificateSource, ClientTls, TextSource, Validation } from './model/tls.ts'
 
-/** The identity that the process has, if any. */
-export interface OwnIdentity {
-  readonly options: TlsOptions
-  /** For connections to others; asked anew for each. */
-  client(): ConnectionOptions
-}
-
 /** Reads a text from where it stands. Throws with what is missing. */
 export function textOf(source: TextSource): string {
   if ('text' in source) return source.text
@@ -61,12 +54,12 @@ export function parsedNames(raw: Buffer): { kind: string; name: string }[] {
 }
 
 /** TLS towards endpoints. What is in files is read once, now; throws when it cannot be. */
-export function clientOptions(tls: ClientTls, identity: OwnIdentity | undefined): () => ConnectionOptions {
+export function clientOptions(tls: ClientTls): ConnectionOptions {
   const own = tls.certificate && certificateOf(tls.certificate)
   const ca = authorities(tls.validation)
   const right = compileNames(tls.validation)
   const checked = (tls.validation !== undefined && !tls.validation.acceptUntrusted && (ca?.length ?? 0) > 0) || tls.checkName
-  const base: ConnectionOptions = {
+  return {
     ...own,
     ...(ca && ca.length > 0 ? { ca } : {}),
     minVersion: tls.versions.min,
@@ -76,17 +69,10 @@ export function clientOptions(tls: ClientTls, identity: OwnIdentity | undefined)
     ...(tls.sni === '' ? {} : { servername: tls.sni }),
     ...(tls.checkName ? {} : { checkServerIdentity: (_: string, certificate: PeerCertificate) => right(certificate.raw) }),
   }
-  if (!tls.identity) return () => base
-  if (!identity) throw new Error('TLS by identity is asked for, but this process has none: give it one with --enable-mtls')
-  return () => ({ ...base, ...identity.client() })
 }
 
 /** TLS towards clients. */
-export function serverOptions(tls: ServerTls, identity: OwnIdentity | undefined): TlsOptions {
-  if (tls.identity) {
-    if (!identity) throw new Error('TLS by identity is asked for, but this process has none: give it one with --enable-mtls')
-    return { ...identity.options, ALPNProtocols: [...tls.alpn], requestCert: true, rejectUnauthorized: tls.requireClientCertificate }
-  }
+export function serverOptions(tls: ServerTls): TlsOptions {
   const own = tls.certificates.map(certificateOf)
   const ca = authorities(tls.validation)
   return {

@@ -1,6 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such names are filled in for each event.
+
+import { duration, object, text } from './agent-schema.ts'
 import type { Schema } from './json-schema.ts'
-import { described, duration, list, object, quantity, secretText, text } from './log-schema-words.ts'
+import { described, list, quantity, secretText } from './log-schema-words.ts'
 
 const headers = described('Further headers.', { type: 'object', additionalProperties: secretText('Value of the header.') })
 const tls = described(

@@ -1,7 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: such names are filled in for each event.
+
+import { duration, object, text } from './agent-schema.ts'
 import type { Schema } from './json-schema.ts'
 import { logOutputs } from './log-outputs-schema.ts'
-import { described, duration, list, object, quantity, regex, secretText, text, texts } from './log-schema-words.ts'
+import { described, list, quantity, regex, secretText, texts } from './log-schema-words.ts'
 
 const MATCH = text('Tags that it is for: `*` is one part between dots, `**` any number of them, {a,b} one of several. Default `**`.')
 

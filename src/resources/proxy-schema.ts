@@ -1,3 +1,4 @@
+import { object } from './agent-schema.ts'
 import type { Schema } from './json-schema.ts'
 
 const DURATION = '^(\\d+(\\.\\d+)?(ns|us|µs|ms|s|m|h))+$|^0$'
@@ -10,12 +11,6 @@ const count = (description: string, minimum = 0, maximum = 2 ** 31): Schema => (
 const word = (description: string, ...words: string[]): Schema => ({ type: 'string', enum: words, description })
 const port = (description: string): Schema => count(description, 0, 65_535)
 const said = (description: string, schema: Schema): Schema => ({ ...schema, description })
-const object = (properties: Record<string, Schema>, required: string[] = []): Schema => ({
-  type: 'object',
-  properties,
-  additionalProperties: false,
-  ...(required.length > 0 && { required }),
-})
 
 const headers = object({
   set: said('Put in place of what is there.', textMap),

@@ -1,3 +1,4 @@
+import { object } from './agent-schema.ts'
 import type { Schema } from './json-schema.ts'
 
 /** Our own kinds. */
@@ -21,10 +22,6 @@ const grpcStatus: Schema = {
   description: 'Status of the reply over gRPC; default 14, Unavailable.',
 }
 
-/** Closed: a name that is not known here is a mistake, not a thing to pass over. */
-function object(properties: Record<string, Schema>, required: string[] = []): Schema {
-  return { type: 'object', properties, additionalProperties: false, ...(required.length > 0 ? { required } : {}) }
-}
 function named(values: Schema): Schema {
   return { type: 'object', additionalProperties: values }
 }

@@ -21,7 +21,7 @@ interface Level {
 export interface ClusterOptions {
   log: Logger
   /** TLS towards its endpoints, asked anew for each pool of connections; undefined: in clear. */
-  tls: (() => ConnectionOptions) | undefined
+  tls: ConnectionOptions | undefined
   /** Where a connection wants to go is taken from what it says, for nobody can ask the socket. */
   guesses?: boolean
   /** Follows where the endpoints come from. */

@@ -79,7 +79,7 @@ function probe(cluster: ClusterRuntime, host: Host, check: HealthCheck, signal: 
 function probeTcp(cluster: ClusterRuntime, { endpoint }: Host, check: HealthCheck, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const at = endpoint.path === undefined ? { host: endpoint.host, port: endpoint.healthPort ?? endpoint.port } : { path: endpoint.path }
-    const socket: Socket = cluster.tls ? connectTls({ ...at, ...cluster.tls() }) : connect(at)
+    const socket: Socket = cluster.tls ? connectTls({ ...at, ...cluster.tls }) : connect(at)
     const done = (error?: Error) => {
       signal.removeEventListener('abort', late)
       socket.destroy()

@@ -38,7 +38,6 @@ export function serverTls(node: ConfigNode): ServerTls {
   const common = node.need('common_tls_context')
   const tls = {
     ...commonTls(common),
-    identity: false,
     requireClientCertificate: node.flag('require_client_certificate', false),
   }
   if (tls.certificates.length === 0) common.complain('has no tls_certificates')
@@ -51,7 +50,7 @@ export function clientTls(node: ConfigNode): ClientTls {
     ? commonTls(common)
     : { certificates: [], validation: undefined, alpn: [], versions: DEFAULT_VERSIONS, ciphers: [] }
   if (certificates.length > 1) common?.unsupported('has more than one certificate; a client shows one')
-  return { certificate: certificates[0], identity: false, sni: node.text('sni', ''), autoSni: false, checkName: false, ...rest }
+  return { certificate: certificates[0], sni: node.text('sni', ''), autoSni: false, checkName: false, ...rest }
 }
 
 function commonTls(node: ConfigNode): Pick<ServerTls, 'certificates' | 'validation' | 'alpn' | 'versions' | 'ciphers'> {

@@ -72,8 +72,6 @@ export interface TcpHandling {
 /** TLS as a server speaks it. */
 export interface ServerTls {
   certificates: readonly CertificateSource[]
-  /** `identity`: the workload identity that the process has. */
-  identity: boolean
   requireClientCertificate: boolean
   validation: Validation | undefined
   alpn: readonly string[]

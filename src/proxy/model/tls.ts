@@ -35,7 +35,6 @@ export interface Validation {
 /** TLS as a client speaks it. */
 export interface ClientTls {
   certificate: CertificateSource | undefined
-  identity: boolean
   /** Name to ask for; `auto`: of the Host header. */
   sni: string
   autoSni: boolean

@@ -13,7 +13,7 @@ import { Http2Downstream } from '../http/downstream-http2.ts'
 import { HttpHandler } from '../http/handler.ts'
 import type { FilterChain, HttpHandling } from '../model/listener.ts'
 import type { Figures } from '../stats.ts'
-import { compileNames, type OwnIdentity, serverOptions } from '../tls.ts'
+import { compileNames, serverOptions } from '../tls.ts'
 import { connectionInfo } from './connection-info.ts'
 import { TcpHandler } from './tcp.ts'
 
@@ -30,7 +30,6 @@ export interface ChainContext {
   figures: Figures
   files: LogFiles
   log: ConstructorParameters<typeof HttpHandler>[0]['log']
-  identity: OwnIdentity | undefined
   bufferLimit: number
   /** Sees requests over HTTP/1.1 before they are handled, and may change their target; true: it answers. */
   intercept?: ((exchange: ServerExchange) => boolean) | undefined
@@ -61,12 +60,12 @@ export class Chain implements Disposable {
     const { handling } = model
     this.handler =
       handling.kind === 'http' ? new HttpHandler({ ...context, settings: handling }) : new TcpHandler({ ...context, settings: handling })
-    if (model.tls) this.#tls = this.#openTls(model.tls, context.identity)
+    if (model.tls) this.#tls = this.#openTls(model.tls)
   }
 
-  #openTls(tls: NonNullable<FilterChain['tls']>, identity: OwnIdentity | undefined): TlsServer {
+  #openTls(tls: NonNullable<FilterChain['tls']>): TlsServer {
     const right = compileNames(tls.validation)
-    const server = createTlsServer({ ...serverOptions(tls, identity), allowHalfOpen: true })
+    const server = createTlsServer({ ...serverOptions(tls), allowHalfOpen: true })
     server.on('secureConnection', (socket: TLSSocket) => {
       const { raw } = socket.getPeerCertificate() ?? {}
       const wrong = raw ? right(raw) : undefined

@@ -8,7 +8,7 @@ export function openSocket(cluster: ClusterRuntime, { endpoint }: Host, alpn: re
   const at = endpoint.path === undefined ? { host: endpoint.host, port: endpoint.port } : { path: endpoint.path }
   const { tls } = cluster
   const socket = tls
-    ? connectTls({ ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}), ...tls(), ...at, allowHalfOpen: true } as ConnectionOptions & {
+    ? connectTls({ ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}), ...tls, ...at, allowHalfOpen: true } as ConnectionOptions & {
         allowHalfOpen: boolean
       })
     : connect({ ...at, allowHalfOpen: true, noDelay: true })

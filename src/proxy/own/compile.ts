@@ -73,7 +73,6 @@ function listenerOf(text: ListenerText, name: string): Listener {
   const { address = LOOPBACK, port, protocol, to, routes = [], tls } = text
   const server: ServerTls | undefined = tls && {
     certificates: [{ chain: { file: tls.certificate }, key: { file: tls.key } }],
-    identity: false,
     requireClientCertificate: tls.clientCA !== undefined,
     validation:
       tls.clientCA === undefined

@@ -19,7 +19,6 @@ async function start(yaml: string) {
   const log = createLogger({ level: 'error', json: false, appId: 'test', version: '0', write: () => {} })
   const proxy = new ProxyServer(compileProxy(spec), {
     log,
-    identity: undefined,
     original: undefined,
     readFile: readEndpoints,
     ...(spec.prana && { intercept: { [PRANA]: pranaApi(spec.prana) } }),

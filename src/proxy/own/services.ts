@@ -46,7 +46,6 @@ function endpointOf(text: string): Endpoint {
 function clientTls({ name, ca, certificate, key, insecure = false }: NonNullable<ServiceText['tls']>): ClientTls {
   return {
     certificate: certificate !== undefined && key !== undefined ? { chain: { file: certificate }, key: { file: key } } : undefined,
-    identity: false,
     sni: name ?? '',
     autoSni: false,
     checkName: !insecure,

@@ -1,6 +1,6 @@
 import { isToken } from './field-names.ts'
 import { INCOMING, incomingField } from './incoming-fields.ts'
-import { CHUNKED } from './reply-head.ts'
+import { CHUNKED, trimmed } from './reply-head.ts'
 
 /** The head of a request as a server reads it, its framing taken out of the fields. */
 export interface IncomingHead {
@@ -153,18 +153,6 @@ function readTarget(head: IncomingHead, given: string): void {
   head.host = found[1] as string
   const rest = found[2] as string
   head.target = rest.startsWith('/') ? rest : `/${rest}`
-}
-
-function trimmed(text: string, from: number, to: number): string {
-  let start = from
-  let end = to
-  while (start < end && isBlank(text.charCodeAt(start))) start++
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
-  return text.slice(start, end)
-}
-
-function isBlank(code: number): boolean {
-  return code === 32 || code === 9
 }
 
 function lengthOf(value: string): number {

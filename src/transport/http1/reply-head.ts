@@ -96,7 +96,8 @@ function endOfLine(text: string, from: number): number {
   return stop
 }
 
-function trimmed(text: string, from: number, to: number): string {
+/** The text between two places without blanks at its ends. */
+export function trimmed(text: string, from: number, to: number): string {
   let start = from
   let end = to
   while (start < end && isBlank(text.charCodeAt(start))) start++

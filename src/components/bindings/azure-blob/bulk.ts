@@ -1,5 +1,6 @@
 import { join, posix } from 'node:path'
 import { messageOf } from '../../../errors.ts'
+import { each } from '../each.ts'
 import { type Container, DELETE_SNAPSHOTS } from './container.ts'
 
 interface Result {
@@ -34,7 +35,7 @@ export async function bulkGet(container: Container, data: Buffer, signal?: Abort
   }
   if (wanted.length === 0) throw new Error('at least one of items or prefix is required')
   let left = LARGEST
-  return each(wanted, concurrency, async ({ blobName = '', filePath }) => {
+  return eachItem(wanted, concurrency, async ({ blobName = '', filePath }) => {
     if (filePath) {
       await container.save(blobName, filePath, signal)
       return { blobName, filePath }
@@ -55,7 +56,7 @@ export async function bulkCreate(container: Container, data: Buffer, base64: boo
     if (!blobName) throw new Error(`item at index ${index} is missing blobName`)
     if (text === undefined && !sourcePath) throw new Error(`item at index ${index} is missing both data and sourcePath`)
   }
-  return each(items, concurrencyOf(payload), async ({ blobName = '', data: text, sourcePath = '', contentType }) => {
+  return eachItem(items, concurrencyOf(payload), async ({ blobName = '', data: text, sourcePath = '', contentType }) => {
     const source = text === undefined ? { file: sourcePath } : { data: Buffer.from(text) }
     const headers = { 'x-ms-blob-type': 'BlockBlob', ...(contentType && { 'x-ms-blob-content-type': contentType }) }
     await container.put(blobName, source, base64, headers, signal).catch((error: unknown) => {
@@ -78,7 +79,7 @@ export async function bulkDelete(container: Container, data: Buffer, signal?: Ab
   const names = new Set([...(given as string[]).filter((name) => name !== ''), ...(prefix ? await container.names(prefix, signal) : [])])
   if (names.size === 0) throw new Error('at least one of prefix or blobNames is required')
   const items = [...names].map((blobName) => ({ blobName }))
-  return each(items, concurrencyOf(payload), async ({ blobName = '' }) => {
+  return eachItem(items, concurrencyOf(payload), async ({ blobName = '' }) => {
     await container.delete(blobName, snapshots, signal)
     return { blobName }
   })
@@ -128,16 +129,9 @@ function itemsOf({ items }: Record<string, unknown>, operation: string): Item[] 
   })
 }
 
-/** One result an item, in their order, so many at once. */
-async function each(items: readonly Item[], concurrency: number, act: (item: Item) => Promise<Result>): Promise<Result[]> {
-  const results: Result[] = []
-  let next = 0
-  const worker = async () => {
-    for (let index = next++; index < items.length; index = next++) {
-      const item = items[index] as Item
-      results[index] = await act(item).catch((error: unknown) => ({ blobName: item.blobName ?? '', error: messageOf(error) }))
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker))
-  return results
+/** What became of each; one that fails says so and leaves the others alone. */
+function eachItem(items: readonly Item[], concurrency: number, act: (item: Item) => Promise<Result>): Promise<Result[]> {
+  return each(items, concurrency, (item) =>
+    act(item).catch((error: unknown) => ({ blobName: item.blobName ?? '', error: messageOf(error) })),
+  )
 }

@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { messageOf } from '../../../errors.ts'
+import { each } from '../each.ts'
 import type { Bucket } from './bucket.ts'
 import type { RequestSettings } from './settings.ts'
 
@@ -20,7 +21,7 @@ const LARGEST = 256 << 20
 export async function bulkGet(bucket: Bucket, data: Buffer, settings: RequestSettings, signal?: AbortSignal): Promise<ItemResult[]> {
   const { items, concurrency } = itemsOf(data, 'bulkGet', ['key', 'filePath'])
   let left = LARGEST
-  return each(items, concurrency, async ({ key, filePath }) => {
+  return eachItem(items, concurrency, async ({ key, filePath }) => {
     const bytes = await bucket.get(key, signal)
     const content = settings.encodeBase64 ? Buffer.from(bytes.toString('base64')) : bytes
     if (filePath !== undefined) {
@@ -36,7 +37,7 @@ export async function bulkGet(bucket: Bucket, data: Buffer, settings: RequestSet
 /** Objects saved at once, from the request or from files of the sidecar's disk. */
 export async function bulkCreate(bucket: Bucket, data: Buffer, settings: RequestSettings, signal?: AbortSignal): Promise<ItemResult[]> {
   const { items, concurrency } = itemsOf(data, 'bulkCreate', ['key', 'data', 'contentType', 'filePath'])
-  return each(items, concurrency, async ({ key, data: text, contentType, filePath }) => {
+  return eachItem(items, concurrency, async ({ key, data: text, contentType, filePath }) => {
     if (filePath === undefined && text === undefined) throw new Error('either data or filePath is required')
     const source = filePath === undefined ? { data: Buffer.from(text ?? '') } : { file: filePath }
     const headers: Record<string, string> = contentType === undefined ? {} : { 'content-type': contentType }
@@ -99,17 +100,10 @@ function itemsOf(data: Buffer, operation: string, members: readonly string[]): {
   return { items: read, concurrency }
 }
 
-/** One result an item, in their order, so many at once. */
-async function each(items: readonly Item[], concurrency: number, act: (item: Item) => Promise<ItemResult>): Promise<ItemResult[]> {
-  const results: ItemResult[] = []
-  let next = 0
-  const worker = async () => {
-    for (let index = next++; index < items.length; index = next++) {
-      const item = items[index] as Item
-      if (item.key === '') results[index] = { key: '', error: 'key is required' }
-      else results[index] = await act(item).catch((error: unknown) => ({ key: item.key, error: messageOf(error) }))
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker))
-  return results
+/** What became of each; one that fails says so and leaves the others alone. */
+function eachItem(items: readonly Item[], concurrency: number, act: (item: Item) => Promise<ItemResult>): Promise<ItemResult[]> {
+  return each(items, concurrency, async (item) => {
+    if (item.key === '') return { key: '', error: 'key is required' }
+    return act(item).catch((error: unknown) => ({ key: item.key, error: messageOf(error) }))
+  })
 }

@@ -1,5 +1,6 @@
 import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream'
 import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
+import { handlersOf } from '../concurrency-mode.ts'
 
 /** Dapr's settings of pubsub.jetstream and, at the end, ours. */
 export const fields: readonly MetadataField[] = [
@@ -130,15 +131,7 @@ export function readSettings(properties: Readonly<Record<string, string>>): JetS
       return { ...config, filter_subject: topic, ...(durable ? { durable_name: durable } : {}) }
     },
     // Acknowledging one of several at once would acknowledge those before it.
-    handlers: ackPolicy === AckPolicy.All ? 1 : handlersOf(values.concurrencyMode as string),
+    handlers: ackPolicy === AckPolicy.All ? 1 : handlersOf(values.concurrencyMode as string, PARALLEL),
     delay: (delivered) => ackWait || waits[Math.min(delivered, waits.length) - 1],
   }
-}
-
-function handlersOf(text: string): number {
-  if (text === 'parallel') return PARALLEL
-  if (text === 'single') return 1
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1 && count <= 10_000) return count
-  throw new MetadataError(`invalid concurrencyMode ${text}; expected parallel, single or a number of handlers`)
 }

@@ -1,6 +1,7 @@
 import { MetadataError, parseMetadata } from '../../metadata.ts'
 import { type Broker, readBroker } from '../../rabbitmq/broker.ts'
 import { ttlOf } from '../../rabbitmq/properties.ts'
+import { handlersOf } from '../concurrency-mode.ts'
 import { fields } from './fields.ts'
 
 export interface RabbitSettings {
@@ -65,7 +66,7 @@ export function readSettings(properties: Readonly<Record<string, string>>, appId
     ttl: ttl(values.ttlInSeconds as string | undefined),
     clientName: (values.clientName as string | undefined) ?? `${appId}/${component}`,
     heartbeat: Math.round((values.heartBeat as number) / 1000),
-    handlers: handlersOf(values.concurrencyMode as string),
+    handlers: handlersOf(values.concurrencyMode as string, undefined),
     propertiesToMetadata: values.publishMessagePropertiesToMetadata as boolean,
     publishTimeout: values.publishTimeout as number,
     redeliverInterval: values.redeliverInterval as number,
@@ -87,14 +88,6 @@ function brokerOf(values: Readonly<Record<string, unknown>>): Broker {
   }
   const user = values.username ? `${encodeURIComponent(String(values.username))}:${encodeURIComponent(String(values.password ?? ''))}@` : ''
   return readBroker('hostname', `${protocol ?? 'amqp'}://${user}${values.hostname}`, values, external)
-}
-
-function handlersOf(text: string): number | undefined {
-  if (text === 'parallel') return undefined
-  if (text === 'single') return 1
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1 && count <= 10_000) return count
-  throw new MetadataError(`invalid concurrencyMode ${text}; expected parallel, single or a number of handlers`)
 }
 
 function ttl(text: string | undefined): number | undefined {

@@ -1,5 +1,6 @@
 import { type AwsSettings, accountFields, endpointField, readAccount } from '../../aws/settings.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { handlersOf } from '../concurrency-mode.ts'
 
 /** Names that keys had before they were called accessKey and secretKey. */
 const OLD: Readonly<Record<string, string>> = { accessKey: 'awsAccountID', secretKey: 'awsSecret' }
@@ -161,12 +162,4 @@ export function readSettings(properties: Readonly<Record<string, string>>, appId
     redeliverInterval: number('redeliverInterval'),
     drainTimeout: number('drainTimeout'),
   }
-}
-
-function handlersOf(mode: string, parallel: number): number {
-  if (mode === 'parallel') return parallel
-  if (mode === 'single') return 1
-  const count = Number(mode)
-  if (Number.isInteger(count) && count >= 1 && count <= 10_000) return count
-  throw new MetadataError(`invalid concurrencyMode ${mode}; expected parallel, single or a number of handlers`)
 }
