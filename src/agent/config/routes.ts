@@ -1,4 +1,5 @@
 import { Code, OutriderError } from '../../errors.ts'
+import { aborted } from '../../waiting.ts'
 import { answer } from '../port.ts'
 import type { AgentCall, AgentRoute } from '../role.ts'
 import { evaluateAll } from './flags.ts'
@@ -177,11 +178,4 @@ function at(value: unknown, path: string): unknown {
     found = found[name]
   }
   return found
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

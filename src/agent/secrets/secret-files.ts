@@ -1,6 +1,7 @@
 import { milliseconds } from '../../resources/agent-schema.ts'
 import type { SecretFilesSpec } from '../../resources/secret-files-schema.ts'
-import { Needs, pause } from '../needs.ts'
+import { pause } from '../../waiting.ts'
+import { Needs } from '../needs.ts'
 import type { OpenRole, RoleContext } from '../role.ts'
 import { afterChange } from './after-change.ts'
 import { Child } from './child.ts'

@@ -4,6 +4,7 @@ import { messageOf } from '../../errors.ts'
 import type { OperatorKindName } from '../../resources/operator/messages.ts'
 import { Gauge } from '../../telemetry/labelled.ts'
 import { createGrpcServer } from '../../transport/grpc/server.ts'
+import { aborted } from '../../waiting.ts'
 import { Informer } from '../informer.ts'
 import { leadWhileElected } from '../leader.ts'
 import { openOwnIdentity } from '../own-identity.ts'
@@ -144,11 +145,4 @@ async function keepConversion(
     }
     await delay(failures === 0 ? 60_000 : Math.min(30_000, 500 * 2 ** failures), undefined, { signal }).catch(() => {})
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
