@@ -53,6 +53,11 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
+/** Ends a child with the test process, whatever becomes of it. */
+export function hold(child: ChildProcess): void {
+  running.add(child)
+}
+
 /** Waits for the line with which a server says it is ready. */
 export function announced(child: ChildProcess, line: RegExp, name: string, directory: string): Promise<void> {
   running.add(child)

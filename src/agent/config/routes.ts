@@ -29,8 +29,13 @@ export class ConfigRoutes {
     return this.#waiting
   }
 
-  get list(): AgentRoute[] {
-    const route = (path: string, part: Part): AgentRoute => ({ methods: ['GET'], path, handle: (call) => this.#serve(call, part) })
+  /** Below this prefix, which begins with a slash or is empty. */
+  list(prefix: string): AgentRoute[] {
+    const route = (path: string, part: Part): AgentRoute => ({
+      methods: ['GET'],
+      path: prefix + path,
+      handle: (call) => this.#serve(call, part),
+    })
     return [
       route('/config', 'config'),
       route('/config/:service', 'config'),
