@@ -14,6 +14,12 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS
 }
 
+/** CPU seconds that the whole machine has worked so far, all cores together; Linux only. */
+export function machineSeconds(): number {
+  const [, user, nice, system, , , interrupts, soft] = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').split(/ +/).map(Number)
+  return [user, nice, system, interrupts, soft].reduce<number>((sum, ticks) => sum + (ticks ?? 0), 0) / TICKS
+}
+
 /** The process and all that it and its children started. */
 export function familyOf(pid: number): number[] {
   const children = new Map<number, number[]>()
