@@ -1,6 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { freePort } from '../test/servers/process.ts'
@@ -13,6 +13,29 @@ const TICKS = 100
 export function cpuSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
   return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
+/** CPU seconds that the whole machine has worked so far, all cores together; Linux only. */
+export function machineSeconds(): number {
+  const [, user, nice, system, , , interrupts, soft] = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').split(/ +/).map(Number)
+  return [user, nice, system, interrupts, soft].reduce<number>((sum, ticks) => sum + (ticks ?? 0), 0) / TICKS
+}
+
+/** The process and all that it and its children started. */
+export function familyOf(pid: number): number[] {
+  const children = new Map<number, number[]>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const parent = Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ')[1])
+      children.set(parent, [...(children.get(parent) ?? []), Number(name)])
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  const family = [pid]
+  for (const member of family) family.push(...(children.get(member) ?? []))
+  return family
 }
 
 /** Resident memory of a process now, MiB: all of it, and what no file backs. */
@@ -76,6 +99,10 @@ export async function startApp(wire: 'http' | 'grpc' = 'http'): Promise<{ child:
 /** A load generator in its own process. */
 export class LoadGenerator {
   readonly #child = fork(join(import.meta.dirname, 'load.ts'))
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
 
   async run(load: Load): Promise<LoadResult> {
     const answer = once(this.#child, 'message')
