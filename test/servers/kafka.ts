@@ -77,6 +77,7 @@ export async function startKafka({ settings: own = {}, format = [] }: KafkaSetti
     address: broker,
     signal: (signal) => void child.kill(signal),
     kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
       const gone = new Promise((resolve) => child.once('exit', resolve))
       child.ref()
       child.kill('SIGKILL')

@@ -1,6 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { redisAdvice } from './advice.ts'
+import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 
@@ -208,7 +208,7 @@ export class RedisConnection implements RedisClient {
       this.#pending.splice(0, this.#head)
       this.#head = 0
     }
-    if (reply instanceof RedisReplyError) command.reject(reply)
+    if (reply instanceof RedisReplyError) command.reject(withoutRoom(reply, this.#where))
     else command.resolve(reply)
   }
 
