@@ -1,4 +1,5 @@
 import { azurite } from './azurite.ts'
+import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -12,7 +13,23 @@ import { redis } from './redis.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
-export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto, azurite]
+export const SERVERS: readonly ServerKind[] = [
+  redis,
+  postgres,
+  mariadb,
+  rabbitmq,
+  kafka,
+  nats,
+  mosquitto,
+  memcached,
+  etcd,
+  moto,
+  azurite,
+  keyVault,
+  gcs,
+  pubsubFake,
+  secretManager,
+]
 
 /** Servers that this machine offers neither by program nor by environment. */
 export function missingServers(): { name: string; help: string }[] {
