@@ -1,4 +1,5 @@
 import { installAzurite } from './azurite.ts'
+import { installClouds } from './clouds.ts'
 import { installKafka } from './kafka.ts'
 import { installMoto } from './moto.ts'
 import { installOpenSearch } from './opensearch.ts'
@@ -9,6 +10,7 @@ const installs = {
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
   'OpenSearch (Maven Central)': installOpenSearch,
+  'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
 for (const [index, result] of results.entries()) {

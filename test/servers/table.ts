@@ -1,4 +1,5 @@
 import { azurite } from './azurite.ts'
+import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -28,6 +29,10 @@ export const SERVERS: readonly ServerKind[] = [
   azurite,
   opensearch,
   rsyslog,
+  keyVault,
+  gcs,
+  pubsubFake,
+  secretManager,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
