@@ -226,3 +226,15 @@ function withoutManaged(object: KubeObject): KubeObject {
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   await delay(milliseconds, undefined, { signal }).catch(() => {})
 }
+
+/** Runs informers until disposed. */
+export function followAll(informers: Iterable<Pick<Informer, 'run'>>): AsyncDisposable {
+  const stop = new AbortController()
+  const running = [...informers].map((informer) => informer.run(stop.signal))
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await Promise.all(running)
+    },
+  }
+}
