@@ -222,3 +222,15 @@ function withoutManaged(object: KubeObject): KubeObject {
   const { managedFields: _, ...metadata } = object.metadata
   return { ...object, metadata }
 }
+
+/** Runs informers until disposed. */
+export function followAll(informers: Iterable<Pick<Informer, 'run'>>): AsyncDisposable {
+  const stop = new AbortController()
+  const running = [...informers].map((informer) => informer.run(stop.signal))
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await Promise.all(running)
+    },
+  }
+}
