@@ -1,6 +1,7 @@
 import { ChunkedBody } from './chunked-body.ts'
 import { BadRequest, type IncomingHead, parseIncoming } from './incoming-head.ts'
 import { CHUNKED } from './reply-head.ts'
+import { taken } from './reply-parser.ts'
 
 /** Hears one request at a time: `onHead`, then, unless the body came with it, any number of `onBody` and `onEnd`. */
 export interface RequestEvents {
@@ -53,22 +54,24 @@ export class RequestParser {
     this.#state = HEAD
   }
 
-  /** Takes bytes of `buffer` from `at` to the end of one request at most; returns where it stopped. Throws BadRequest or HttpCallError. */
-  push(buffer: Buffer, from: number): number {
+  /**
+   * Takes bytes of `buffer` between `from` and `length`, to the end of one request at most; returns where it stopped. `shared`: its memory
+   * is used again afterwards, so bodies are copied. Throws BadRequest or HttpCallError.
+   */
+  push(buffer: Buffer, from: number, length: number, shared: boolean): number {
     let at = from
-    const { length } = buffer
     while (at < length && this.#state !== DONE) {
-      if (this.#state === HEAD) at = this.#head(buffer, at, length)
+      if (this.#state === HEAD) at = this.#head(buffer, at, length, shared)
       else if (this.#state === FIXED) {
         const size = Math.min(this.#remaining, length - at)
         this.#remaining -= size
         if (this.#remaining === 0) this.#state = DONE
-        const piece = at === 0 && size === length ? buffer : buffer.subarray(at, at + size)
+        const piece = taken(buffer, at, at + size, shared)
         at += size
         this.#events.onBody(piece)
         if (this.#remaining === 0) this.#events.onEnd()
       } else {
-        at = this.#chunks.push(buffer, at, length, false)
+        at = this.#chunks.push(buffer, at, length, shared)
         if (!this.#chunks.done) continue
         this.#state = DONE
         this.#events.onEnd()
@@ -77,7 +80,7 @@ export class RequestParser {
     return at
   }
 
-  #head(buffer: Buffer, from: number, length: number): number {
+  #head(buffer: Buffer, from: number, length: number, shared: boolean): number {
     let at = from
     const max = this.#maxHeaderSize
     if (this.#partial === '') {
@@ -92,7 +95,7 @@ export class RequestParser {
       }
       if (stop >= 0) {
         if (stop > max) throw tooLarge(max)
-        return this.#take(text.slice(0, stop + 2), buffer, at + stop + 4, length)
+        return this.#take(text.slice(0, stop + 2), buffer, at + stop + 4, length, shared)
       }
     }
     const seam = this.#partial.length
@@ -107,11 +110,11 @@ export class RequestParser {
     }
     const head = this.#partial.slice(0, stop + 2)
     this.#partial = ''
-    return this.#take(head, buffer, at + stop + 4 - seam, length)
+    return this.#take(head, buffer, at + stop + 4 - seam, length, shared)
   }
 
   /** Returns where the head, or the body that came with it, ends. */
-  #take(text: string, buffer: Buffer, at: number, length: number): number {
+  #take(text: string, buffer: Buffer, at: number, length: number, shared: boolean): number {
     const head = parseIncoming(text)
     if (head.length === 0) {
       this.#state = DONE
@@ -120,7 +123,7 @@ export class RequestParser {
     }
     if (head.length > 0 && head.length <= WITH_HEAD && head.length <= length - at) {
       this.#state = DONE
-      this.#events.onHead(head, buffer.subarray(at, at + head.length))
+      this.#events.onHead(head, taken(buffer, at, at + head.length, shared))
       return at + head.length
     }
     if (head.length === CHUNKED) {
