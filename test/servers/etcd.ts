@@ -14,7 +14,7 @@ export const etcd: ServerKind = {
   start: () => startEtcd(),
 }
 
-/** With more arguments, e.g. `--quota-backend-bytes=…`. */
+/** With more arguments, e.g. `--quota-backend-bytes=…`; `{client}` stands for the address. */
 export async function startEtcd(more: readonly string[] = []): Promise<RunningServer> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-etcd-'))
   const [client, peer] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
@@ -34,7 +34,7 @@ export async function startEtcd(more: readonly string[] = []): Promise<RunningSe
       '--initial-cluster',
       `default=http://${peer}`,
       '--unsafe-no-fsync',
-      ...more,
+      ...more.map((word) => word.replace('{client}', client)),
     ],
     { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] },
   )
