@@ -3,6 +3,7 @@ import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
+import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
 import { nats } from './nats.ts'
@@ -12,7 +13,20 @@ import { redis } from './redis.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
-export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto, azurite]
+export const SERVERS: readonly ServerKind[] = [
+  redis,
+  postgres,
+  mariadb,
+  rabbitmq,
+  kafka,
+  nats,
+  mosquitto,
+  memcached,
+  etcd,
+  moto,
+  azurite,
+  mongodb,
+]
 
 /** Servers that this machine offers neither by program nor by environment. */
 export function missingServers(): { name: string; help: string }[] {
