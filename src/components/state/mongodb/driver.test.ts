@@ -50,8 +50,7 @@ describe('state.mongodb', () => {
       { host: 'a', params: 'w=1&replicaSet=r' },
       { server: 'a' },
     ]
-    for (const one of replicated)
-      assert.ok(featuresOf(one).transact && featuresOf(one).features.includes('TRANSACTIONAL'))
+    for (const one of replicated) assert.ok(featuresOf(one).transact && featuresOf(one).features.includes('TRANSACTIONAL'))
     const alone = featuresOf({ host: 'a' })
     assert.ok(!alone.transact && !alone.features.includes('TRANSACTIONAL'))
   })
