@@ -1,6 +1,7 @@
 import { installAzurite } from './azurite.ts'
 import { installClouds } from './clouds.ts'
 import { installKafka } from './kafka.ts'
+import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
 import { installOpenSearch } from './opensearch.ts'
 
@@ -11,6 +12,9 @@ const installs = {
   'Azurite (npm)': installAzurite,
   'OpenSearch (Maven Central)': installOpenSearch,
   'SDKs’ stand-ins (Go)': installClouds,
+  'mongo-java-server (Maven Central)': installMongodb,
+  'moto (PyPI)': installMoto,
+  'Azurite (npm)': installAzurite,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
 for (const [index, result] of results.entries()) {

@@ -4,6 +4,7 @@ import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
+import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
 import { nats } from './nats.ts'
@@ -33,6 +34,7 @@ export const SERVERS: readonly ServerKind[] = [
   gcs,
   pubsubFake,
   secretManager,
+  mongodb,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
