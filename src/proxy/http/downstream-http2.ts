@@ -1,3 +1,4 @@
+import { NO_TRAILERS } from '../../transport/http1/trailers.ts'
 import { H2 } from '../../transport/http2/protocol.ts'
 import type { Http2Stream, StreamSink } from '../../transport/http2/stream.ts'
 import type { ConnectionInfo, Downstream, DownstreamSink } from './downstream.ts'
@@ -15,6 +16,7 @@ export class Http2Downstream implements Downstream, StreamSink {
   readonly upgrade: undefined
   sink: DownstreamSink | undefined
   streaming = true
+  trailers: readonly string[] = NO_TRAILERS
   #complete = false
   /** What came before somebody took it. */
   #early: Buffer[] | undefined = []
@@ -94,7 +96,8 @@ export class Http2Downstream implements Downstream, StreamSink {
     else this.sink?.requestData(chunk)
   }
 
-  requestEnd(): void {
+  requestEnd(trailers: readonly string[]): void {
+    this.trailers = trailers
     this.streaming = false
     if (!this.#early) this.sink?.requestEnd()
   }

@@ -191,7 +191,9 @@ export class Forward implements AttemptSink, Timed {
     if (this.#route.host.attemptCount) put(fields, 'x-envoy-attempt-count', String(exchange.attempts))
     const { host: rewrite, retry } = this.#action
     const whole = this.#bodyComplete ? (exchange.body ?? this.#keptBody()) : undefined
-    const streams = !this.#bodyComplete
+    // What has trailers goes as a stream even where it is all here: they have no place in a body of declared length.
+    const trailing = this.#bodyComplete && downstream.trailers.length > 0
+    const streams = !this.#bodyComplete || trailing
     this.#began = performance.now()
     const { protocol } = cluster.model
     if (retry && retry.perTryTimeout > 0) this.#tryTimeout = new Deadline(retry.perTryTimeout, { late: () => this.#tryLate() })
@@ -201,14 +203,17 @@ export class Forward implements AttemptSink, Timed {
         path: this.#path,
         scheme: cluster.tls ? 'https' : 'http',
         authority: rewrite && 'auto' in rewrite ? (host.endpoint.hostname ?? host.endpoint.host) : this.#authority,
-        fields: streams && downstream.length !== undefined ? [...fields, 'content-length', String(downstream.length)] : fields,
-        body: whole,
+        fields: streams && !trailing && downstream.length !== undefined ? [...fields, 'content-length', String(downstream.length)] : fields,
+        body: trailing ? undefined : whole,
         streams,
       },
       this,
       protocol === 'http2' || (protocol === 'auto' && downstream.protocol === 'HTTP/2'),
     )
-    if (streams && this.#kept) for (const chunk of this.#kept) this.#attempt.write(chunk)
+    if (trailing) {
+      if (whole) this.#attempt.write(whole)
+      this.#attempt.finish(downstream.trailers)
+    } else if (streams && this.#kept) for (const chunk of this.#kept) this.#attempt.write(chunk)
   }
 
   #keptBody(): Buffer | undefined {
@@ -228,10 +233,11 @@ export class Forward implements AttemptSink, Timed {
   }
 
   requestEnd(): void {
+    const { trailers } = this.#exchange.downstream
     this.#bodyComplete = true
-    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.finish()
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.finish(trailers)
     this.#startTimeout()
-    this.#attempt?.finish()
+    this.#attempt?.finish(trailers)
   }
 
   attemptDrained(): void {

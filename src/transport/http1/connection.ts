@@ -131,7 +131,7 @@ export class Connection implements ReplyEvents, Carrier {
       }
     } else {
       socket.write(head.text, 'latin1')
-      this.#upload = new Upload(socket, body, head.length, (error) => this.#lost(error))
+      this.#upload = new Upload(socket, exchange.request, body, head.length, (error) => this.#lost(error))
       this.#upload.start()
     }
   }
@@ -186,7 +186,7 @@ export class Connection implements ReplyEvents, Carrier {
     this.#exchange?.onData(chunk)
   }
 
-  onEnd(clean: boolean): void {
+  onEnd(clean: boolean, trailers: readonly string[]): void {
     const exchange = this.#exchange
     const upload = this.#upload
     this.#exchange = this.#head = this.#upload = undefined
@@ -199,7 +199,7 @@ export class Connection implements ReplyEvents, Carrier {
       this.close()
     }
     try {
-      exchange?.onEnd()
+      exchange?.onEnd(trailers)
     } catch (error) {
       // The connection may carry another exchange by now, which must not pay for a fault of this one's listener.
       process.emitWarning(error as Error)

@@ -2,13 +2,15 @@ import { ChunkedBody } from './chunked-body.ts'
 import { BadRequest, type IncomingHead, parseIncoming } from './incoming-head.ts'
 import { CHUNKED } from './reply-head.ts'
 import { taken } from './reply-parser.ts'
+import { NO_TRAILERS } from './trailers.ts'
 
 /** Hears one request at a time: `onHead`, then, unless the body came with it, any number of `onBody` and `onEnd`. */
 export interface RequestEvents {
   /** `body`: all of it, where it is short and there already; undefined without one, or when it is still to come. */
   onHead(head: IncomingHead, body: Buffer | undefined): void
   onBody(chunk: Buffer): void
-  onEnd(): void
+  /** `trailers`: names in lower case and values in turn. */
+  onEnd(trailers: readonly string[]): void
 }
 
 const HEAD = 0
@@ -69,12 +71,12 @@ export class RequestParser {
         const piece = taken(buffer, at, at + size, shared)
         at += size
         this.#events.onBody(piece)
-        if (this.#remaining === 0) this.#events.onEnd()
+        if (this.#remaining === 0) this.#events.onEnd(NO_TRAILERS)
       } else {
         at = this.#chunks.push(buffer, at, length, shared)
         if (!this.#chunks.done) continue
         this.#state = DONE
-        this.#events.onEnd()
+        this.#events.onEnd(this.#chunks.trailers)
       }
     }
     return at

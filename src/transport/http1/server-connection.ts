@@ -136,8 +136,8 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
     if (exchange && !exchange.over) exchange.sink?.data(chunk)
   }
 
-  onEnd(): void {
-    this.#exchange?.received()
+  onEnd(trailers: readonly string[]): void {
+    this.#exchange?.received(trailers)
   }
 
   pauseRequest(): void {
