@@ -11,10 +11,8 @@ const installs = {
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
   'OpenSearch (Maven Central)': installOpenSearch,
-  'SDKs’ stand-ins (Go)': installClouds,
   'mongo-java-server (Maven Central)': installMongodb,
-  'moto (PyPI)': installMoto,
-  'Azurite (npm)': installAzurite,
+  'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
 for (const [index, result] of results.entries()) {
