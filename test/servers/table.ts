@@ -1,4 +1,4 @@
-import { azurite } from './azurite.ts'
+import { azurite, azuriteQueues } from './azurite.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
@@ -30,6 +30,7 @@ export const SERVERS: readonly ServerKind[] = [
   azurite,
   opensearch,
   rsyslog,
+  azuriteQueues,
   keyVault,
   gcs,
   pubsubFake,
