@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { parseArgs } from 'node:util'
 import { startProxy } from '../test/servers/proxy.ts'
 import { startSidecar } from '../test/sidecar.ts'
+import { FULLS, type FullKind } from './certify-full.ts'
 import { certificationPage } from './certify-page.ts'
 import { Run, type RunResult, startEventsApp } from './certify-run.ts'
 import { pause, Victim } from './certify-server.ts'
@@ -47,6 +48,7 @@ interface Cut {
 const jobs: [string, () => Promise<void>][] = [
   ...SUBJECTS.map((subject): [string, () => Promise<void>] => [subject.driver, () => certify(subject)]),
   ['pubsub.sqlite', certifySqlite],
+  ...FULLS.map((kind): [string, () => Promise<void>] => [kind.driver, () => certifyFull(kind)]),
 ]
 const waiting = jobs.filter(([driver]) => new RegExp(flags.only).test(driver))
 await Promise.all(
@@ -66,6 +68,8 @@ if (flags.page) {
 process.exit()
 
 async function certify(subject: Subject): Promise<void> {
+  const links = ['link cut', 'link silent', 'packets lost'].flatMap((name) => seconds.map((length) => `${name} ${length} s`))
+  if (![...links, 'server stopped 20 s', 'server killed 10 s'].some(wantsCut)) return
   if (!subject.server.available()) return console.log(`${subject.driver}: no ${subject.server.name} on this machine`)
   const server = await subject.server.start()
   const port = Number(/:(\d+)(\/\w+)?$/.exec(server.address)?.[1])
@@ -106,6 +110,17 @@ async function certify(subject: Subject): Promise<void> {
   }
 }
 
+/** A server that is there and takes no more, on a sidecar of its own. */
+async function certifyFull(kind: FullKind): Promise<void> {
+  const name = 'server full 20 s'
+  if (!wantsCut(name)) return
+  if (!kind.available()) return console.log(`${kind.driver}: not on this machine`)
+  await using full = await kind.open()
+  if (!full) return console.log(`${kind.driver}: no small disk can be mounted here`)
+  const cut = { name, seconds: 20, forgets: full.forgets === true, begin: () => full.fill(), end: () => full.room() }
+  await certifyComponent(kind.driver, full.properties, [cut], full.version)
+}
+
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
 function drop(action: '-I' | '-D', port: number): void {
   for (const side of ['--dport', '--sport'])
@@ -114,6 +129,7 @@ function drop(action: '-I' | '-D', port: number): void {
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
 async function certifySqlite(): Promise<void> {
+  if (!seconds.some((length) => wantsCut(`file locked ${length} s`))) return
   const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-sqlite-'))
   const file = join(folder, 'events.db')
   let other: DatabaseSync | undefined
@@ -132,12 +148,12 @@ async function certifySqlite(): Promise<void> {
 }
 
 /** One sidecar for all cuts of a driver: it has to come through each without a restart. */
-async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[]): Promise<void> {
+async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[], version = 'v1'): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-'))
   const resources = join(folder, 'resources')
   mkdirSync(resources)
   const metadata = Object.entries(properties).map(([name, value]) => ({ name, value }))
-  const spec = { type: driver, version: 'v1', metadata }
+  const spec = { type: driver, version, metadata }
   writeFileSync(
     join(resources, 'target.yaml'),
     JSON.stringify({ apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: 'target' }, spec }),

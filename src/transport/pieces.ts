@@ -51,7 +51,7 @@ export function isPiece(bytes: Buffer): boolean {
 /** Nobody looks at the piece any more of which these bytes are: a view of it will do, but only one, once. Nothing happens to other bytes. */
 export function giveBack(bytes: Buffer): void {
   const slab = slabs.get(bytes.buffer)
-  if (!slab || --slab.pieces > 0) return
+  if (!slab || slab.pieces === 0 || --slab.pieces > 0) return
   slab.used = 0
   if (slab !== current && free.length < MOST_FREE) free.push(slab)
 }

@@ -8,8 +8,8 @@ export interface ReplyEvents {
   /** `whole`: a body of declared length is there to its end already. */
   onHead(head: ReplyHead, whole: boolean): void
   onBody(chunk: Buffer): void
-  /** `clean`: the next reply begins with the next byte of the connection, and the server keeps it open. */
-  onEnd(clean: boolean): void
+  /** `clean`: the next reply begins with the next byte of the connection, and the server keeps it open. `trailers`: names and values in turn. */
+  onEnd(clean: boolean, trailers: readonly string[]): void
 }
 
 export interface ParserLimits {
@@ -65,6 +65,7 @@ export class ReplyParser {
   begin(bodiless: boolean): void {
     this.#state = HEAD
     this.#bodiless = bodiless
+    this.#chunks.stop()
     this.#interim = 0
   }
 
@@ -122,7 +123,7 @@ export class ReplyParser {
 
   #end(rest: boolean): void {
     this.#state = IDLE
-    this.#events.onEnd(rest && this.#keepAlive)
+    this.#events.onEnd(rest && this.#keepAlive, this.#chunks.trailers)
   }
 
   /** Returns where the head ends, or `length`. */

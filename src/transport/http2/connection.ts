@@ -119,6 +119,7 @@ export class Http2Connection extends Http2Endpoint<Http2Stream> {
     const stream = this.streams.get(id)
     if (stream) {
       const fits = block && (stream.remoteEnded || (ended && trailersAllowed(block.raw)))
+      if (fits && block && !stream.remoteEnded) stream.trailers = block.raw
       const error = fits ? stream.receive(NOTHING, 0, true) : block ? H2.PROTOCOL : H2.CALM
       if (error !== 0) this.fault(id, error)
     } else if (!this.forgotten(id))

@@ -7,7 +7,8 @@ import { H2 } from './protocol.ts'
 export interface StreamSink {
   data(chunk: Buffer): void
   /** The client has sent everything. */
-  requestEnd(): void
+  /** `trailers`: names and values in turn. */
+  requestEnd(trailers: readonly string[]): void
   /** The stream is over: both sides have ended, or one of them has reset it. */
   streamClosed(): void
   /** After `write` returned false: there is room again. */
@@ -43,12 +44,16 @@ export interface ServerStream {
   reset(error: number): void
 }
 
+const NO_FIELDS: readonly string[] = []
+
 /** One stream at the server. */
 export class Http2Stream extends FlowStream implements ServerStream {
   readonly rawHeaders: readonly string[]
   readonly headers: IncomingHttpHeaders
   sink: StreamSink | undefined
   last: Fields | undefined
+  /** What came after the body. */
+  trailers: readonly string[] = NO_FIELDS
   headersSent = false
   #onClosed: (() => void)[] | undefined
 
@@ -86,7 +91,7 @@ export class Http2Stream extends FlowStream implements ServerStream {
   }
 
   protected onRemoteEnd(): void {
-    this.sink?.requestEnd()
+    this.sink?.requestEnd(this.trailers)
   }
 
   protected onDrained(): void {
