@@ -137,7 +137,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
           },
           typeof encoding === 'string' ? encoding : '',
           'server',
-          this.#hold,
+          (length) => this.#hold(length),
         )
       }
       this.#reader.push(chunk)
@@ -147,7 +147,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   }
 
   /** Its largest message counts as long as the call lasts; unary ones of other sizes than announced were compressed. */
-  readonly #hold = (length: number): void => {
+  #hold(length: number): void {
     const { bodies } = this.#context.options
     if (!bodies || length < COUNTED) return
     this.#held ??= new HeldBody(bodies)
