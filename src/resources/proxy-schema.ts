@@ -107,7 +107,7 @@ const service = object({
     connections: count('To one endpoint. Default 1024.'),
     pending: count('Requests that wait for one. Default 1024.'),
     requests: count('At once. Default 1024.'),
-    retries: count('At once. Default 3.'),
+    retries: count('At once. Default 1024.'),
   }),
 })
 
