@@ -1,4 +1,5 @@
 import { installAzurite } from './azurite.ts'
+import { installCassandra } from './cassandra.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
@@ -6,6 +7,7 @@ import { installMoto } from './moto.ts'
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
   'Kafka (Maven Central)': installKafka,
+  'Cassandra (Maven Central)': installCassandra,
   'mongo-java-server (Maven Central)': installMongodb,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,

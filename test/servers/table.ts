@@ -1,4 +1,5 @@
 import { azurite } from './azurite.ts'
+import { cassandra } from './cassandra.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -26,6 +27,7 @@ export const SERVERS: readonly ServerKind[] = [
   moto,
   azurite,
   mongodb,
+  cassandra,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
