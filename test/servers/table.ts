@@ -1,6 +1,6 @@
 import { azurite, azuriteQueues } from './azurite.ts'
-import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { cassandra } from './cassandra.ts'
+import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
