@@ -1,5 +1,6 @@
 import { azurite, azuriteQueues } from './azurite.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -30,6 +31,7 @@ export const SERVERS: readonly ServerKind[] = [
   gcs,
   pubsubFake,
   secretManager,
+  datastore,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { azurite } from '../../../test/servers/azurite.ts'
+import { datastore } from '../../../test/servers/datastore.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
@@ -147,6 +148,18 @@ const COLUMNS: readonly Column[] = [
     properties: (address) => ({ connectionString: connectionTo(address), containerName: own }),
     only: ['ETAG'],
     noBackslash: true,
+  },
+  {
+    ...usual,
+    name: 'state.gcp.firestore (Datastore emulator)',
+    type: 'state.gcp.firestore',
+    server: () => serverOf(datastore),
+    properties: (endpoint) => ({ endpoint, project_id: own, noIndex: 'true' }),
+    only: [],
+    tellsExpiry: false,
+    strictFirstWrite: false,
+    // As Firestore has it for a property that is not indexed.
+    largestValue: 1_048_487,
   },
 ]
 
