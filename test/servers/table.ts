@@ -5,12 +5,15 @@ import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
+import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
 import { nats } from './nats.ts'
+import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
+import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
@@ -26,12 +29,15 @@ export const SERVERS: readonly ServerKind[] = [
   etcd,
   moto,
   azurite,
+  opensearch,
+  rsyslog,
   azuriteQueues,
   keyVault,
   gcs,
   pubsubFake,
   secretManager,
   datastore,
+  mongodb,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

@@ -1,6 +1,7 @@
 import { isIP, type Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import mysql, { type Connection, type ConnectionOptions, type QueryError } from 'mysql2'
+import { NoRoomError } from '../no-room.ts'
 import { Silence } from '../silence.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import { describeAddress, type MysqlAddress, readPem } from './dsn.ts'
@@ -120,7 +121,7 @@ export class MysqlPool implements AsyncDisposable {
         if (held.broken && again && attempt === 1 && !isLate(error)) continue
         // Its answer will not come any more.
         if (this.#silence.error) held.broken = true
-        throw held.broken && error !== this.#silence.error ? this.#lost(error) : error
+        throw held.broken && error !== this.#silence.error ? this.#lost(error) : this.#full(error)
       } finally {
         this.#release(held)
       }
@@ -311,10 +312,25 @@ export class MysqlPool implements AsyncDisposable {
     while (this.#free[0] && this.#free[0].idleSince < before) this.#end(this.#free.shift() as Held)
   }
 
+  /** What an operation is told when the server is full; any other error as it is. */
+  #full(error: unknown): unknown {
+    const { errno = 0, message } = error as QueryError
+    if (!FULL.has(errno) && !NO_SPACE.test(message)) return error
+    return new NoRoomError(
+      `${this.#options.owner}: MySQL at ${this.where} has no room: ${message} (free space on the server's disk, or raise the size of its tablespace; it is used again at once)`,
+      { cause: error },
+    )
+  }
+
   #lost(error: unknown): Error {
     return unreachable(this.#options.owner, this.where, this.#options.timeout, error)
   }
 }
+
+/** Disk full, error writing file, out of memory (four), the table is full: of MySQL and of MariaDB. */
+const FULL = new Set([1021, 1026, 1037, 1038, 1041, 1114])
+/** A storage engine passes on what the system said. */
+const NO_SPACE = /\(Errcode: 28\b|Got error 28\b/i
 
 /** The typings do not know it. */
 function socketOf(connection: Connection): Socket {
