@@ -2,10 +2,10 @@
 const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instead: string])[]>> = {
   state: [
     ['sqlserver oracledatabase cockroachdb yugabyte yugabytedb', 'state.postgresql or state.mysql'],
-    ['aerospike cassandra couchbase coherence hazelcast ravendb rethinkdb', 'state.redis, state.mongodb or state.postgresql'],
+    ['aerospike couchbase coherence hazelcast ravendb rethinkdb', 'state.redis, state.mongodb or state.postgresql'],
     ['consul hashicorp.consul zookeeper jetstream', 'state.etcd or state.redis'],
     ['azure.cosmosdb azure.tablestorage', 'state.azure.blobstorage or state.mongodb'],
-    ['alicloud.tablestore cloudflare.workerskv gcp.firestore oci.objectstorage', 'state.mongodb or state.redis'],
+    ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [
     ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],
@@ -24,7 +24,7 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
     ['alicloud.tablestore azure.cosmosdb azure.cosmosdb.gremlinapi rethinkdb.statechange', 'bindings.aws.dynamodb or bindings.postgresql'],
     ['azure.openai', 'a conversation component'],
-    ['alicloud.dubbo alicloud.sls dubbo kitex kubernetes wasm zeebe.command zeebe.jobworker redis', ''],
+    ['alicloud.dubbo alicloud.sls dubbo kitex kubernetes wasm zeebe.command zeebe.jobworker', ''],
   ],
   secretstores: [
     [

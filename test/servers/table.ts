@@ -1,4 +1,5 @@
 import { azurite, azuriteQueues } from './azurite.ts'
+import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
@@ -38,6 +39,7 @@ export const SERVERS: readonly ServerKind[] = [
   secretManager,
   datastore,
   mongodb,
+  cassandra,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
