@@ -1,4 +1,6 @@
+import type { Duplex } from 'node:stream'
 import { Client, type ClientConfig, DatabaseError, type PoolConfig, type QueryConfig, type QueryResult } from 'pg'
+import { gatherWrites } from '../gather-writes.ts'
 
 /** Statements under way on one connection; beyond it the newest is refused. */
 const MAX_PENDING = 5000
@@ -82,6 +84,8 @@ export class Lanes implements AsyncDisposable {
     lane.ready.then(
       () => {
         lane.connected = true
+        // Statement by statement they would be a system call each.
+        gatherWrites((client as unknown as { connection: { stream: Duplex } }).connection.stream)
       },
       () => this.#retire(lane),
     )

@@ -6,6 +6,7 @@ import { azurite } from '../../../test/servers/azurite.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
@@ -123,6 +124,14 @@ const COLUMNS: readonly Column[] = [
     strictFirstWrite: false,
     plainKeys: true,
     largestValue: 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.mongodb (mongo-java-server; transactions not proven)',
+    type: 'state.mongodb',
+    server: () => serverOf(mongodb),
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    only: ['ETAG', 'TTL', 'KEYS_LIKE', 'QUERY_API'],
   },
   {
     ...usual,
