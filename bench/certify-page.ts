@@ -65,7 +65,7 @@ function beside(all: readonly RunResult[]): string[] {
   const names = ['sidecar', 'cut', ...columns, 'RSS']
   return [
     '## Beside daprd\n',
-    'pubsub.redis of `outriderd` and of a real `daprd` (built from its source) on one Redis, each with its own app, database and 100 publishes a second, at the same time. `told` of daprd would be by `/v1.0/healthz`, which has no word for components and answers 204 all along.\n',
+    'pubsub.redis of `outriderd` and of a real `daprd` (built from its source) on one Redis, each with its own app, database and 100 publishes a second, at the same time. daprd tells nothing: its health has no word for components.\n',
     row(names),
     row(names.map((_, index) => (index < 2 ? '---' : '--:'))),
     ...found.map((one) =>
@@ -108,5 +108,8 @@ function row(cells: readonly (string | number | undefined)[]): string {
 /** Without the rest of the JSON, and with no port that is another one each time. */
 function messageOf(error: string): string {
   const message = /"message":"((?:[^"\\]|\\.)*)/.exec(error)?.[1] ?? error
-  return `\`${error.slice(0, 3)}\` ${message.replace(/127\.0\.0\.1:\d+/g, 'HOST:PORT').replaceAll('\\"', '"')}`
+  return `\`${error.slice(0, 3)}\` ${message
+    .replace(/127\.0\.0\.1:\d+/g, 'HOST:PORT')
+    .replace(/\/\S+\/([\w.]+\.db)/g, 'FOLDER/$1')
+    .replaceAll('\\"', '"')}`
 }
