@@ -84,7 +84,7 @@ async function pages(): Promise<Map<string, string>> {
   }
   made.set(
     'docs/components/README.md',
-    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md). What becomes of requests while a server is away: [CERTIFICATION.md](CERTIFICATION.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
+    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md). What becomes of requests while a server is away or full, beside daprd too: [CERTIFICATION.md](CERTIFICATION.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
   )
 
   const errors = findErrors(root).map(
