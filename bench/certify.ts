@@ -8,14 +8,15 @@ import { startProxy } from '../test/servers/proxy.ts'
 import { startSidecar } from '../test/sidecar.ts'
 import { FULLS, type FullKind } from './certify-full.ts'
 import { certificationPage } from './certify-page.ts'
+import { besidePeer } from './certify-peer.ts'
 import { Run, type RunResult, startEventsApp } from './certify-run.ts'
 import { pause, Victim } from './certify-server.ts'
 import { SUBJECTS, type Subject } from './certify-subjects.ts'
 
 /**
- * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--results FILE] [--page] [--note TEXT]`: what becomes of
+ * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--peer DAPRD] [--results FILE] [--page] [--note TEXT]`: what becomes of
  * 100 publishes or saves a second while the server of a driver is away, through bin/outriderd. `--long` adds cuts of 60 s;
- * `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
+ * `--peer DAPRD` measures pubsub.redis beside a daprd (the job `peer`). `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
  * docs/components/CERTIFICATION.md from that file, with the note on what else the machine did (--only '^$' measures nothing). Linux; the servers are those of the tests.
  */
 const { values: flags } = parseArgs({
@@ -24,6 +25,7 @@ const { values: flags } = parseArgs({
     cuts: { type: 'string', default: '' },
     long: { type: 'boolean', default: false },
     parallel: { type: 'string', default: '3' },
+    peer: { type: 'string', default: '' },
     results: { type: 'string', default: join(tmpdir(), 'outrider-certify.json') },
     page: { type: 'boolean', default: false },
     note: { type: 'string', default: 'nothing else ran' },
@@ -50,6 +52,7 @@ const jobs: [string, () => Promise<void>][] = [
   ['pubsub.sqlite', certifySqlite],
   ...FULLS.map((kind): [string, () => Promise<void>] => [kind.driver, () => certifyFull(kind)]),
 ]
+if (flags.peer) jobs.push(['peer', () => besidePeer(flags.peer, wantsCut, keep)])
 const waiting = jobs.filter(([driver]) => new RegExp(flags.only).test(driver))
 await Promise.all(
   Array.from({ length: Number(flags.parallel) }, async () => {
@@ -110,6 +113,14 @@ async function certify(subject: Subject): Promise<void> {
   }
 }
 
+function keep(result: RunResult): void {
+  console.log(JSON.stringify(result))
+  const known = results.findIndex((one) => one.driver === result.driver && one.cut === result.cut)
+  if (known < 0) results.push(result)
+  else results[known] = result
+  writeFileSync(flags.results, `[\n${results.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+}
+
 /** A server that is there and takes no more, on a sidecar of its own. */
 async function certifyFull(kind: FullKind): Promise<void> {
   const name = 'server full 20 s'
@@ -168,12 +179,7 @@ async function certifyComponent(driver: string, properties: Record<string, strin
     const run = new Run(driver, sidecar, app)
     await run.warmUp()
     for (const cut of cuts.filter(({ name }) => wantsCut(name))) {
-      const result = await run.through(cut)
-      console.log(JSON.stringify(result))
-      const known = results.findIndex((one) => one.driver === result.driver && one.cut === result.cut)
-      if (known < 0) results.push(result)
-      else results[known] = result
-      writeFileSync(flags.results, `[\n${results.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+      keep(await run.through(cut))
     }
   } finally {
     writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())

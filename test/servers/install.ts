@@ -1,5 +1,6 @@
 import { installAzurite } from './azurite.ts'
 import { installClouds } from './clouds.ts'
+import { installCassandra } from './cassandra.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
@@ -8,10 +9,11 @@ import { installOpenSearch } from './opensearch.ts'
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
   'Kafka (Maven Central)': installKafka,
+  'Cassandra (Maven Central)': installCassandra,
+  'mongo-java-server (Maven Central)': installMongodb,
+  'OpenSearch (Maven Central)': installOpenSearch,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
-  'OpenSearch (Maven Central)': installOpenSearch,
-  'mongo-java-server (Maven Central)': installMongodb,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

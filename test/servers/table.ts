@@ -1,5 +1,6 @@
-import { azurite } from './azurite.ts'
+import { azurite, azuriteQueues } from './azurite.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { cassandra } from './cassandra.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -30,11 +31,13 @@ export const SERVERS: readonly ServerKind[] = [
   azurite,
   opensearch,
   rsyslog,
+  azuriteQueues,
   keyVault,
   gcs,
   pubsubFake,
   secretManager,
   mongodb,
+  cassandra,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

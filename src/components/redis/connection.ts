@@ -177,10 +177,13 @@ export class RedisConnection implements RedisClient {
     if (out.length >= FULL) return this.#flush()
     if (this.#flushing) return
     this.#flushing = true
-    setImmediate(() => {
+    const flush = () => {
       this.#flushing = false
       this.#flush()
-    })
+    }
+    // A greeting goes at once: a server that refuses our certificate may close before the turn is over, and its reason were lost.
+    if (this.#ready) setImmediate(flush)
+    else queueMicrotask(flush)
   }
 
   #flush(): void {

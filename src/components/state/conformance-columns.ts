@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { azurite } from '../../../test/servers/azurite.ts'
+import { cassandra } from '../../../test/servers/cassandra.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
@@ -124,6 +125,15 @@ const COLUMNS: readonly Column[] = [
     strictFirstWrite: false,
     plainKeys: true,
     largestValue: 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.cassandra',
+    type: 'state.cassandra',
+    server: () => serverOf(cassandra),
+    properties: (hosts) => ({ hosts, keyspace: own }),
+    only: ['TTL'],
+    strictFirstWrite: false,
   },
   {
     ...usual,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { cassandra } from '../../../test/servers/cassandra.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
@@ -97,6 +98,7 @@ const KINDS: readonly Kind[] = [
   },
   { type: 'state.etcd', server: etcd, properties: (_, port) => ({ endpoints: `127.0.0.1:${port}` }), patience: 11_000 },
   { type: 'state.memcached', server: memcached, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 2500 },
+  { type: 'state.cassandra', server: cassandra, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 7000 },
   {
     type: 'state.mongodb',
     server: mongodb,
