@@ -1,8 +1,9 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from '../test/servers/process.ts'
 import type { Load, LoadResult } from './load.ts'
 
 /** Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Node supports. */
@@ -44,16 +45,7 @@ export function memoryOf(pid: number): { rss: number; anonymous: number } {
   return { rss: mebibytes('VmRSS'), anonymous: mebibytes('RssAnon') }
 }
 
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address !== 'object') throw new Error('no free port')
-  return address.port
-}
+export { freePort }
 
 /** Resolves when something listens on the port; rejects after ten seconds. */
 export async function untilListening(port: number): Promise<void> {

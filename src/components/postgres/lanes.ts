@@ -6,8 +6,8 @@ import { gatherWrites } from '../gather-writes.ts'
 const MAX_PENDING = 5000
 /** With so many under way a further connection is opened, as long as there may be more. */
 const BUSY = 8
-/** SQLSTATE classes that leave a connection as good as it was: data, constraint, transaction, locks, login of others. */
-const HARMLESS = /^(22|23|40|42|55|57014)/
+/** SQLSTATE classes that leave a connection as good as it was: data, constraint, transaction, locks, login of others, no room. */
+const HARMLESS = /^(22|23|40|42|55|57014|53[124]00)/
 
 /** The typings do not know these yet. */
 type PipelinedClient = Client & { ref(): void; unref(): void }

@@ -59,7 +59,7 @@ export class RabbitConnection implements AsyncDisposable {
   get obstacle(): string | undefined {
     const { address } = this.settings.broker
     if (this.#model === undefined) return `RabbitMQ at ${address} is not connected (${this.#reason})`
-    if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked})`
+    if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked}; free some there)`
     return undefined
   }
 

@@ -1,6 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { redisAdvice } from './advice.ts'
+import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 
@@ -177,10 +177,13 @@ export class RedisConnection implements RedisClient {
     if (out.length >= FULL) return this.#flush()
     if (this.#flushing) return
     this.#flushing = true
-    setImmediate(() => {
+    const flush = () => {
       this.#flushing = false
       this.#flush()
-    })
+    }
+    // A greeting goes at once: a server that refuses our certificate may close before the turn is over, and its reason were lost.
+    if (this.#ready) setImmediate(flush)
+    else queueMicrotask(flush)
   }
 
   #flush(): void {
@@ -214,7 +217,7 @@ export class RedisConnection implements RedisClient {
       this.#pending.splice(0, this.#head)
       this.#head = 0
     }
-    if (reply instanceof RedisReplyError) command.reject(reply)
+    if (reply instanceof RedisReplyError) command.reject(withoutRoom(reply, this.#where))
     else command.resolve(reply)
   }
 
