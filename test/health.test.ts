@@ -16,10 +16,13 @@ import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
 import { azurite } from './servers/azurite.ts'
+import { cassandra } from './servers/cassandra.ts'
+import { pubsubFake } from './servers/clouds.ts'
 import { etcd } from './servers/etcd.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
 import { memcached } from './servers/memcached.ts'
+import { mongodb } from './servers/mongodb.ts'
 import { mosquitto } from './servers/mosquitto.ts'
 import { moto } from './servers/moto.ts'
 import { nats } from './servers/nats.ts'
@@ -60,6 +63,7 @@ const ROWS: readonly Row[] = [
       'pubsub.redis': { redisHost },
       'configuration.redis': { redisHost },
       'lock.redis': { redisHost },
+      'bindings.redis': { redisHost },
     }),
   },
   {
@@ -85,6 +89,9 @@ const ROWS: readonly Row[] = [
     },
   },
   { server: etcd, components: (endpoints) => ({ 'state.etcd': { endpoints } }) },
+  { server: cassandra, components: (hosts) => ({ 'state.cassandra': { hosts, keyspace: own.replace(/[^a-z0-9_]/gi, '_') } }) },
+  { server: pubsubFake, components: (endpoint) => ({ 'pubsub.gcp.pubsub': { projectID: 'p', endpoint } }) },
+  { server: mongodb, components: (host) => ({ 'state.mongodb': { host, databaseName: own } }) },
   { server: memcached, components: (hosts) => ({ 'state.memcached': { hosts } }) },
   {
     server: rabbitmq,
@@ -165,6 +172,10 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.smtp': 'a connection for each mail, no lasting one',
   'bindings.aws.s3': 'a request for each call, no lasting connection, as AWS charges for them',
   'bindings.aws.sns': 'a request for each call, no lasting connection, as AWS charges for them',
+  'bindings.gcp.bucket': 'a request for each call, no lasting connection',
+  'bindings.azure.storagequeues': 'a request for each call, no lasting connection',
+  'secretstores.azure.keyvault': 'a request for each call, no lasting connection',
+  'secretstores.gcp.secretmanager': 'a request for each call, no lasting connection',
   'bindings.aws.dynamodb': 'a request for each call, no lasting connection, as AWS charges for them',
 }
 

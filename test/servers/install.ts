@@ -1,6 +1,6 @@
 import { installAzurite } from './azurite.ts'
-import { installClouds } from './clouds.ts'
 import { installCassandra } from './cassandra.ts'
+import { installClouds } from './clouds.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
