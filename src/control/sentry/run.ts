@@ -1,5 +1,5 @@
 import { Cluster } from '../../components/kubernetes/cluster.ts'
-import { aborted } from '../aborted.ts'
+import { aborted } from '../../waiting.ts'
 import type { ProgramContext } from '../program.ts'
 import { openSideServer } from '../side-server.ts'
 import type { SENTRY_FLAGS } from './flags.ts'
