@@ -114,35 +114,14 @@ export class Forward implements AttemptSink, Timed {
     if (!host) return
     const exchange = this.#exchange
     const cluster = this.#cluster as ClusterRuntime
-    const request = this.#request
-    const { fields, downstream } = exchange
     ;(cluster.figures.upstream_rq_total as number)++
-    if (this.#route.host.attemptCount) put(fields, 'x-envoy-attempt-count', String(exchange.attempts))
+    if (this.#route.host.attemptCount) put(exchange.fields, 'x-envoy-attempt-count', String(exchange.attempts))
     const { retry } = this.#action
     const whole = this.#bodyComplete ? (exchange.body ?? this.#kept?.whole()) : undefined
-    // What has trailers goes as a stream even where it is all here: they have no place in a body of declared length.
-    const trailing = this.#bodyComplete && downstream.trailers.length > 0
-    const streams = !this.#bodyComplete || trailing
     this.#began = performance.now()
-    const { protocol } = cluster.model
     if (retry && retry.perTryTimeout > 0) this.#tryTimeout = new Deadline(retry.perTryTimeout, { late: () => this.#tryLate() })
-    this.#attempt = host.send(
-      {
-        method: exchange.method,
-        path: request.path,
-        scheme: cluster.tls ? 'https' : 'http',
-        authority: request.authorityFor(host),
-        fields: streams && !trailing && downstream.length !== undefined ? [...fields, 'content-length', String(downstream.length)] : fields,
-        body: trailing ? undefined : whole,
-        streams,
-      },
-      this,
-      protocol === 'http2' || (protocol === 'auto' && downstream.protocol === 'HTTP/2'),
-    )
-    if (trailing) {
-      if (whole) this.#attempt.write(whole)
-      this.#attempt.finish(downstream.trailers)
-    } else if (streams && this.#kept) for (const chunk of this.#kept.chunks) this.#attempt.write(chunk)
+    this.#attempt = this.#request.send(host, cluster, this, this.#bodyComplete, whole)
+    if (!this.#bodyComplete && this.#kept) for (const chunk of this.#kept.chunks) this.#attempt.write(chunk)
   }
 
   requestData(chunk: Buffer): void {

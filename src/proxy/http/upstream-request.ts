@@ -1,3 +1,4 @@
+import type { Attempt, AttemptSink } from '../cluster/attempt.ts'
 import type { ClusterRuntime } from '../cluster/cluster.ts'
 import { hashOf } from '../cluster/hash.ts'
 import type { Host } from '../cluster/host.ts'
@@ -80,8 +81,35 @@ export class UpstreamRequest {
     return cluster.pick(this.#hash, this.#action.retry?.otherEndpoint ? tried : undefined)
   }
 
+  /** Sends it to an endpoint. `ended`: nothing more of it comes, `body` is all there is; else the sink's owner writes what does. */
+  send(host: Host, cluster: ClusterRuntime, sink: AttemptSink, ended: boolean, body: Buffer | undefined): Attempt {
+    const { fields, method, downstream } = this.#exchange
+    const { length, trailers } = downstream
+    const { protocol } = cluster.model
+    // What has trailers goes as a stream even where it is all here: they have no place in a body of declared length.
+    const trailing = ended && trailers.length > 0
+    const attempt = host.send(
+      {
+        method,
+        path: this.path,
+        scheme: cluster.tls ? 'https' : 'http',
+        authority: this.#authorityFor(host),
+        fields: !ended && length !== undefined ? [...fields, 'content-length', String(length)] : fields,
+        body: trailing ? undefined : body,
+        streams: !ended || trailing,
+      },
+      sink,
+      protocol === 'http2' || (protocol === 'auto' && downstream.protocol === 'HTTP/2'),
+    )
+    if (trailing) {
+      if (body) attempt.write(body)
+      attempt.finish(trailers)
+    }
+    return attempt
+  }
+
   /** What an endpoint is called to its face. */
-  authorityFor({ endpoint }: Host): string {
+  #authorityFor({ endpoint }: Host): string {
     const { host } = this.#action
     return host && 'auto' in host ? (endpoint.hostname ?? endpoint.host) : this.authority
   }
