@@ -40,6 +40,7 @@ const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   croner: /^components\//,
   amqplib: /^components\//,
   '@nats-io': /^components\//,
+  mongodb: /^components\/state\/mongodb\//,
 }
 
 /** What tests share; the program never loads it. */

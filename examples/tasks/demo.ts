@@ -12,6 +12,8 @@ export interface Demo extends AsyncDisposable {
   dataDir: string
   /** Sends one task through both services and reads it back; gives its id. */
   task(title: string): Promise<string>
+  /** A task as the Task API gives it. */
+  read(id: string): Promise<unknown>
   /** What the sidecars have loaded, by component name: equal in both, else it throws. */
   types(): Promise<Record<string, string>>
   /** Waits until both sidecars have these components, and the subscription of the Notification Service runs on them. */
@@ -84,6 +86,7 @@ export async function startDemo(dataDir: string, resources?: string): Promise<De
       )
       return id
     },
+    read: (id) => get(task, `/tasks/${id}`),
     async types() {
       const [one, other] = [typesOf(await health(taskSidecar)), typesOf(await health(notificationsSidecar))]
       assert.deepEqual(one, other)

@@ -143,18 +143,17 @@ test('with the PostgreSQL YAML the task is in PostgreSQL', {
 const present = redis && postgres && brokers.every((server) => server)
 const wants = ['redis-server', 'postgresql', ...BROKERS.map(help)].join(' | ')
 
-test('the running services move Redis → PostgreSQL → MariaDB and Kafka → RabbitMQ → NATS as their YAML is rewritten', {
+test('the running services move Redis → PostgreSQL → MariaDB and Kafka → RabbitMQ → NATS, and back, as their YAML is rewritten', {
   timeout: 115_000,
   skip: present ? false : `needs all of ${wants}`,
 }, async () => {
   assert.ok(redis && postgres && kafkaServer && rabbit && jetstream && maria)
   await makeStream(jetstream.address, 'tasks', ['task-created'])
   const dsn = maria.address.replace(/^mysql:\/\/([^@]*)@(.*)$/, '$1@tcp($2)/')
+  const onKafka = { 'localhost:6379': `${redis.host}:${redis.port}`, 'localhost:9092': kafkaServer.address }
   const sets = {
-    kafka: yaml('kafka', join(home, 'kafka-yaml'), {
-      'localhost:6379': `${redis.host}:${redis.port}`,
-      'localhost:9092': kafkaServer.address,
-    }),
+    kafka: yaml('kafka', join(home, 'kafka-yaml'), onKafka),
+    back: yaml('kafka', join(home, 'back-yaml'), onKafka),
     rabbitmq: yaml('rabbitmq', join(home, 'rabbitmq-yaml'), {
       [POSTGRES]: postgres.url,
       'amqp://guest:guest@localhost:5672': rabbit.address,
@@ -183,11 +182,17 @@ test('the running services move Redis → PostgreSQL → MariaDB and Kafka → R
     const third = await demo.task('third')
     assert.deepEqual(await inMariadb(third), [stored(third, 'third')])
     assert.deepEqual([await inPostgres(third), await inMariadb(second)], [[], []], 'each is in the store of its time alone')
+
+    rewrite('back')
+    await demo.until({ statestore: 'state.redis', pubsub: 'pubsub.kafka' })
+    assert.deepEqual(await demo.read(first), stored(first, 'first'), 'what was left behind is there again')
+    const fourth = await demo.task('fourth')
+    assert.deepEqual(await inRedis(fourth), stored(fourth, 'fourth'))
     assert.deepEqual(demo.pids(), pids, 'no process was started anew')
     await demo.end()
   }
   await moves()
   // And as it always was: the same files, a new start.
   const { id } = await runDemo('restarted', sets.kafka)
-  assert.deepEqual(await inMariadb(id), [stored(id, 'buy milk (restarted)')])
+  assert.deepEqual(await inRedis(id), stored(id, 'buy milk (restarted)'))
 })

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join, parse } from 'node:path'
 import type { Component, DriverModule } from '../components/component.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { adviceForUnbuilt } from './unbuilt-types.ts'
 
 /** One row of a block's driver registry. */
 export interface DriverRow {
@@ -59,6 +60,8 @@ export async function findDriver(type: string, version: string, search?: DriverS
   const row = rows.find((candidate) => candidate.type === type.toLowerCase() && candidate.versions.includes(initial(version)))
   if (row) return row.load()
   const versions = rows.find((candidate) => candidate.type === type.toLowerCase())?.versions
+  const unbuilt = versions ? undefined : adviceForUnbuilt(type, PLUGGABLE.has(prefix))
+  if (unbuilt) throw new Error(`couldn't find ${prefix} ${type}/${version || 'v1'}: ${unbuilt}`)
   const known = versions ? `its versions are ${versions.join(', ')}` : `known types: ${rows.map((candidate) => candidate.type).join(', ')}`
   throw new Error(`couldn't find ${prefix} ${type}/${version || 'v1'}: no such driver; ${known}`)
 }

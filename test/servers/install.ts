@@ -1,9 +1,21 @@
 import { installAzurite } from './azurite.ts'
+import { installClouds } from './clouds.ts'
+import { installCassandra } from './cassandra.ts'
 import { installKafka } from './kafka.ts'
+import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
+import { installOpenSearch } from './opensearch.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
-const installs = { 'Kafka (Maven Central)': installKafka, 'moto (PyPI)': installMoto, 'Azurite (npm)': installAzurite }
+const installs = {
+  'Kafka (Maven Central)': installKafka,
+  'Cassandra (Maven Central)': installCassandra,
+  'mongo-java-server (Maven Central)': installMongodb,
+  'OpenSearch (Maven Central)': installOpenSearch,
+  'moto (PyPI)': installMoto,
+  'Azurite (npm)': installAzurite,
+  'SDKs’ stand-ins (Go)': installClouds,
+}
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
 for (const [index, result] of results.entries()) {
   if (result.status === 'fulfilled') continue

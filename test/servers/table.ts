@@ -1,18 +1,44 @@
-import { azurite } from './azurite.ts'
+import { azurite, azuriteQueues } from './azurite.ts'
+import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { cassandra } from './cassandra.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
+import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
 import { nats } from './nats.ts'
+import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
+import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
-export const SERVERS: readonly ServerKind[] = [redis, postgres, mariadb, rabbitmq, kafka, nats, mosquitto, memcached, etcd, moto, azurite]
+export const SERVERS: readonly ServerKind[] = [
+  redis,
+  postgres,
+  mariadb,
+  rabbitmq,
+  kafka,
+  nats,
+  mosquitto,
+  memcached,
+  etcd,
+  moto,
+  azurite,
+  opensearch,
+  rsyslog,
+  azuriteQueues,
+  keyVault,
+  gcs,
+  pubsubFake,
+  secretManager,
+  mongodb,
+  cassandra,
+]
 
 /** Servers that this machine offers neither by program nor by environment. */
 export function missingServers(): { name: string; help: string }[] {

@@ -17,6 +17,7 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
   { type: 'bindings.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
+  { type: 'bindings.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'bindings.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },
@@ -27,6 +28,8 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.aws.sns', versions: ['v1'], load: async () => (await import('./aws/sns.ts')).driver },
   { type: 'bindings.aws.dynamodb', versions: ['v1'], load: async () => (await import('./aws/dynamodb.ts')).driver },
   { type: 'bindings.azure.blobstorage', versions: ['v1'], load: async () => (await import('./azure-blob/driver.ts')).driver },
+  { type: 'bindings.azure.storagequeues', versions: ['v1'], load: async () => (await import('./azure-queues/driver.ts')).driver },
+  { type: 'bindings.gcp.bucket', versions: ['v1'], load: async () => (await import('./gcp-bucket/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },
 ]

@@ -1,9 +1,9 @@
-import { isIP, type Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
-import mysql, { type Connection, type ConnectionOptions, type QueryError } from 'mysql2'
+import type { Connection, ConnectionOptions, QueryError } from 'mysql2'
 import { Silence } from '../silence.ts'
-import { tlsAdvice } from '../tls-advice.ts'
-import { describeAddress, type MysqlAddress, readPem } from './dsn.ts'
+import { Dialer, socketOf } from './dialer.ts'
+import { describeAddress, type MysqlAddress } from './dsn.ts'
+import { full, isDeadlock, isLate, isSlow, Late, unreachable } from './errors.ts'
 
 export interface MysqlPoolOptions {
   address: MysqlAddress
@@ -36,7 +36,6 @@ export interface Session {
 
 /** Operations that wait for a connection; beyond it the newest is refused. */
 const MAX_WAITING = 10_000
-const DEADLOCK = 1213
 /** How often work that lost to a deadlock is done again. */
 const ATTEMPTS = 5
 
@@ -59,24 +58,23 @@ export class MysqlPool implements AsyncDisposable {
   readonly #options: MysqlPoolOptions
   readonly #limit: number
   readonly #silence: Silence
-  /** Every connection, also those that are being made. */
-  readonly #sockets = new Set<Connection>()
+  readonly #dialer: Dialer
   readonly #free: Held[] = []
   readonly #waiting: Waiter[] = []
   #open = 0
   #over = false
-  #plain = false
   #sweeper: NodeJS.Timeout | undefined
 
   constructor(options: MysqlPoolOptions) {
     this.#options = options
     this.#limit = options.connections ?? Math.max(4, availableParallelism())
     this.where = describeAddress(options.address)
+    this.#dialer = new Dialer(options.address, options.settings)
     this.#silence = new Silence({
       probe: (limit) => this.#probe(limit),
       cut: (error) => {
         for (const waiter of this.#waiting.splice(0)) waiter.fail(error)
-        for (const connection of this.#sockets) socketOf(connection).destroy(error)
+        this.#dialer.cut(error)
       },
       unanswered: (error) => isSlow(error) || isSlow((error as Error).cause),
       explain: (reason, waited) => unreachable(options.owner, this.where, waited, isSlow(reason) ? new Late() : reason),
@@ -120,7 +118,7 @@ export class MysqlPool implements AsyncDisposable {
         if (held.broken && again && attempt === 1 && !isLate(error)) continue
         // Its answer will not come any more.
         if (this.#silence.error) held.broken = true
-        throw held.broken && error !== this.#silence.error ? this.#lost(error) : error
+        throw held.broken && error !== this.#silence.error ? this.#lost(error) : full(this.#options.owner, this.where, error)
       } finally {
         this.#release(held)
       }
@@ -207,7 +205,7 @@ export class MysqlPool implements AsyncDisposable {
   async #connect(end: number): Promise<Held> {
     this.#open++
     try {
-      const connection = await this.#dial(Math.max(1, end - Date.now()))
+      const connection = await this.#dialer.dial(Math.max(1, end - Date.now()))
       const held: Held = { connection, broken: false, idleSince: 0 }
       // Without a listener a lost connection would end the process.
       connection.on('error', () => this.#drop(held))
@@ -223,53 +221,10 @@ export class MysqlPool implements AsyncDisposable {
     }
   }
 
-  async #dial(remaining: number): Promise<Connection> {
-    const { address, settings } = this.#options
-    const { host, port, socketPath, user, password, database, authorities } = address
-    const tls = address.tls && authorities ? { ...address.tls, ca: readPem(authorities) } : address.tls
-    const connect = (secure: boolean) =>
-      new Promise<Connection>((resolve, reject) => {
-        const connection = mysql.createConnection({
-          ...(socketPath ? { socketPath } : { host, port }),
-          user,
-          password,
-          ...(database ? { database } : {}),
-          ...(secure && tls ? { ssl: tls as NonNullable<ConnectionOptions['ssl']> } : {}),
-          connectTimeout: Math.min(remaining, address.connectTimeout ?? 5000),
-          charset: 'utf8mb4',
-          // As Go's driver counts: a row found but not changed is none.
-          flags: ['-FOUND_ROWS'],
-          trace: false,
-          ...settings,
-        } as ConnectionOptions)
-        // An address is no server name, but the certificate has to be for it.
-        if (isIP(host)) Object.assign(socketOf(connection), { _host: host })
-        this.#sockets.add(connection)
-        socketOf(connection).once('close', () => this.#sockets.delete(connection))
-        const failed = (error: Error) => {
-          socketOf(connection).destroy()
-          reject(error)
-        }
-        connection.once('error', failed)
-        connection.connect((error) => {
-          if (error) return failed(error)
-          connection.removeListener('error', failed)
-          resolve(connection)
-        })
-      })
-    try {
-      return await connect(!this.#plain)
-    } catch (error) {
-      if (!address.tlsOptional || (error as QueryError).code !== 'HANDSHAKE_NO_SSL_SUPPORT') throw error
-      this.#plain = true
-      return connect(false)
-    }
-  }
-
   /** A refusal is an answer too. */
   async #probe(limit: number): Promise<void> {
     try {
-      const connection = await this.#dial(limit)
+      const connection = await this.#dialer.dial(limit)
       connection.on('error', () => {})
       connection.end()
     } catch (error) {
@@ -314,52 +269,4 @@ export class MysqlPool implements AsyncDisposable {
   #lost(error: unknown): Error {
     return unreachable(this.#options.owner, this.where, this.#options.timeout, error)
   }
-}
-
-/** The typings do not know it. */
-function socketOf(connection: Connection): Socket {
-  return (connection as unknown as { stream: Socket }).stream
-}
-
-/** No answer in the time of an operation. */
-class Late extends Error {}
-
-function isLate(error: unknown): boolean {
-  return error instanceof Late
-}
-
-/** As the library says it of a handshake that takes too long. */
-function isSlow(error: unknown): boolean {
-  return isLate(error) || (error as { code?: string } | undefined)?.code === 'ETIMEDOUT'
-}
-
-function isDeadlock(error: unknown): boolean {
-  return (error as { errno?: number }).errno === DEADLOCK
-}
-
-const TLS_FIELDS = {
-  address: 'connectionString',
-  on: 'write tls=false into connectionString',
-  authority: 'pemPath, with tls=custom in connectionString',
-}
-
-/** What an operation is told when the server is away or refuses the user. */
-function unreachable(owner: string, where: string, timeout: number, error: unknown): Error {
-  const tls = tlsAdvice(error, TLS_FIELDS)
-  const reason = isLate(error)
-    ? `no answer within ${timeout} ms`
-    : tls
-      ? tls.reason
-      : error instanceof AggregateError
-        ? error.errors.map((one: Error) => one.message).join('; ')
-        : (error as Error).message
-  const denied = /ER_ACCESS_DENIED|ER_DBACCESS_DENIED|AUTH/.test(String((error as { code?: string }).code))
-  const next = denied
-    ? 'correct user and password in connectionString'
-    : tls
-      ? `${tls.next}; the next operation connects again`
-      : 'start the server or correct its address; the next operation connects again'
-  return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, {
-    cause: error,
-  })
 }

@@ -3,9 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { azurite } from '../../../test/servers/azurite.ts'
+import { cassandra } from '../../../test/servers/cassandra.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
@@ -123,6 +125,23 @@ const COLUMNS: readonly Column[] = [
     strictFirstWrite: false,
     plainKeys: true,
     largestValue: 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.cassandra',
+    type: 'state.cassandra',
+    server: () => serverOf(cassandra),
+    properties: (hosts) => ({ hosts, keyspace: own }),
+    only: ['TTL'],
+    strictFirstWrite: false,
+  },
+  {
+    ...usual,
+    name: 'state.mongodb (mongo-java-server; transactions not proven)',
+    type: 'state.mongodb',
+    server: () => serverOf(mongodb),
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    only: ['ETAG', 'TTL', 'KEYS_LIKE', 'QUERY_API'],
   },
   {
     ...usual,

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, it, type TestContext } from 'node:test'
+import { BSON, MongoClient } from 'mongodb'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { mongodb } from '../../../test/servers/mongodb.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
 import type { StateStore } from '../../blocks/state/driver.ts'
@@ -25,6 +27,8 @@ interface Golden {
   'etcd v1': Record<string, string>
   'etcd v2': Record<string, string>
   memcached: Record<string, string>
+  /** In the canonical form of Extended JSON. */
+  mongodb: { _id: string; value: unknown; _etag: string; _ttl: unknown }[]
   'postgresql v1': { name: string; value: string; isbinary: boolean; expires: boolean }[]
   'postgresql v2': { name: string; hex: string; etag: string; expires: boolean }[]
 }
@@ -163,6 +167,25 @@ describe('what daprd wrote', () => {
     await readsAll(store, Object.keys(golden.memcached), own)
     await writesAll(store, own)
     for (const [name, hex] of Object.entries(golden.memcached)) assert.equal((await client.get(own + name))?.toString('hex'), hex, name)
+  })
+
+  withServer('state.mongodb', mongodb, async (address) => {
+    const client = await MongoClient.connect(address)
+    const collection = client.db(own).collection<{ _id: string; value?: unknown }>('items')
+    await collection.insertMany(golden.mongodb.map((document) => BSON.EJSON.deserialize(document, { relaxed: false }) as { _id: string }))
+    // When it was recorded is long ago.
+    await collection.updateOne({ _id: 'ttl' }, { $set: { _ttl: new Date(Date.now() + 3_600_000) } })
+    await using store = await open('state.mongodb', 'v1', { connectionString: address, databaseName: own, collectionName: 'items' })
+    const names = golden.mongodb.map((document) => document._id)
+    await readsAll(store, names)
+    assert.ok((await store.get({ key: 'ttl', metadata: {} }))?.metadata?.ttlExpireTime)
+    await writesAll(store, 'ours-')
+    for (const { _id, value } of golden.mongodb) {
+      const ours = await collection.findOne({ _id: `ours-${_id}` }, { promoteValues: false })
+      assert.deepEqual(BSON.EJSON.serialize(ours?.value, { relaxed: false }), value, _id)
+      assert.deepEqual(Object.keys(ours ?? {}).sort(), ['_etag', '_id', '_ttl', 'value'])
+    }
+    await client.close()
   })
 
   for (const version of ['v1', 'v2'] as const) {

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { cassandra } from '../../../test/servers/cassandra.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { mongodb } from '../../../test/servers/mongodb.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
@@ -96,6 +98,13 @@ const KINDS: readonly Kind[] = [
   },
   { type: 'state.etcd', server: etcd, properties: (_, port) => ({ endpoints: `127.0.0.1:${port}` }), patience: 11_000 },
   { type: 'state.memcached', server: memcached, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 2500 },
+  { type: 'state.cassandra', server: cassandra, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 7000 },
+  {
+    type: 'state.mongodb',
+    server: mongodb,
+    properties: (_, port) => ({ host: `127.0.0.1:${port}`, operationTimeout: '2s' }),
+    patience: 3000,
+  },
   {
     type: 'state.postgresql',
     version: 'v2',
@@ -153,7 +162,7 @@ describe('a server that goes away', () => {
           else await cut.close()
           const began = Date.now()
           const outcomes = await Promise.allSettled([
-            save('lost'),
+            save('"lost"'),
             ...(store.transact ? [transact()] : []),
             read(),
             ...Array.from({ length: 30 }, () => read()),

@@ -19,6 +19,8 @@ export const stateDrivers: DriverRow[] = [
   { type: 'state.sqlite3', versions: ['v1'], load: sqlite },
   { type: 'state.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'state.etcd', versions: ['v1', 'v2'], load: async () => (await import('./etcd/driver.ts')).driver },
+  { type: 'state.cassandra', versions: ['v1'], load: async () => (await import('./cassandra/driver.ts')).driver },
+  { type: 'state.mongodb', versions: ['v1'], load: async () => (await import('./mongodb/driver.ts')).driver },
   { type: 'state.memcached', versions: ['v1'], load: async () => (await import('./memcached/driver.ts')).driver },
   { type: 'state.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
   { type: 'state.aws.dynamodb', versions: ['v1'], load: async () => (await import('./dynamodb/driver.ts')).driver },

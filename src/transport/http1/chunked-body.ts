@@ -1,4 +1,4 @@
-import { allocated } from '../outside-heap.ts'
+import { pieceOf } from '../pieces.ts'
 import { malformed } from './errors.ts'
 import { isToken } from './field-names.ts'
 import { mayTrail, NO_TRAILERS } from './trailers.ts'
@@ -70,8 +70,7 @@ export class ChunkedBody {
         if (this.#remaining === 0) this.#state = DATA_CR
         const piece = buffer.subarray(at, at + size)
         at += size
-        if (shared) allocated(piece.length)
-        this.#events.onBody(shared ? Buffer.from(piece) : piece)
+        this.#events.onBody(shared ? pieceOf(piece) : piece)
       } else this.#byte(buffer[at++] as number)
       if (this.#state === DONE) return at
     }

@@ -1,4 +1,4 @@
-import { allocated } from '../outside-heap.ts'
+import { pieceOf } from '../pieces.ts'
 import { ChunkedBody } from './chunked-body.ts'
 import { HttpCallError, malformed } from './errors.ts'
 import { CHUNKED, parseHead, type ReplyHead, UNTIL_CLOSE } from './reply-head.ts'
@@ -186,9 +186,6 @@ export class ReplyParser {
 
 /** Bytes to keep. */
 export function taken(buffer: Buffer, from: number, to: number, shared: boolean): Buffer {
-  if (!shared) return from === 0 && to === buffer.length ? buffer : buffer.subarray(from, to)
-  const copy = Buffer.allocUnsafe(to - from)
-  allocated(to - from)
-  buffer.copy(copy, 0, from, to)
-  return copy
+  const bytes = from === 0 && to === buffer.length ? buffer : buffer.subarray(from, to)
+  return shared ? pieceOf(bytes) : bytes
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { giveBack, isPiece } from '../pieces.ts'
 import { HttpCallError } from './errors.ts'
 import type { HttpRequest } from './exchange.ts'
 import { lastChunk, NO_TRAILERS } from './trailers.ts'
@@ -60,17 +61,18 @@ export class Upload {
     const chunk = typeof given === 'string' ? Buffer.from(given) : given
     if (chunk.length === 0) return
     const socket = this.#socket
+    const sent = isPiece(chunk) ? () => giveBack(chunk) : undefined
     let room: boolean
     if (this.#chunked) {
       socket.cork()
       socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
-      socket.write(chunk)
+      socket.write(chunk, sent)
       room = socket.write('\r\n', 'latin1')
       socket.uncork()
     } else {
       this.#remaining -= chunk.length
       if (this.#remaining < 0) return this.#fail(new HttpCallError('EINVAL', 'the request body is longer than its Content-Length'))
-      room = socket.write(chunk)
+      room = socket.write(chunk, sent)
     }
     if (room || this.#held) return
     this.#held = true

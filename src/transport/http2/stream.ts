@@ -37,8 +37,8 @@ export interface ServerStream {
   resume(): void
   /** Sends the head; with `end` there is nothing after it. */
   respond(head: Fields, end?: boolean): void
-  /** False: wait until the sink hears `drained`. */
-  write(bytes: Buffer): boolean
+  /** False: wait until the sink hears `drained`. `lent`: nobody else looks at the bytes, and their memory may be used again. */
+  write(bytes: Buffer, lent?: boolean): boolean
   /** Ends the reply: last bytes, then trailers if there are any. A client that still sends is told that nobody reads it. */
   end(bytes: Buffer | undefined, trailers: Fields): void
   reset(error: number): void
