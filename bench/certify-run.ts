@@ -93,11 +93,11 @@ const agent = new Agent({ keepAlive: true })
 /** A sidecar under load: the same one comes through cut after cut. */
 export class Run {
   readonly #driver: string
-  readonly #sidecar: SidecarProcess
+  readonly #sidecar: Pick<SidecarProcess, 'http' | 'pid'>
   readonly #app: EventsApp | undefined
   #next = 1
 
-  constructor(driver: string, sidecar: SidecarProcess, app: EventsApp | undefined) {
+  constructor(driver: string, sidecar: Pick<SidecarProcess, 'http' | 'pid'>, app: EventsApp | undefined) {
     this.#driver = driver
     this.#sidecar = sidecar
     this.#app = app
@@ -258,7 +258,8 @@ export class Run {
       if (!existsSync(`/proc/${this.#sidecar.pid}`)) return
       state.most = Math.max(state.most, this.#rss())
       const { text } = await this.#call('/v1.0/healthz?verbose').catch(() => ({ text: '{}' }))
-      const { parts = [] } = JSON.parse(text) as { parts?: { kind: string; name: string; state: string }[] }
+      // daprd answers nothing.
+      const { parts = [] } = JSON.parse(text || '{}') as { parts?: { kind: string; name: string; state: string }[] }
       const part = parts.find(({ kind, name }) => kind === 'component' && name === 'target')
       if (part === undefined) return
       if (part.state !== 'up') {

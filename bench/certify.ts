@@ -6,15 +6,17 @@ import { DatabaseSync } from 'node:sqlite'
 import { parseArgs } from 'node:util'
 import { startProxy } from '../test/servers/proxy.ts'
 import { startSidecar } from '../test/sidecar.ts'
+import { FULLS, type FullKind } from './certify-full.ts'
 import { certificationPage } from './certify-page.ts'
+import { besidePeer } from './certify-peer.ts'
 import { Run, type RunResult, startEventsApp } from './certify-run.ts'
 import { pause, Victim } from './certify-server.ts'
 import { SUBJECTS, type Subject } from './certify-subjects.ts'
 
 /**
- * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--results FILE] [--page] [--note TEXT]`: what becomes of
+ * `node bench/certify.ts [--only REGEX] [--cuts REGEX] [--long] [--parallel N] [--peer DAPRD] [--results FILE] [--page] [--note TEXT]`: what becomes of
  * 100 publishes or saves a second while the server of a driver is away, through bin/outriderd. `--long` adds cuts of 60 s;
- * `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
+ * `--peer DAPRD` measures pubsub.redis beside a daprd (the job `peer`). `--results` keeps what is measured (a later run of the same driver and cut replaces it); `--page` writes
  * docs/components/CERTIFICATION.md from that file, with the note on what else the machine did (--only '^$' measures nothing). Linux; the servers are those of the tests.
  */
 const { values: flags } = parseArgs({
@@ -23,6 +25,7 @@ const { values: flags } = parseArgs({
     cuts: { type: 'string', default: '' },
     long: { type: 'boolean', default: false },
     parallel: { type: 'string', default: '3' },
+    peer: { type: 'string', default: '' },
     results: { type: 'string', default: join(tmpdir(), 'outrider-certify.json') },
     page: { type: 'boolean', default: false },
     note: { type: 'string', default: 'nothing else ran' },
@@ -47,7 +50,9 @@ interface Cut {
 const jobs: [string, () => Promise<void>][] = [
   ...SUBJECTS.map((subject): [string, () => Promise<void>] => [subject.driver, () => certify(subject)]),
   ['pubsub.sqlite', certifySqlite],
+  ...FULLS.map((kind): [string, () => Promise<void>] => [kind.driver, () => certifyFull(kind)]),
 ]
+if (flags.peer) jobs.push(['peer', () => besidePeer(flags.peer, wantsCut, keep)])
 const waiting = jobs.filter(([driver]) => new RegExp(flags.only).test(driver))
 await Promise.all(
   Array.from({ length: Number(flags.parallel) }, async () => {
@@ -66,6 +71,8 @@ if (flags.page) {
 process.exit()
 
 async function certify(subject: Subject): Promise<void> {
+  const links = ['link cut', 'link silent', 'packets lost'].flatMap((name) => seconds.map((length) => `${name} ${length} s`))
+  if (![...links, 'server stopped 20 s', 'server killed 10 s'].some(wantsCut)) return
   if (!subject.server.available()) return console.log(`${subject.driver}: no ${subject.server.name} on this machine`)
   const server = await subject.server.start()
   const port = Number(/:(\d+)(\/\w+)?$/.exec(server.address)?.[1])
@@ -106,6 +113,25 @@ async function certify(subject: Subject): Promise<void> {
   }
 }
 
+function keep(result: RunResult): void {
+  console.log(JSON.stringify(result))
+  const known = results.findIndex((one) => one.driver === result.driver && one.cut === result.cut)
+  if (known < 0) results.push(result)
+  else results[known] = result
+  writeFileSync(flags.results, `[\n${results.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+}
+
+/** A server that is there and takes no more, on a sidecar of its own. */
+async function certifyFull(kind: FullKind): Promise<void> {
+  const name = 'server full 20 s'
+  if (!wantsCut(name)) return
+  if (!kind.available()) return console.log(`${kind.driver}: not on this machine`)
+  await using full = await kind.open()
+  if (!full) return console.log(`${kind.driver}: no small disk can be mounted here`)
+  const cut = { name, seconds: 20, forgets: full.forgets === true, begin: () => full.fill(), end: () => full.room() }
+  await certifyComponent(kind.driver, full.properties, [cut], full.version)
+}
+
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
 function drop(action: '-I' | '-D', port: number): void {
   for (const side of ['--dport', '--sport'])
@@ -114,6 +140,7 @@ function drop(action: '-I' | '-D', port: number): void {
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
 async function certifySqlite(): Promise<void> {
+  if (!seconds.some((length) => wantsCut(`file locked ${length} s`))) return
   const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-sqlite-'))
   const file = join(folder, 'events.db')
   let other: DatabaseSync | undefined
@@ -132,12 +159,12 @@ async function certifySqlite(): Promise<void> {
 }
 
 /** One sidecar for all cuts of a driver: it has to come through each without a restart. */
-async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[]): Promise<void> {
+async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[], version = 'v1'): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-'))
   const resources = join(folder, 'resources')
   mkdirSync(resources)
   const metadata = Object.entries(properties).map(([name, value]) => ({ name, value }))
-  const spec = { type: driver, version: 'v1', metadata }
+  const spec = { type: driver, version, metadata }
   writeFileSync(
     join(resources, 'target.yaml'),
     JSON.stringify({ apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: 'target' }, spec }),
@@ -152,12 +179,7 @@ async function certifyComponent(driver: string, properties: Record<string, strin
     const run = new Run(driver, sidecar, app)
     await run.warmUp()
     for (const cut of cuts.filter(({ name }) => wantsCut(name))) {
-      const result = await run.through(cut)
-      console.log(JSON.stringify(result))
-      const known = results.findIndex((one) => one.driver === result.driver && one.cut === result.cut)
-      if (known < 0) results.push(result)
-      else results[known] = result
-      writeFileSync(flags.results, `[\n${results.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+      keep(await run.through(cut))
     }
   } finally {
     writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())

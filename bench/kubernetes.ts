@@ -56,11 +56,12 @@ interface Started {
   port: number
 }
 
-async function start(program: 'injector' | 'operator', path: string): Promise<Started> {
-  const [port, health, metrics, webhook] = await Promise.all([freePort(), freePort(), freePort(), freePort()])
-  const argv = [`-port=${port}`, '-listen-address=127.0.0.1', `-healthz-port=${health}`, '-healthz-listen-address=127.0.0.1']
+async function start(program: 'injector' | 'operator' | 'control', path: string): Promise<Started> {
+  const [port = 0, health, metrics, webhook, other, third] = await Promise.all(Array.from({ length: 6 }, freePort))
+  const ports = program === 'control' ? [`-operator-port=${port}`, `-injector-port=${other}`, `-sentry-port=${third}`] : [`-port=${port}`]
+  const argv = [...ports, '-listen-address=127.0.0.1', `-healthz-port=${health}`, '-healthz-listen-address=127.0.0.1']
   argv.push(`-metrics-port=${metrics}`, '-metrics-listen-address=127.0.0.1', `-kubeconfig=${api.kubeconfig()}`, '-log-level=warn')
-  if (program === 'operator')
+  if (program !== 'injector')
     argv.push(`-trust-anchors-file=${authority.anchorsFile}`, `-webhook-server-port=${webhook}`, '-disable-leader-election=true')
   const env = {
     PATH: process.env.PATH,

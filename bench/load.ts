@@ -10,6 +10,8 @@ export interface Load {
   port: number
   /** The whole request, head and body. */
   request: string
+  /** Where in it 16 digits are to be written over at each sending: microseconds of the machine's monotonic clock. */
+  stamp?: number | undefined
   /** Sent over gRPC instead, all calls on one connection. */
   grpc?: { path: string; message: string; metadata: Record<string, string> } | undefined
   connections: number
@@ -58,7 +60,9 @@ async function run(load: Load): Promise<LoadResult> {
         if (times.length < MAX_TIMES) times.push(microseconds)
         return performance.now() < end
       }
-      return client && load.grpc ? oneCaller(client, load.port, load.grpc, answered) : oneConnection(load.port, request, answered)
+      return client && load.grpc
+        ? oneCaller(client, load.port, load.grpc, answered)
+        : oneConnection(load.port, Buffer.from(request), load.stamp, answered)
     }),
   )
   await client?.[Symbol.asyncDispose]()
@@ -71,12 +75,16 @@ async function run(load: Load): Promise<LoadResult> {
 type Answered = (microseconds: number, ok: boolean, shed: boolean, told: () => string) => boolean
 
 /** Sends the request again as long as `answered` wants more; rejects when the server ends the connection. */
-function oneConnection(port: number, request: Buffer, answered: Answered): Promise<void> {
+function oneConnection(port: number, request: Buffer, stamp: number | undefined, answered: Answered): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true })
     let sent = 0
     let buffered: Buffer = Buffer.alloc(0)
     const send = () => {
+      if (stamp !== undefined) {
+        const [seconds, nanoseconds] = process.hrtime()
+        request.write(String(Math.floor(seconds * 1e6 + nanoseconds / 1e3)).padStart(16, '0'), stamp, 'latin1')
+      }
       sent = performance.now()
       socket.write(request)
     }

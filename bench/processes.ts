@@ -1,8 +1,9 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from '../test/servers/process.ts'
 import type { Load, LoadResult } from './load.ts'
 
 /** Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Node supports. */
@@ -14,6 +15,29 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS
 }
 
+/** CPU seconds that the whole machine has worked so far, all cores together; Linux only. */
+export function machineSeconds(): number {
+  const [, user, nice, system, , , interrupts, soft] = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').split(/ +/).map(Number)
+  return [user, nice, system, interrupts, soft].reduce<number>((sum, ticks) => sum + (ticks ?? 0), 0) / TICKS
+}
+
+/** The process and all that it and its children started. */
+export function familyOf(pid: number): number[] {
+  const children = new Map<number, number[]>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const parent = Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ')[1])
+      children.set(parent, [...(children.get(parent) ?? []), Number(name)])
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  const family = [pid]
+  for (const member of family) family.push(...(children.get(member) ?? []))
+  return family
+}
+
 /** Resident memory of a process now, MiB: all of it, and what no file backs. */
 export function memoryOf(pid: number): { rss: number; anonymous: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
@@ -21,16 +45,7 @@ export function memoryOf(pid: number): { rss: number; anonymous: number } {
   return { rss: mebibytes('VmRSS'), anonymous: mebibytes('RssAnon') }
 }
 
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address !== 'object') throw new Error('no free port')
-  return address.port
-}
+export { freePort }
 
 /** Resolves when something listens on the port; rejects after ten seconds. */
 export async function untilListening(port: number): Promise<void> {
@@ -84,6 +99,10 @@ export async function startApp(wire: 'http' | 'grpc' = 'http'): Promise<{ child:
 /** A load generator in its own process. */
 export class LoadGenerator {
   readonly #child = fork(join(import.meta.dirname, 'load.ts'))
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
 
   async run(load: Load): Promise<LoadResult> {
     const answer = once(this.#child, 'message')

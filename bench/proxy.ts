@@ -7,10 +7,14 @@ import { fileURLToPath } from 'node:url'
 import { freePort } from './processes.ts'
 
 /**
- * The proxy beside HAProxy in one run: both in front of the same HAProxy that answers at once, driven by h2load.
- * node bench/proxy.ts [requests]. Needs haproxy and h2load; each proxy may use one core (taskset) of the two that are there.
+ * The proxy beside HAProxy and nginx in one run: all in front of the same HAProxy that answers at once, driven by h2load.
+ * node bench/proxy.ts [requests] [rounds]. Needs haproxy, nginx and h2load. After a warm-up that is not measured each round measures all of
+ * them one after another, so that what else the machine does meets all alike; what is printed is the median of the rounds. At 1,000 a
+ * second h2load sends ten requests at the same moment every 10 ms, one on each of ten connections: latencies are those of such bursts,
+ * from the sending of each.
  */
 const requests = Number(process.argv[2] ?? 20_000)
+const rounds = Number(process.argv[3] ?? 3)
 const folder = mkdtempSync(join(tmpdir(), 'outrider-bench-proxy-'))
 const children: ChildProcess[] = []
 
@@ -53,6 +57,27 @@ function haproxy(name: string, port: number, body: string): ChildProcess {
   return start('haproxy', ['-db', '-q', '-f', file])
 }
 
+/** With as many workers and kept connections as the others have. */
+function nginx(port: number, upstream: number): ChildProcess {
+  const file = join(folder, 'nginx.conf')
+  const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
+  writeFileSync(
+    file,
+    `worker_processes 1; daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr error;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_requests 1000000000; ${places}
+  upstream b { server 127.0.0.1:${upstream}; keepalive 64; keepalive_requests 1000000000; }
+  server {
+    listen 127.0.0.1:${port};
+    location / { proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}
+`,
+  )
+  return start('nginx', ['-c', file, '-p', folder])
+}
+
 function h2load(args: readonly string[]): string {
   const run = spawnSync('h2load', ['--h1', ...args], { encoding: 'utf8' })
   if (!/ 0 failed, 0 errored, 0 timeout/.test(run.stdout)) throw new Error(run.stdout + run.stderr)
@@ -68,32 +93,40 @@ function quantile(file: string, share: number): number {
   return times[Math.floor(times.length * share)] ?? 0
 }
 
-interface Result {
-  name: string
+interface Figures {
   cpuMicroseconds: number
   p50: number
   p99: number
-  idleMiB: number
-  busyMiB: number
 }
 
-async function measure(name: string, pid: number, port: number): Promise<Result> {
-  const url = `http://127.0.0.1:${port}/x`
-  const idleMiB = memory(pid)
-  // What runs often is compiled by then.
-  h2load(['-n', '40000', '-c', '16', url])
+interface Subject {
+  name: string
+  pid: number
+  url: string
+  idleMiB: number
+  rounds: Figures[]
+}
+
+function measure({ name, pid, url }: Subject): Figures {
   const before = cpu(pid)
   h2load(['-n', String(requests), '-c', '16', url])
   const cpuMicroseconds = (cpu(pid) - before) / requests
   const log = join(folder, `${name}.log`)
-  h2load(['-n', '8000', '-c', '10', '--rps', '100', `--log-file=${log}`, url])
-  return { name, cpuMicroseconds, p50: quantile(log, 0.5), p99: quantile(log, 0.99), idleMiB, busyMiB: memory(pid) }
+  rmSync(log, { force: true })
+  h2load(['-n', '4000', '-c', '10', '--rps', '100', `--log-file=${log}`, url])
+  return { cpuMicroseconds, p50: quantile(log, 0.5), p99: quantile(log, 0.99) }
 }
 
-const [backend, rival, ours] = [await freePort(), await freePort(), await freePort()]
+function median(subject: Subject, of: keyof Figures): number {
+  const values = subject.rounds.map((round) => round[of]).sort((a, b) => a - b)
+  return values[values.length >> 1] ?? Number.NaN
+}
+
+const [backend, rival, second, ours] = [await freePort(), await freePort(), await freePort(), await freePort()]
 try {
   haproxy('backend', backend, '  http-request return status 200 content-type text/plain string "ok"')
   const other = haproxy('rival', rival, `  default_backend b\nbackend b\n  server s 127.0.0.1:${backend}`)
+  const third = nginx(second, backend)
   const config = join(folder, 'envoy.yaml')
   writeFileSync(
     config,
@@ -142,24 +175,36 @@ try {
   )
   const program = fileURLToPath(new URL('../bin/outrider', import.meta.url))
   const proxy = start(program, ['proxy', '-c', config, '--log-level', 'warn'])
-  await Promise.all([open(backend), open(rival), open(ours)])
-  const results: Result[] = []
-  for (const [name, pid, port] of [
-    ['haproxy', other.pid, rival],
-    ['outrider', proxy.pid, ours],
-  ] as const)
-    results.push(await measure(name, pid as number, port))
-  const [theirs, own] = results as [Result, Result]
+  await Promise.all([backend, rival, second, ours].map(open))
+  const subjects: Subject[] = []
+  for (const [name, child, port] of [
+    ['haproxy', other, rival],
+    ['nginx', third, second],
+    ['outrider', proxy, ours],
+  ] as const) {
+    const pid = child.pid as number
+    subjects.push({ name, pid, url: `http://127.0.0.1:${port}/x`, idleMiB: memory(pid), rounds: [] })
+  }
+  // What runs often is compiled by then.
+  for (const { url } of subjects) h2load(['-n', '40000', '-c', '16', url])
+  for (let round = 0; round < rounds; round++) for (const subject of subjects) subject.rounds.push(measure(subject))
+  const load = loadavg()
+    .map((one) => one.toFixed(1))
+    .join(' ')
   console.log(
-    `load average ${loadavg()
-      .map((one) => one.toFixed(1))
-      .join(' ')}; ${requests} requests, 16 connections; then 1,000 a second over 10`,
+    `load average ${load}; medians of ${rounds} rounds of ${requests} requests on 16 connections, then 4,000 at 1,000 a second over 10`,
   )
-  for (const { name, cpuMicroseconds, p50, p99, idleMiB, busyMiB } of results)
+  for (const subject of subjects) {
+    const { name, pid, idleMiB } = subject
     console.log(
-      `${name.padEnd(10)} ${cpuMicroseconds.toFixed(1)} µs CPU a request, p50 ${p50} µs, p99 ${p99} µs, idle ${idleMiB.toFixed(0)} MiB, after load ${busyMiB.toFixed(0)} MiB`,
+      `${name.padEnd(10)} ${median(subject, 'cpuMicroseconds').toFixed(1)} µs CPU a request, p50 ${median(subject, 'p50')} µs, p99 ${median(subject, 'p99')} µs (${subject.rounds.map(({ p99 }) => p99).join(', ')}), idle ${idleMiB.toFixed(0)} MiB, after load ${memory(pid).toFixed(0)} MiB`,
     )
-  console.log(`ratios     CPU ${(own.cpuMicroseconds / theirs.cpuMicroseconds).toFixed(2)}, p99 ${(own.p99 / theirs.p99).toFixed(2)}`)
+  }
+  const own = subjects.at(-1) as Subject
+  for (const them of subjects.slice(0, -1)) {
+    const ratio = (of: keyof Figures) => (median(own, of) / median(them, of)).toFixed(2)
+    console.log(`to ${them.name.padEnd(7)} CPU ${ratio('cpuMicroseconds')}, p50 ${ratio('p50')}, p99 ${ratio('p99')}`)
+  }
 } finally {
   for (const child of children) child.kill('SIGKILL')
   rmSync(folder, { recursive: true })

@@ -2,7 +2,7 @@ import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cpuSeconds, end, memoryOf } from './processes.ts'
 import { type BenchSidecar, startSidecar, writeComponents } from './sidecar.ts'
@@ -10,8 +10,13 @@ import type { Transfer } from './stream-load.ts'
 
 /**
  * `node bench/streams.ts [--mebibytes 100] [--rounds 3] [--only REGEXP] [NAME=BINARY …]`: what a long body costs the two
- * sidecars it passes: memory above what they had before the first one, by the kernel's own high-water mark; rate; CPU.
- * The binaries take turns. Linux only.
+ * sidecars it passes, and the rate of each binary against the last one's. The binaries take turns. Linux only.
+ *
+ * What is added: the kernel's high-water mark of resident memory (VmHWM) during a stream, less what was resident 3 s after 20 calls
+ * of 64 KiB, the first that the sidecar served; the most of all rounds, caller and callee apart. It counts everything that streams
+ * bring for the first time: buffers, the growth of the JavaScript heap, compiled code, and pages of the program's own file that
+ * had not been touched (of which up to 5 MiB come with the compiler's first run, in whichever sidecar the 20 calls did not bring it).
+ * `anonymous` is the most that was added without pages of files, sampled every 10 ms, of both sidecars the higher.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -29,7 +34,7 @@ const rounds = Number(values.rounds)
 const only = new RegExp(values.only)
 const binaries = (positionals.length > 0 ? positionals : [`outrider=${join(import.meta.dirname, '../bin/outriderd')}`]).map((given) => {
   const [name = '', path = ''] = given.split('=')
-  return { name, path }
+  return { name, path: resolve(path) }
 })
 const scenarios: Pick<Transfer, 'wire' | 'direction'>[] = [
   { wire: 'http', direction: 'down' },
@@ -39,6 +44,8 @@ const scenarios: Pick<Transfer, 'wire' | 'direction'>[] = [
 ]
 
 const work = mkdtempSync(join(tmpdir(), 'outrider-streams-'))
+/** What is to be stopped, however the run ends. */
+const running = new Set<BenchSidecar>()
 const resources = join(work, 'resources')
 mkdirSync(resources)
 mkdirSync(join(work, 'data'))
@@ -51,8 +58,10 @@ console.log(
   `${values.mebibytes} MiB, ${rounds} rounds, load average ${loadavg()[0]?.toFixed(1)}; MiB added by caller and callee, most of all rounds; rest: median`,
 )
 console.log(
-  `${'scenario'.padEnd(12)} ${'binary'.padEnd(10)} ${'caller'.padStart(7)} ${'callee'.padStart(7)} ${'MB/s'.padStart(6)} ${'best'.padStart(6)} ${'CPU s'.padStart(6)} ${'RSS before'.padStart(14)} ${'10 s after'.padStart(14)}`,
+  `${'scenario'.padEnd(12)} ${'binary'.padEnd(10)} ${'caller'.padStart(7)} ${'callee'.padStart(7)} ${'MB/s'.padStart(6)} ${'best'.padStart(6)} ${'CPU s'.padStart(6)} ${'anonymous'.padStart(9)} ${'RSS before'.padStart(11)} ${'10 s after'.padStart(11)} rate/${binaries.at(-1)?.name}`,
 )
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void Promise.all([...running].map((sidecar) => sidecar.stop())).then(() => process.exit(1)))
 try {
   for (const scenario of scenarios) if (only.test(`${scenario.wire} ${scenario.direction}`)) await measure(scenario)
 } finally {
@@ -65,7 +74,9 @@ interface Pair {
   name: string
   sidecars: [BenchSidecar, BenchSidecar]
   before: number[]
+  anonymousBefore: number[]
   added: [number, number]
+  anonymous: number
   rates: number[]
   cpu: number[]
 }
@@ -74,8 +85,14 @@ async function measure(scenario: Pick<Transfer, 'wire' | 'direction'>): Promise<
   const pairs: Pair[] = []
   try {
     for (const binary of binaries) pairs.push(await open(binary, scenario))
+    await new Promise((done) => setTimeout(done, 3000))
+    for (const pair of pairs) {
+      const memory = pair.sidecars.map(({ pid }) => memoryOf(pid))
+      pair.before = memory.map(({ rss }) => rss)
+      pair.anonymousBefore = memory.map(({ anonymous }) => anonymous)
+    }
     for (let round = 0; round < rounds; round++) for (const pair of pairs) await transfer(pair, scenario)
-    await new Promise((resolve) => setTimeout(resolve, 10_000))
+    await new Promise((done) => setTimeout(done, 10_000))
     for (const pair of pairs) {
       const after = pair.sidecars.map(({ pid }) => memoryOf(pid).rss.toFixed(0)).join(' + ')
       const columns = [
@@ -85,16 +102,19 @@ async function measure(scenario: Pick<Transfer, 'wire' | 'direction'>): Promise<
           .toFixed(0)
           .padStart(6),
         median(pair.cpu).toFixed(2).padStart(6),
+        pair.anonymous.toFixed(1).padStart(9),
         pair.before
           .map((rss) => rss.toFixed(0))
           .join(' + ')
-          .padStart(14),
-        after.padStart(14),
+          .padStart(11),
+        after.padStart(11),
+        (median(pair.rates) / median((pairs.at(-1) as Pair).rates)).toFixed(2),
       ]
       console.log(`${`${scenario.wire} ${scenario.direction}`.padEnd(12)} ${pair.name.padEnd(10)} ${columns.join(' ')}`)
     }
   } finally {
-    for (const { sidecars } of pairs) for (const sidecar of sidecars) await sidecar.stop()
+    for (const sidecar of running) await sidecar.stop()
+    running.clear()
   }
 }
 
@@ -107,12 +127,15 @@ async function open({ name, path }: { name: string; path: string }, scenario: Pi
     appProtocol: scenario.wire,
     more: { 'max-body-size': '1Gi' },
   }
-  const caller = await startSidecar({ ...common, appId: `bench-${name}-caller-${process.pid}` })
-  const callee = await startSidecar({ ...common, appId: calleeOf(name) })
-  const sidecars: Pair['sidecars'] = [caller, callee]
+  const start = async (appId: string) => {
+    const sidecar = await startSidecar({ ...common, appId })
+    running.add(sidecar)
+    return sidecar
+  }
+  const caller = await start(`bench-${name}-caller-${process.pid}`)
+  const sidecars: Pair['sidecars'] = [caller, await start(calleeOf(name))]
   for (let call = 0; call < 20; call++) await send({ ...scenario, port: portOf(caller, scenario), bytes: 65_536, callee: calleeOf(name) })
-  await new Promise((resolve) => setTimeout(resolve, 3000))
-  return { name, sidecars, before: sidecars.map(({ pid }) => memoryOf(pid).rss), added: [0, 0], rates: [], cpu: [] }
+  return { name, sidecars, before: [], anonymousBefore: [], added: [0, 0], anonymous: 0, rates: [], cpu: [] }
 }
 
 async function transfer(pair: Pair, scenario: Pick<Transfer, 'wire' | 'direction'>): Promise<void> {
@@ -121,7 +144,12 @@ async function transfer(pair: Pair, scenario: Pick<Transfer, 'wire' | 'direction
   for (const { pid } of sidecars) writeFileSync(`/proc/${pid}/clear_refs`, '5')
   const cpu = () => sidecars.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0)
   const before = cpu()
+  const sampling = setInterval(() => {
+    for (const [index, { pid }] of sidecars.entries())
+      pair.anonymous = Math.max(pair.anonymous, memoryOf(pid).anonymous - (pair.anonymousBefore[index] as number))
+  }, 10)
   const milliseconds = await send({ ...scenario, port: portOf(sidecars[0], scenario), bytes, callee: calleeOf(pair.name) })
+  clearInterval(sampling)
   pair.cpu.push(cpu() - before)
   pair.rates.push(bytes / 1000 / milliseconds)
   sidecars.forEach(({ pid }, index) => {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { isBuilt, stampName, stampOf } from '../src/cli/start.js'
 
 /** Each has its entry in bin/. */
-const PROGRAMS = ['outriderd', 'outrider', 'outrider-injector', 'outrider-operator', 'outrider-sentry']
+const PROGRAMS = ['outriderd', 'outrider', 'outrider-control', 'outrider-injector', 'outrider-operator', 'outrider-sentry']
 
 /**
  * Bundles the programs into dist/, from where src/cli/start.js runs them as long as they are newer than the sources.

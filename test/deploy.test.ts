@@ -96,11 +96,14 @@ test('the chart with its own values is the plain manifests; it has the same kind
   const templates = globSync('deploy/helm/outrider/templates/*.yaml', { cwd: new URL('..', import.meta.url) })
   const rendered = templates.flatMap((path) =>
     readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
-      .replace(/^\{\{- .*\}\}\n/gm, '')
+      .replace(
+        /^\{\{- if (not )?(\.[\w.]+) \}\}\n([\s\S]*)^\{\{- end \}\}\n/gm,
+        (_, not: string | undefined, name: string, inner: string) => (Boolean(chosen(name)) === (not === undefined) ? inner : ''),
+      )
       .replace(/\{\{ (\.[\w.]+) \| quote \}\}/g, (_, name: string) => JSON.stringify(String(chosen(name))))
       .replace(/\{\{ (\.[\w.]+) \}\}/g, (_, name: string) => String(chosen(name)))
       .split(/^---$/m)
-      .map((text) => parse(text) as { kind: string; metadata: { name: string; namespace?: string } }),
+      .flatMap((text) => (parse(text) as { kind: string; metadata: { name: string; namespace?: string } } | null) ?? []),
   )
   const key = ({ kind, metadata }: { kind: string; metadata: { name: string; namespace?: string } }) =>
     `${kind} ${metadata.namespace ?? ''}/${metadata.name}`
@@ -121,6 +124,6 @@ test('every program of the control plane runs without privileges, and names only
       assert.deepEqual([readOnlyRootFilesystem, runAsNonRoot, allowPrivilegeEscalation], [true, true, false], metadata.name)
       assert.ok(container.readinessProbe && container.livenessProbe && container.resources, metadata.name)
     }
-    assert.match(template.spec.serviceAccountName, /^dapr-(sentry|operator|injector)$/)
+    assert.match(template.spec.serviceAccountName, /^(outrider-control|dapr-(sentry|operator|injector))$/)
   }
 })

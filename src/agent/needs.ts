@@ -1,4 +1,5 @@
 import { messageOf } from '../errors.ts'
+import { pause } from '../waiting.ts'
 import type { RoleContext } from './role.ts'
 
 /** What a role needs from elsewhere: the role is `retrying` while any of it is away. The log gets one line when it goes, one when it is back. */
@@ -37,18 +38,4 @@ export async function every(interval: number, signal: AbortSignal, work: () => P
     await work()
     await pause(Math.max(0, interval - (performance.now() - began)), signal)
   }
-}
-
-/** Resolves after so many milliseconds, or at once when the signal is aborted. Keeps no process alive. */
-export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const timer = setTimeout(done, milliseconds).unref()
-    function done() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done, { once: true })
-  })
 }

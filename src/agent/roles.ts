@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { RoleResource } from '../resources/role-kinds.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { pause } from '../waiting.ts'
 import { joinedPages } from './pages.ts'
 import { AgentPort, answer } from './port.ts'
 import { ROLES } from './registry.ts'
@@ -249,17 +250,4 @@ export class Roles implements AsyncDisposable {
 
 function keyOf({ kind, name }: RoleResource): string {
   return `${kind} ${name}`
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const timer = setTimeout(done, milliseconds)
-    function done() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done, { once: true })
-  })
 }

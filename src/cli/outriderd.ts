@@ -37,6 +37,8 @@ if (flags.help) {
   for (const warning of warnings) log.warn(warning)
   const inert = [...flags.given].filter((name) => (NOT_ACTED_UPON as readonly string[]).includes(name))
   if (inert.length > 0) log.warn(`accepted, without effect in this version: ${inert.map((name) => `--${name}`).join(', ')}`)
+  const { trustSystemAuthorities } = await import('../transport/system-authorities.ts')
+  trustSystemAuthorities()
   const { supervise } = await import('../runtime/supervise.ts')
   const code = await supervise(flags, log)
   // Whatever is still open after a fatal error must not keep the process alive.

@@ -5,6 +5,8 @@ export interface MetadataField {
   /** Shown in the docs; one sentence. */
   description: string
   required?: boolean
+  /** How it is said that it is missing, where others look for certain words. Default: `missing required metadata field` and its name. */
+  missing?: string
   /** As a user would write it. */
   default?: string
   values?: readonly string[]
@@ -57,7 +59,8 @@ export function parseMetadata(fields: readonly MetadataField[], properties: Read
     const raw = [field.name, ...(field.aliases ?? [])]
       .map((name) => given.get(name.toLowerCase()))
       .find((value) => value !== undefined && value !== '')
-    if (raw === undefined && field.required) throw new MetadataError(`missing required metadata field ${field.name}: ${field.description}`)
+    if (raw === undefined && field.required)
+      throw new MetadataError(`${field.missing ?? `missing required metadata field ${field.name}`}: ${field.description}`)
     const text = raw ?? field.default
     values[field.name] = text === undefined ? undefined : parseValue(field, text)
   }

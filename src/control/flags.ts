@@ -34,8 +34,16 @@ export const COMMON_FLAGS = {
 
 /** Reads a command line; throws ControlFlagError naming the flag. */
 export function parseControlFlags<F extends ControlFlags>(flags: F, argv: readonly string[]): FlagValues<F> {
+  return { ...defaultsOf(flags), ...givenFlags(flags, argv) }
+}
+
+export function defaultsOf<F extends ControlFlags>(flags: F): FlagValues<F> {
+  return Object.fromEntries(Object.entries(flags).map(([name, flag]) => [name, flag.default])) as FlagValues<F>
+}
+
+/** What a command line says, without the defaults; throws ControlFlagError naming the flag. */
+export function givenFlags<F extends ControlFlags>(flags: F, argv: readonly string[]): Partial<FlagValues<F>> {
   const values: Record<string, string | number | boolean> = {}
-  for (const [name, flag] of Object.entries(flags)) values[name] = flag.default
   for (let index = 0; index < argv.length; index++) {
     const [, name, , given] = /^--?([^=-][^=]*)(=(.*))?$/s.exec(argv[index] as string) ?? []
     if (name === undefined) throw new ControlFlagError(`"${argv[index]}" is no flag; they are written --name=value`)
@@ -48,7 +56,7 @@ export function parseControlFlags<F extends ControlFlags>(flags: F, argv: readon
     if (text === undefined) throw new ControlFlagError(`flag needs an argument: --${name}`)
     values[name] = parseValue(name, flag, text)
   }
-  return values as FlagValues<F>
+  return values as Partial<FlagValues<F>>
 }
 
 /** The table of --help. */

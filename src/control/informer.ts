@@ -1,9 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { type Cluster, ClusterError } from '../components/kubernetes/cluster.ts'
 import type { WatchEvent } from '../components/kubernetes/watch-exchange.ts'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { pause } from '../waiting.ts'
 
 /** An object as the API has it. */
 export interface KubeObject {
@@ -223,6 +223,14 @@ function withoutManaged(object: KubeObject): KubeObject {
   return { ...object, metadata }
 }
 
-async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  await delay(milliseconds, undefined, { signal }).catch(() => {})
+/** Runs informers until disposed. */
+export function followAll(informers: Iterable<Pick<Informer, 'run'>>): AsyncDisposable {
+  const stop = new AbortController()
+  const running = [...informers].map((informer) => informer.run(stop.signal))
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await Promise.all(running)
+    },
+  }
 }

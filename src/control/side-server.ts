@@ -33,6 +33,8 @@ export async function openSideServer({ healthz, metrics, missing, log }: SideSer
     response.end(without.length === 0 ? 'ok' : `not ready: ${without.join(', ')}`)
   })
   await listen(health, healthz)
+  const address = health.address()
+  log.debug(`health is at port ${address !== null && typeof address === 'object' ? address.port : healthz.port}`)
   if (metrics) {
     const server = createServer((request, response) => {
       const { contentType, body } = metricsPage([metrics.text(), processText()], request.headers.accept)

@@ -13,11 +13,11 @@ import {
   CALL_LOCAL_STREAM,
   decodeResponse,
   decodeResponseStream,
-  encodePayload,
   encodeRequest,
   encodeRequestHead,
   type IncomingResponse,
 } from './messages.ts'
+import { encodePayload } from './payload.ts'
 
 export interface PeerClientOptions {
   appId: string
@@ -88,6 +88,7 @@ export function createPeerClient(options: PeerClientOptions): PeerClient {
 }
 
 class PeerCall implements GrpcListener, ResponseSource {
+  readonly borrows = true
   readonly #grpc: GrpcClient
   readonly #address: string
   readonly #invocation: Invocation
@@ -123,7 +124,8 @@ class PeerCall implements GrpcListener, ResponseSource {
     else {
       this.#stream.write(encodeRequestHead(invocation, metadata, body.subarray(0, CHUNK)))
       this.#seq = 1
-      for (let at = CHUNK; at < body.length; at += CHUNK) this.#stream.write(encodePayload(body.subarray(at, at + CHUNK), this.#seq++))
+      for (let at = CHUNK; at < body.length; at += CHUNK)
+        this.#stream.write(encodePayload(body.subarray(at, at + CHUNK), this.#seq++), true)
       this.#stream.end()
     }
   }
@@ -135,10 +137,10 @@ class PeerCall implements GrpcListener, ResponseSource {
 
   #send(body: Readable): void {
     const onData = (chunk: Buffer) => {
-      // Read, and encoded below.
-      allocated(chunk.length * 2)
+      allocated(chunk.length)
       for (let at = 0; at < chunk.length; at += CHUNK) {
-        if (!this.#stream.write(encodePayload(chunk.length <= CHUNK ? chunk : chunk.subarray(at, at + CHUNK), this.#seq++))) body.pause()
+        const piece = chunk.length <= CHUNK ? chunk : chunk.subarray(at, at + CHUNK)
+        if (!this.#stream.write(encodePayload(piece, this.#seq++), true)) body.pause()
       }
     }
     const onEnd = () => this.#stream.end()

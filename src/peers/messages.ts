@@ -85,13 +85,6 @@ export function encodeRequest(invocation: Invocation, metadata: readonly string[
   return writer.take()
 }
 
-/** A later message of either direction, framed. */
-export function encodePayload(data: Uint8Array, seq: number): Buffer {
-  writer.reset()
-  writePayload(data, seq)
-  return seal(writer.take(5))
-}
-
 /** What arrives at the callee in the leading message; the data only in the unary call. */
 export interface IncomingRequest extends InvokeRequest {
   metadata: string[]

@@ -160,8 +160,8 @@ export class Relay implements StreamSink {
     if (this.#over) return
     const excess = this.#requests.push(chunk)
     if (excess !== undefined) return this.fail(tooLarge(excess, this.#options.limit))
-    if (!this.#answered) this.#keep(chunk)
-    if (this.#out?.write(chunk) === false) this.#in.pause()
+    const kept = !this.#answered && this.#keep(chunk)
+    if (this.#out?.write(chunk, !kept) === false) this.#in.pause()
   }
 
   requestEnd(): void {
@@ -173,11 +173,16 @@ export class Relay implements StreamSink {
     this.#out?.resume()
   }
 
-  #keep(chunk: Buffer): void {
-    if (this.#sentSize > this.#replay) return
+  /** Whether it is kept, to be sent again. */
+  #keep(chunk: Buffer): boolean {
+    if (this.#sentSize > this.#replay) return false
     this.#sentSize += chunk.length
-    if (this.#sentSize <= this.#replay) this.#sent.push(chunk)
-    else this.#sent = []
+    if (this.#sentSize <= this.#replay) {
+      this.#sent.push(chunk)
+      return true
+    }
+    this.#sent = []
+    return false
   }
 
   #answer(headers: IncomingHttpHeaders, last: boolean, rawHeaders: readonly string[]): void {
@@ -216,7 +221,7 @@ export class Relay implements StreamSink {
     if (this.#head) this.#respond(this.#head, false)
     const excess = this.#replies.push(chunk)
     if (excess !== undefined) this.fail(tooLarge(excess, this.#options.limit))
-    else if (!this.#in.write(chunk)) out.pause()
+    else if (!this.#in.write(chunk, true)) out.pause()
   }
 
   #finish(): void {

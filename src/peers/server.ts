@@ -14,6 +14,7 @@ import {
 } from '../transport/grpc/server.ts'
 import { describeStatus, GrpcStatus } from '../transport/grpc/status.ts'
 import { ProtoReader } from '../transport/grpc/wire.ts'
+import { giveBack } from '../transport/pieces.ts'
 import type { Ports } from '../transport/ports.ts'
 import { callApp } from './app-call.ts'
 import { bodyLength, headerOf, responseHeaders } from './headers.ts'
@@ -23,13 +24,13 @@ import {
   CALL_LOCAL_STREAM,
   decodeRequest,
   decodeRequestStream,
-  encodePayload,
   encodeResponse,
   encodeResponseHead,
   type IncomingRequest,
   type OutgoingResponse,
 } from './messages.ts'
 import { type CallObserver, callerSpan, observedCall } from './observed-call.ts'
+import { encodePayload } from './payload.ts'
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024
 
@@ -210,6 +211,7 @@ class StreamedCall implements ResponseSink {
   constructor(options: PeerServerOptions, stream: GrpcStream) {
     this.#options = options
     this.#stream = stream
+    stream.borrows = true
     stream.onMessage = (message) => this.#message(message)
     stream.onEnd = () => this.#requestEnd()
     stream.onDrain = () => this.#source?.resume()
@@ -303,6 +305,7 @@ class StreamedCall implements ResponseSink {
     this.#held = undefined
     if (first) this.#seq = 1
     const message = encodeResponseHead(head, first)
+    if (first) giveBack(first)
     if (this.#finished) this.#stream.end(message)
     else if (!this.#stream.write(message)) this.#source?.pause()
   }
@@ -315,7 +318,9 @@ class StreamedCall implements ResponseSink {
       }
       this.#flush()
     }
-    if (!this.#stream.write(encodePayload(chunk, this.#seq++))) this.#source?.pause()
+    const message = encodePayload(chunk, this.#seq++)
+    giveBack(chunk)
+    if (!this.#stream.write(message, true)) this.#source?.pause()
   }
 
   end(): void {

@@ -1,6 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type ConnectionOptions, getCACertificates, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls'
+import type { ConnectionOptions, PeerCertificate, TLSSocket, TlsOptions } from 'node:tls'
+import { trustedAuthorities } from '../transport/system-authorities.ts'
 import { compileText } from './http/match.ts'
 import type { ServerTls } from './model/listener.ts'
 import type { CertificateSource, ClientTls, TextSource, Validation } from './model/tls.ts'
@@ -22,7 +23,7 @@ function authorities(validation: Validation | undefined): string[] | undefined {
   if (!validation) return undefined
   const { ca, systemCa } = validation
   const own = ca && textOf(ca)
-  return [...(own === undefined ? [] : [own]), ...(systemCa ? getCACertificates('default') : [])]
+  return [...(own === undefined ? [] : [own]), ...(systemCa ? trustedAuthorities() : [])]
 }
 
 /** Why a certificate that leads to a known authority is still not the one that is wanted; undefined: it is. */

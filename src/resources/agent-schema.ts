@@ -75,3 +75,25 @@ export function wrongSecretRef(ref: SecretRef | undefined): string | undefined {
   if (ways !== 1) return 'needs one of env, file and secretStore'
   return ref.secretStore !== undefined && ref.name === undefined ? 'needs the name of the secret beside secretStore' : undefined
 }
+
+const PREFIX = '^(/[A-Za-z0-9._~-]+)+$'
+/** First parts of paths that are somebody's on the agents' port. */
+const TAKEN = ['config', 'features', 'health', 'log', 'metrics', 'ofrep', 'ready', 'status']
+
+/** A prefix of routes on the agents' port. */
+export function prefixOfRoutes(more = '') {
+  return text(`Before its paths on :9001, e.g. /second; for another one of its kind in the same process. Default: none.${more}`, {
+    pattern: PREFIX,
+    maxLength: 100,
+  })
+}
+
+/** What is wrong with a prefix, as a role's check says it. */
+export function wrongPrefix(prefix: string | undefined) {
+  const first = prefix?.split('/')[1] ?? ''
+  if (!TAKEN.includes(first)) return undefined
+  return {
+    path: ['spec', 'prefix'],
+    message: `spec.prefix ${prefix}: /${first} is somebody's on the agents' port already; choose another name`,
+  }
+}

@@ -1,4 +1,16 @@
-import { count, duration, list, map, object, type SecretRef, secretRef, text, wrongSecretRef } from './agent-schema.ts'
+import {
+  count,
+  duration,
+  list,
+  map,
+  object,
+  prefixOfRoutes,
+  type SecretRef,
+  secretRef,
+  text,
+  wrongPrefix,
+  wrongSecretRef,
+} from './agent-schema.ts'
 import type { RoleKind } from './role-kinds.ts'
 
 /** spec of a ConfigServer. */
@@ -69,6 +81,7 @@ export const configServerSpec = object(
       { minItems: 1, maxItems: 20 },
     ),
     shared: text('The service whose configuration all others get as well, below their own. Default application.'),
+    prefix: prefixOfRoutes(),
     service: text('Whose configuration GET /config gives. Default: the app id.'),
     features: text('The part of the configuration that holds flags. Default features.'),
     redact: list(text('Word.'), 'Values of keys with one of these words in their name are left out of answers.', { maxItems: 100 }),
@@ -92,6 +105,7 @@ export interface SourceSpec {
 export interface ConfigServerSpec {
   sources: SourceSpec[]
   shared?: string
+  prefix?: string
   service?: string
   features?: string
   redact?: string[]
@@ -102,8 +116,12 @@ const KINDS = ['consul', 'etcd', 'redis', 'files', 'component'] as const
 /** ConfigServer: configuration and flags for apps, over HTTP. */
 export const configServerKind: RoleKind = {
   spec: configServerSpec,
+  serves: (spec) => [`${spec.prefix ?? ''}/config`],
+  apart: 'put the sources of both into one (what comes later in the list wins), or give one of them a spec.prefix of its own',
   check(given) {
-    const { sources } = given as unknown as ConfigServerSpec
+    const { sources, prefix } = given as unknown as ConfigServerSpec
+    const taken = wrongPrefix(prefix)
+    if (taken) return taken
     const seen = new Set<string>()
     for (const [at, source] of sources.entries()) {
       const wrong = (message: string) => ({ path: ['spec', 'sources', String(at)], message: `spec.sources[${at}] ${message}` })

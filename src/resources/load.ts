@@ -6,6 +6,7 @@ import { addManifest, type Manifest } from './build.ts'
 import { keyOf } from './changes.ts'
 import type { SourceDocument } from './documents.ts'
 import type { ComponentResource, HttpEndpointResource, McpServerResource, Rejection, Resource, Resources } from './kinds.ts'
+import { withoutClashes } from './role-clashes.ts'
 import { KINDS, OWN_KINDS, schemaOf } from './schema.ts'
 
 export interface LoadOptions {
@@ -189,7 +190,10 @@ function keepOwn(resources: Resources, options: Pick<LoadOptions, 'appId' | 'nam
     workflowAccessPolicies: keep('WorkflowAccessPolicy', resources.workflowAccessPolicies, ({ name }) => name),
     trafficPolicies: keep('TrafficPolicy', resources.trafficPolicies, ({ name }) => name),
     storeAndForwards: keep('StoreAndForward', resources.storeAndForwards, ({ name }) => name),
-    roles: keep('role', resources.roles, ({ kind, name }) => `${kind} ${name}`),
+    roles: withoutClashes(
+      keep('role', resources.roles, ({ kind, name }) => `${kind} ${name}`),
+      (rejection) => reject(resources, log, rejection),
+    ),
     rejected: resources.rejected,
   }
   if (duplicates.length > 0) throw new ResourcesError(`failed to load components: ${duplicates.join('\n')}`)

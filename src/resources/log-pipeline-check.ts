@@ -36,9 +36,16 @@ export function checkLogPipeline(spec: Entry): Complaint | undefined {
     kinds(outputs, 'outputs', OUTPUTS) ??
     names(sources, 'sources') ??
     names(outputs, 'outputs') ??
+    posts(sources) ??
     formats(sources, filters) ??
     values(spec, ['spec'])
   )
+}
+
+/** Paths on the agents' port that sources of a pipeline are posted to. */
+export function postedTo({ sources = [] }: { sources?: Entry[] }): string[] {
+  const http = sources.flatMap((source) => (source.http ? [source.http as { path?: string; port?: number }] : []))
+  return http.filter(({ port }) => port === undefined).map(({ path = '/log' }) => path)
 }
 
 function kinds(entries: readonly Entry[], group: string, known: readonly string[]): Complaint | undefined {
@@ -60,6 +67,21 @@ function names(entries: readonly Entry[], group: string): Complaint | undefined 
     if (name !== undefined && seen.has(name))
       return { path: ['spec', group, String(index), 'name'], message: `spec.${group}[${index}].name "${name}" is there twice` }
     seen.add(name)
+  }
+  return undefined
+}
+
+function posts(sources: readonly Entry[]): Complaint | undefined {
+  const seen = new Set<string>()
+  for (const [index, source] of sources.entries()) {
+    const [path] = postedTo({ sources: [source] })
+    if (path === undefined) continue
+    if (seen.has(path))
+      return {
+        path: ['spec', 'sources', String(index), 'http'],
+        message: `spec.sources[${index}].http: ${path} on the agents' port is served by another source: give one an http.path, or an http.port, of its own`,
+      }
+    seen.add(path)
   }
   return undefined
 }

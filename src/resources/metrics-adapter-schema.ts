@@ -1,4 +1,4 @@
-import { count, duration, list, map, object, text } from './agent-schema.ts'
+import { count, duration, list, map, object, prefixOfRoutes, text, wrongPrefix } from './agent-schema.ts'
 import type { RoleKind } from './role-kinds.ts'
 
 const ADDRESS = '^(\\[[0-9a-fA-F:.]+\\]|[^:\\s]*):\\d{1,5}$'
@@ -34,6 +34,7 @@ export const metricsAdapterSpec = object({
     minItems: 1,
     maxItems: 50,
   }),
+  prefix: prefixOfRoutes(' The page /PREFIX/metrics then has this adapter’s metrics alone, and :9001/metrics is without them.'),
   maxSeries: count('Series at most; what would begin another one is counted as dropped. Default 10000.', 1, 1_000_000),
   expireAfter: duration('Series that nothing was added to for so long go. Default: never.'),
   scrape: object(
@@ -89,6 +90,7 @@ export interface MetricsAdapterSpec {
   statsd?: { udp?: string; tcp?: string; unix?: string; unixStream?: string }
   mappings?: MappingSpec[]
   buckets?: number[]
+  prefix?: string
   maxSeries?: number
   expireAfter?: string
   scrape?: { url: string; interval?: string; timeout?: string; headers?: Record<string, string> }
@@ -101,8 +103,12 @@ export interface MetricsAdapterSpec {
 /** MetricsAdapter: StatsD to Prometheus, and the app's Prometheus page to StatsD or OTLP. */
 export const metricsAdapterKind: RoleKind = {
   spec: metricsAdapterSpec,
+  serves: (spec) => [`${spec.prefix ?? ''}/metrics`],
+  apart: 'put what they take into one, or give one of them a spec.prefix of its own: it then has a page of its own',
   check(given) {
     const spec = given as MetricsAdapterSpec
+    const taken = wrongPrefix(spec.prefix)
+    if (taken) return taken
     const wrong = (path: readonly string[], message: string) => ({ path: ['spec', ...path], message: `spec.${path.join('.')} ${message}` })
     const rising = (bounds: readonly number[] | undefined) =>
       !bounds || bounds.every((bound, at) => at === 0 || bound > (bounds[at - 1] as number))

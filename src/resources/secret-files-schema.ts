@@ -15,6 +15,17 @@ export const secretFilesSpec = object(
     refresh: duration('How often secrets are read again at least. Default 5m.'),
     renewBefore: duration('How long before a certificate or a token in a file expires it is read anew. Default: a third of what is left.'),
     jitter: count('Per cent of these times by which it may be earlier. Default 10.', 0, 50),
+    leases: object(
+      {
+        paths: list(text('e.g. database/creds/'), 'Secrets whose name begins so are asked for by that very path, and leased.', {
+          minItems: 1,
+          maxItems: 50,
+        }),
+        revoke: { type: 'boolean', description: 'Give them back when this ends. Default false: they end by themselves.' },
+      },
+      ['paths'],
+      'Secrets that Vault makes for who asks: kept renewed, and asked for anew before they end for good.',
+    ),
     files: list(
       object(
         {
@@ -112,6 +123,7 @@ export interface SecretFilesSpec {
   refresh?: string
   renewBefore?: string
   jitter?: number
+  leases?: { paths: string[]; revoke?: boolean }
   files?: SecretFileSpec[]
   child?: ChildSpec
 }

@@ -3,6 +3,7 @@ import type { Resources } from '../resources/kinds.ts'
 import { loadResources } from '../resources/load.ts'
 import { watchFolders } from '../resources/watch.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { aborted } from '../waiting.ts'
 import { roleAppliers } from './appliers.ts'
 import { ComponentManager } from './component-manager.ts'
 import { Lifecycle } from './lifecycle.ts'
@@ -75,11 +76,4 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     await manager.close()
     lifecycle.stopped()
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import type { App } from '../app/app.ts'
 import type { Pipeline } from '../app/middleware/pipeline.ts'
-import type { Around } from '../blocks/around.ts'
 import { type BindingsBlock, createBindingsBlock } from '../blocks/bindings/block.ts'
 import { grpcBindingsApp } from '../blocks/bindings/grpc-app.ts'
 import { type ConfigurationBlock, createConfigurationBlock } from '../blocks/configuration/block.ts'
@@ -24,16 +23,16 @@ import { identifiedResolver } from '../peers/identified-resolver.ts'
 import type { Resolver } from '../peers/resolver.ts'
 import { openResolver } from '../peers/resolver-registry.ts'
 import type { Authorize } from '../policy/access-control.ts'
-import type { ComponentKind, Direction } from '../policy/resiliency.ts'
+import type { ComponentKind } from '../policy/resiliency.ts'
 import type { TrafficObserver } from '../policy/traffic/traffic.ts'
 import type { Configuration } from '../resources/configuration-spec.ts'
 import type { StoreAndForwardResource, SubscriptionResource, TrafficPolicyResource } from '../resources/kinds.ts'
-import type { ComponentMetrics, MeteredKind } from '../telemetry/component-metrics.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Tracer } from '../telemetry/tracing/tracer.ts'
 import { createGrpcClient } from '../transport/grpc/client.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
+import { type Counting, counted, counting, policed } from './around-components.ts'
 import type { ComponentManager } from './component-manager.ts'
 import { embeddedFile } from './embedded.ts'
 import type { InFlight } from './in-flight.ts'
@@ -294,37 +293,6 @@ export async function createBlocks(options: BlocksOptions): Promise<Blocks> {
       await peerGrpc[Symbol.asyncDispose]()
     },
   }
-}
-
-/** Hears of each call to a component, when it is over; milliseconds. */
-type Counting = (component: string, operation: string, success: boolean, elapsed: number) => void
-
-const counting =
-  (metrics: ComponentMetrics, kind: MeteredKind): Counting =>
-  (component, operation, success, elapsed) =>
-    metrics.operation(kind, component, operation, success, elapsed)
-
-/** The policy that a component's name has at the moment of a call, around that call; all its attempts count as one. */
-function policed(resiliency: LiveResiliency, kind: ComponentKind, direction: Direction, over?: Counting): Around {
-  return (component, operation, work, signal) => {
-    const runner = resiliency.component(component, kind, direction)
-    const run = () => (runner ? runner(work, signal) : work(signal))
-    return over ? counted(over, component, operation, run) : run()
-  }
-}
-
-function counted<T>(over: Counting, component: string, operation: string, run: () => Promise<T>): Promise<T> {
-  const began = performance.now()
-  return run().then(
-    (result) => {
-      over(component, operation, true, performance.now() - began)
-      return result
-    },
-    (error: unknown) => {
-      over(component, operation, false, performance.now() - began)
-      throw error
-    },
-  )
 }
 
 /** A loaded Subscription as the v2alpha1 manifest that the pub/sub block reads. */

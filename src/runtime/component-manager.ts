@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Component } from '../components/component.ts'
 import { MetadataError } from '../components/metadata.ts'
+import { noRoomIn } from '../components/no-room.ts'
 import type { ComponentSet, Named } from '../components/sets.ts'
 import { isUnreachable } from '../components/unreachable.ts'
 import { messageOf } from '../errors.ts'
@@ -12,6 +13,8 @@ import type { Lifecycle, PartState } from './lifecycle.ts'
 
 /** Milliseconds between attempts at a server that is away: what came back is used within 5 s. */
 const LONGEST_WAIT = 4000
+/** Milliseconds for which a call that found its server full says that it is. */
+const FULL_FOR = 3000
 
 export interface ComponentManagerOptions extends InstanceOptions {
   /** Keep trying a server that cannot be reached, instead of ending the process as daprd does. */
@@ -31,6 +34,8 @@ interface Slot {
   spec: ComponentSpec
   status: ComponentStatus
   running: Named<Component> | undefined
+  /** The last call that found the server full, and when that was. */
+  full?: { error: Error; at: number }
   /** Ends the attempts of this spec. */
   stop: AbortController
 }
@@ -111,8 +116,10 @@ export class ComponentManager {
     const running = watchComponents({
       ...intervals,
       running: () =>
-        [...this.#slots.values()].flatMap(({ running, status }) =>
-          running ? [{ name: running.name, component: running.component, lost: status.state === 'retrying' }] : [],
+        [...this.#slots.values()].flatMap(({ running, status, full }) =>
+          running
+            ? [{ name: running.name, component: running.component, lost: status.state === 'retrying', refused: refusalOf(full) }]
+            : [],
         ),
       lost: (name, error, next) => {
         const slot = this.#slots.get(name)
@@ -134,6 +141,22 @@ export class ComponentManager {
       signal: this.#stop.signal,
     }).finally(() => this.#background.delete(running))
     this.#background.add(running)
+  }
+
+  /**
+   * A call to a component was rejected. A server that says it is full answers every question of the watch, so the calls tell:
+   * it shows as retrying until a few seconds have passed without such a call.
+   */
+  callFailed(name: string, thrown: unknown): void {
+    const error = noRoomIn(thrown)
+    if (!error) return
+    const slot = this.#slots.get(name)
+    if (!slot?.running?.component.ping) return
+    slot.full = { error, at: performance.now() }
+    if (slot.status.state !== 'up') return
+    slot.status.since = new Date()
+    this.#options.log.warn(`Component ${name} (${slot.status.type}) finds its server full: ${messageOf(error)}`)
+    this.#note(slot, 'retrying', error)
   }
 
   /** Ends retries and closes every component; one that fails to close is logged, never in the way of the others. */
@@ -294,6 +317,10 @@ export class ComponentManager {
     const running = retry().finally(() => this.#background.delete(running))
     this.#background.add(running)
   }
+}
+
+function refusalOf(full: Slot['full']): Error | undefined {
+  return full && performance.now() - full.at < FULL_FOR ? full.error : undefined
 }
 
 const waitingKey = (name: string) => `component/${name}/new version`

@@ -11,6 +11,8 @@ export interface WatchedComponent {
   component: Component
   /** Whether its server was lost when it was asked last. */
   lost: boolean
+  /** A call has just been told that the server is full. */
+  refused?: Error | undefined
 }
 
 export interface ComponentWatchOptions {
@@ -44,11 +46,12 @@ export async function watchComponents(options: ComponentWatchOptions): Promise<v
       open.then(resolve, reject)
       limit.addEventListener('abort', () => reject(limit.reason), { once: true })
     })
-  const ask = async ({ name, component, lost: wasLost }: WatchedComponent) => {
+  const ask = async ({ name, component, lost: wasLost, refused }: WatchedComponent) => {
     try {
       await answer(component, AbortSignal.any([signal, AbortSignal.timeout(patience)]))
       missed.delete(component)
-      if (wasLost) back(name)
+      if (refused) lost(name, refused, new Date(Date.now() + lostInterval))
+      else if (wasLost) back(name)
     } catch (error) {
       if (signal.aborted) return
       const times = (missed.get(component) ?? 0) + 1

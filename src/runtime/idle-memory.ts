@@ -1,5 +1,6 @@
 import { memoryLimit } from '../transport/body-budget.ts'
 import { collector } from '../transport/outside-heap.ts'
+import { dropFreePieces } from '../transport/pieces.ts'
 
 /** Bytes that the process may have grown by before an idle moment is used to give them back. */
 const SLACK = 16 * 1024 * 1024
@@ -25,6 +26,7 @@ export function keepIdleMemoryLow(activity: () => number): Disposable {
     // The allocator may give memory back some time after a collection.
     floor = Math.min(floor, rss)
     if (rss < floor + SLACK) return
+    dropFreePieces()
     const collect = collector()
     // Twice: buffers are freed by finalizers that the first collection only queues.
     collect()

@@ -12,6 +12,12 @@ interface Generation {
  */
 export class InFlight {
   readonly #current = new Map<string, Generation>()
+  readonly #failed: ((component: string, error: unknown) => void) | undefined
+
+  /** @param failed Hears of each call that was rejected, after all of its tries. */
+  constructor(failed?: (component: string, error: unknown) => void) {
+    this.#failed = failed
+  }
 
   /** The same, counted. */
   around(inner: Around): Around {
@@ -46,6 +52,9 @@ export class InFlight {
     generation.calls++
     try {
       return await work()
+    } catch (error) {
+      this.#failed?.(component, error)
+      throw error
     } finally {
       if (--generation.calls === 0) generation.idle?.()
     }

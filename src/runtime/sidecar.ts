@@ -126,7 +126,7 @@ export class Sidecar {
     if (authorize && !identity)
       log.warn('spec.accessControl knows callers by their certificates only: without --enable-mtls its defaultAction counts for all')
 
-    const inFlight = new InFlight()
+    const inFlight = new InFlight((name, error) => this.#manager?.callFailed(name, error))
     const manager = new ComponentManager({
       metrics: metrics.runtime,
       appId: flags.appId,

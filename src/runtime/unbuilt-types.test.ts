@@ -24,6 +24,6 @@ test('how to plug one in is said for blocks that take such components, and of ty
     adviceForUnbuilt('state.sqlserver', true) ?? '',
     /use state\.postgresql or state\.mysql; or plug one in .* socket named sqlserver/,
   )
-  assert.match(adviceForUnbuilt('crypto.azure.keyvault', false) ?? '', /use crypto\.dapr\.jwks[^;]*$/)
+  assert.match(adviceForUnbuilt('conversation.anthropic', false) ?? '', /use conversation\.openai[^;]*$/)
   assert.equal(adviceForUnbuilt('state.nosuch', true), undefined)
 })

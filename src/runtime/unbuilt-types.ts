@@ -11,13 +11,15 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],
     ['pulsar rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.rabbitmq or pubsub.jetstream'],
     ['azure.servicebus azure.servicebus.queues azure.servicebus.topics azure.servicebusqueues solace.amqp', 'pubsub.rabbitmq'],
-    ['gcp.pubsub', 'pubsub.kafka or pubsub.aws.snssqs'],
   ],
   bindings: [
-    ['alicloud.oss gcp.bucket huawei.obs sftp', 'bindings.aws.s3, bindings.azure.blobstorage or bindings.localstorage'],
+    ['alicloud.oss huawei.obs sftp', 'bindings.aws.s3, bindings.azure.blobstorage, bindings.gcp.bucket or bindings.localstorage'],
     ['azure.eventhubs', 'bindings.kafka (Event Hubs speaks its protocol)'],
     ['aws.kinesis rocketmq gcp.pubsub kubemq', 'bindings.kafka'],
-    ['azure.servicebus.queues azure.servicebusqueues azure.storagequeues cloudflare.queues', 'bindings.rabbitmq or bindings.aws.sqs'],
+    [
+      'azure.servicebus.queues azure.servicebusqueues cloudflare.queues',
+      'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs',
+    ],
     ['aws.ses postmark twilio.sendgrid', 'bindings.smtp'],
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
     ['alicloud.tablestore azure.cosmosdb azure.cosmosdb.gremlinapi rethinkdb.statechange', 'bindings.aws.dynamodb or bindings.postgresql'],
@@ -26,12 +28,11 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
   ],
   secretstores: [
     [
-      'alicloud.parameterstore azure.keyvault gcp.secretmanager huaweicloud.csms tencentcloud.ssm',
+      'alicloud.parameterstore huaweicloud.csms tencentcloud.ssm',
       'secretstores.hashicorp.vault, secretstores.kubernetes or secretstores.local.file',
     ],
   ],
   configuration: [['azure.appconfig kubernetes', 'configuration.postgresql or configuration.redis']],
-  crypto: [['azure.keyvault', 'crypto.dapr.jwks, crypto.dapr.kubernetes.secrets or crypto.dapr.localstorage']],
   conversation: [['anthropic aws.bedrock googleai', 'conversation.openai, whose protocol these services or a gateway before them speak']],
 }
 

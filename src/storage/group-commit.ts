@@ -1,4 +1,4 @@
-import { type Database, inTransaction } from './sqlite.ts'
+import { type Database, inTransaction, isBusy } from './sqlite.ts'
 
 interface Job {
   run(): void
@@ -98,9 +98,4 @@ export class GroupCommit {
     for (const job of batch) job.done()
     return []
   }
-}
-
-function isBusy(error: unknown): boolean {
-  const code = (error as { errcode?: number }).errcode
-  return code !== undefined && ((code & 0xff) === 5 || (code & 0xff) === 6)
 }

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { setTimeout as pause } from 'node:timers/promises'
 
 export type { StatementSync }
 export type Database = DatabaseSync
@@ -35,7 +36,22 @@ export function openSqlite(path: string, options: SqliteOptions = {}): Database 
   }
 }
 
-const BUSY = 5
+const [BUSY, LOCKED, FULL] = [5, 6, 13]
+
+/** Another connection holds the lock. */
+export function isBusy(error: unknown): boolean {
+  const code = primaryCode(error)
+  return code === BUSY || code === LOCKED
+}
+
+/** The disk is full, or the file as large as it may be. */
+export function isFull(error: unknown): boolean {
+  return primaryCode(error) === FULL
+}
+
+function primaryCode(error: unknown): number {
+  return ((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff
+}
 
 /** Two processes that make one file at the same time: SQLite gives up a change of the journal's mode without waiting for the other. */
 function prepare(database: Database, { readOnly, journal = 'WAL', busyTimeout = 5000 }: SqliteOptions): void {
@@ -44,8 +60,7 @@ function prepare(database: Database, { readOnly, journal = 'WAL', busyTimeout = 
     try {
       return database.exec(pragmas)
     } catch (error) {
-      const { errcode = 0 } = error as { errcode?: number }
-      if ((errcode & 0xff) !== BUSY || performance.now() >= end) throw error
+      if (primaryCode(error) !== BUSY || performance.now() >= end) throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + Math.random() * 10)
     }
   }
@@ -59,7 +74,24 @@ export function inTransaction<T>(database: Database, work: () => T): T {
     database.exec('COMMIT')
     return result
   } catch (error) {
-    database.exec('ROLLBACK')
+    // A full disk ends the transaction by itself.
+    if (database.isTransaction) database.exec('ROLLBACK')
     throw error
+  }
+}
+
+/**
+ * The same, which waits for another process's lock at most `limit` milliseconds without holding up the event loop; `work` runs
+ * once for each try. The database's busy_timeout has to be 0.
+ */
+export async function whenFree<T>(database: Database, limit: number, work: () => T): Promise<T> {
+  for (const end = performance.now() + limit; ; ) {
+    try {
+      return inTransaction(database, work)
+    } catch (error) {
+      if (!isBusy(error) || performance.now() >= end) throw error
+      // Spread out, so that processes that met once do not meet again.
+      await pause(1 + Math.random() * 4)
+    }
   }
 }

@@ -2,17 +2,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
+import { freePort } from '../../test/servers/process.ts'
 import { Ports } from './ports.ts'
 
 const limit = { timeout: 10_000 }
 const LOOPBACK = '127.0.0.1'
-
-/** A port that was free a moment ago: only a fixed one can be held. */
-async function freePort(): Promise<number> {
-  const listening = await new Ports().listen({ host: LOOPBACK, port: 0 }, (socket) => socket.destroy())
-  listening.close()
-  return listening.port
-}
 
 /** Connects, and resolves with the first thing that the server says. */
 async function greeting(port: number): Promise<string> {

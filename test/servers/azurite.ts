@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { announced, end, freePort } from './process.ts'
-import type { ServerKind } from './server.ts'
+import type { RunningServer, ServerKind } from './server.ts'
 
 const folder = join(import.meta.dirname, 'azurite')
 const complete = join(folder, 'node_modules', 'complete')
@@ -17,6 +17,37 @@ export async function installAzurite(): Promise<void> {
   writeFileSync(complete, '')
 }
 
+interface Signing {
+  /** PEM files of the certificate that it shows. */
+  cert: string
+  key: string
+}
+
+/** Starts one of Azurite's services; `signing`: over TLS, taking tokens of Microsoft Entra ID, whose claims it checks. */
+export async function startAzurite(service: 'blob' | 'queue', signing?: Signing): Promise<RunningServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'outrider-azurite-'))
+  const port = await freePort()
+  const program = join(folder, 'node_modules', 'azurite', 'dist', 'src', service, 'main.js')
+  const flags = [
+    `--${service}Host`,
+    '127.0.0.1',
+    `--${service}Port`,
+    String(port),
+    '--location',
+    directory,
+    '--silent',
+    '--disableTelemetry',
+  ]
+  const more = signing ? ['--oauth', 'basic', '--cert', signing.cert, '--key', signing.key] : []
+  const child = spawn(process.execPath, [program, ...flags, '--skipApiVersionCheck', ...more], {
+    cwd: directory,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  await announced(child, /successfully listen/, 'azurite', directory)
+  const address = signing ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
+  return { address, stop: () => end(child, 'SIGTERM', directory) }
+}
+
 /** Azurite, the stand-in for Azure Storage that Microsoft makes; its account has the key that Azure documents. */
 export const azurite: ServerKind = {
   name: 'Azurite (Azure Storage)',
@@ -25,16 +56,13 @@ export const azurite: ServerKind = {
   wants: 'Azurite of npm: node test/servers/install.ts',
   shared: true,
   available: () => existsSync(complete),
-  async start() {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-azurite-'))
-    const port = await freePort()
-    const program = join(folder, 'node_modules', 'azurite', 'dist', 'src', 'blob', 'main.js')
-    const flags = ['--blobHost', '127.0.0.1', '--blobPort', String(port), '--location', directory, '--silent', '--disableTelemetry']
-    const child = spawn(process.execPath, [program, ...flags, '--skipApiVersionCheck'], {
-      cwd: directory,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    await announced(child, /successfully listen/, 'azurite', directory)
-    return { address: `http://127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
-  },
+  start: () => startAzurite('blob'),
+}
+
+/** Its queues. */
+export const azuriteQueues: ServerKind = {
+  ...azurite,
+  name: 'Azurite (Azure Queue Storage)',
+  variable: 'OUTRIDER_TEST_AZURE_QUEUES',
+  start: () => startAzurite('queue'),
 }

@@ -1,16 +1,20 @@
 import { installAzurite } from './azurite.ts'
 import { installCassandra } from './cassandra.ts'
+import { installClouds } from './clouds.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
+import { installOpenSearch } from './opensearch.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
   'Kafka (Maven Central)': installKafka,
   'Cassandra (Maven Central)': installCassandra,
-  'mongo-java-server (Maven Central)': installMongodb,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
+  'OpenSearch (Maven Central)': installOpenSearch,
+  'mongo-java-server (Maven Central)': installMongodb,
+  'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
 for (const [index, result] of results.entries()) {

@@ -21,6 +21,8 @@ export interface OwnKafka extends RunningServer {
   /** e.g. SIGSTOP and SIGCONT: it hangs, and goes on. */
   signal(signal: NodeJS.Signals): void
   kill(): Promise<void>
+  /** `kafka-configs` with these arguments and the address `at` of a listener that asks for no login. */
+  configure(at: string, ...args: string[]): Promise<void>
   /** Starts it again after `kill`, with the same data at the same address. */
   restart(): Promise<void>
 }
@@ -77,10 +79,14 @@ export async function startKafka({ settings: own = {}, format = [] }: KafkaSetti
     address: broker,
     signal: (signal) => void child.kill(signal),
     kill: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
       const gone = new Promise((resolve) => child.once('exit', resolve))
       child.ref()
       child.kill('SIGKILL')
       await gone
+    },
+    async configure(at, ...args) {
+      await promisify(execFile)(java, [...flags, 'kafka.admin.ConfigCommand', '--bootstrap-server', at, ...args])
     },
     restart: async () => {
       child = await run()

@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { announced, end, findBinary, freePort } from './process.ts'
-import type { ServerKind } from './server.ts'
+import type { RunningServer, ServerKind } from './server.ts'
 
 export const memcached: ServerKind = {
   name: 'Memcached',
@@ -11,15 +11,18 @@ export const memcached: ServerKind = {
   form: 'host:port',
   wants: 'memcached',
   available: () => findBinary('memcached', []) !== undefined,
-  async start() {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-memcached-'))
-    const port = await freePort()
-    const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
-    const child = spawn(findBinary('memcached', []) as string, ['-l', '127.0.0.1', '-p', String(port), '-vv', ...user], {
-      cwd: directory,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    await announced(child, /server listening/, 'memcached', directory)
-    return { address: `127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
-  },
+  start: () => startMemcached(),
+}
+
+/** With more arguments, e.g. `-M`. */
+export async function startMemcached(more: readonly string[] = []): Promise<RunningServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'outrider-memcached-'))
+  const port = await freePort()
+  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
+  const child = spawn(findBinary('memcached', []) as string, ['-l', '127.0.0.1', '-p', String(port), '-vv', ...user, ...more], {
+    cwd: directory,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  await announced(child, /server listening/, 'memcached', directory)
+  return { address: `127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
 }

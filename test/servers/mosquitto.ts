@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { announced, end, findBinary, freePort } from './process.ts'
-import type { ServerKind } from './server.ts'
+import type { RunningServer, ServerKind } from './server.ts'
 
 /** Mosquitto: MQTT 3.1.1 and 5, sessions kept in memory only. */
 export const mosquitto: ServerKind = {
@@ -13,16 +13,38 @@ export const mosquitto: ServerKind = {
   wants: 'mosquitto',
   shared: true,
   available: () => findBinary('mosquitto', ['/usr/sbin']) !== undefined,
-  async start() {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-mosquitto-'))
-    const port = await freePort()
-    const file = join(directory, 'mosquitto.conf')
-    writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\nlog_dest stderr\nmax_queued_messages 0\n`)
-    const child = spawn(findBinary('mosquitto', ['/usr/sbin']) as string, ['-c', file], {
-      cwd: directory,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    await announced(child, /mosquitto version \S+ running/, 'mosquitto', directory)
-    return { address: `mqtt://127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
-  },
+  start: () => startMosquitto(),
+}
+
+/** A Mosquitto that belongs to a test alone. */
+export interface OwnMosquitto extends RunningServer {
+  /** Its working directory, where files of its settings are found. */
+  directory: string
+  /** It reads its files again. */
+  reload(): void
+}
+
+/** With other lines of its configuration than those that let everybody in. */
+export async function startMosquitto(
+  settings = 'allow_anonymous true\nmax_queued_messages 0\n',
+  prepare = (_directory: string) => {},
+): Promise<OwnMosquitto> {
+  const directory = mkdtempSync(join(tmpdir(), 'outrider-mosquitto-'))
+  // It gives up being root.
+  chmodSync(directory, 0o755)
+  prepare(directory)
+  const port = await freePort()
+  const file = join(directory, 'mosquitto.conf')
+  writeFileSync(file, `listener ${port} 127.0.0.1\nlog_dest stderr\n${settings}`)
+  const child = spawn(findBinary('mosquitto', ['/usr/sbin']) as string, ['-c', file], {
+    cwd: directory,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  await announced(child, /mosquitto version \S+ running/, 'mosquitto', directory)
+  return {
+    address: `mqtt://127.0.0.1:${port}`,
+    directory,
+    reload: () => void child.kill('SIGHUP'),
+    stop: () => end(child, 'SIGTERM', directory),
+  }
 }

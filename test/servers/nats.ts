@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { announced, end, findBinary, freePort } from './process.ts'
-import type { ServerKind } from './server.ts'
+import type { RunningServer, ServerKind } from './server.ts'
 
 /** NATS with JetStream. */
 export const nats: ServerKind = {
@@ -13,17 +13,40 @@ export const nats: ServerKind = {
   wants: 'nats-server',
   shared: true,
   available: () => findBinary('nats-server', ['/usr/sbin']) !== undefined,
-  async start() {
-    const directory = mkdtempSync(join(tmpdir(), 'outrider-nats-'))
-    const port = await freePort()
-    const child = spawn(
-      findBinary('nats-server', ['/usr/sbin']) as string,
-      ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', directory],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    )
-    await announced(child, /Server is ready/, 'nats-server', directory)
-    return { address: `nats://127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM', directory) }
-  },
+  start: () => startNats(),
+}
+
+/** A NATS server that belongs to a test alone. */
+export interface OwnNats extends RunningServer {
+  /** Replaces the text given as `settings`, while it runs. */
+  reload(settings: string): Promise<void>
+}
+
+/** With more lines of its configuration, e.g. `authorization { … }`. */
+export async function startNats(settings = ''): Promise<OwnNats> {
+  const directory = mkdtempSync(join(tmpdir(), 'outrider-nats-'))
+  const port = await freePort()
+  const file = join(directory, 'nats.conf')
+  const write = (more: string) =>
+    writeFileSync(file, `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(directory)} }\n${more}\n`)
+  write(settings)
+  const child = spawn(findBinary('nats-server', ['/usr/sbin']) as string, ['-c', file], { stdio: ['ignore', 'pipe', 'pipe'] })
+  await announced(child, /Server is ready/, 'nats-server', directory)
+  return {
+    address: `nats://127.0.0.1:${port}`,
+    async reload(more) {
+      write(more)
+      const told = new Promise<void>((resolve) => {
+        const read = (chunk: Buffer) => {
+          if (!/Reloaded server configuration/.test(chunk.toString())) return
+          child.stderr.removeListener('data', read)
+          resolve()
+        }
+        child.stderr.on('data', read)
+      })
+      child.kill('SIGHUP')
+      await told
+    },
+    stop: () => end(child, 'SIGTERM', directory),
+  }
 }

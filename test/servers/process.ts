@@ -1,19 +1,15 @@
 import { type ChildProcess, execFileSync } from 'node:child_process'
 import { accessSync, constants, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { delimiter, join } from 'node:path'
+import { freePorts } from '../../src/cli/ports.ts'
 
 const START_LIMIT = 30_000
 
-/** A TCP port on 127.0.0.1 that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => (address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port given'))))
-    })
-  })
+/** A TCP port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const [port] = await freePorts(1)
+  return port as number
 }
 
 /** Whether something accepts connections at the address. */
@@ -56,6 +52,11 @@ const running = new Set<ChildProcess>()
 process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
+
+/** Ends a child with the test process, whatever becomes of it. */
+export function hold(child: ChildProcess): void {
+  running.add(child)
+}
 
 /** Waits for the line with which a server says it is ready. */
 export function announced(child: ChildProcess, line: RegExp, name: string, directory: string): Promise<void> {

@@ -11,8 +11,8 @@ export interface Proxy extends AsyncDisposable {
   heal(): void
 }
 
-/** Starts a proxy on a free port of 127.0.0.1 in front of host and port. */
-export async function startProxy(host: string, port: number): Promise<Proxy> {
+/** Starts a proxy on a port of 127.0.0.1, a free one where none is given, in front of host and port. */
+export async function startProxy(host: string, port: number, own = 0): Promise<Proxy> {
   let state: 'passing' | 'cut' | 'stalled' = 'passing'
   const pairs = new Set<[Socket, Socket]>()
   const server = createServer((near) => {
@@ -33,7 +33,7 @@ export async function startProxy(host: string, port: number): Promise<Proxy> {
     far.on('data', (chunk) => near.write(chunk))
     if (state === 'stalled') for (const socket of pair) socket.pause()
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) => server.listen(own, '127.0.0.1', resolve))
   const cut = () => {
     state = 'cut'
     for (const [near, far] of [...pairs]) {

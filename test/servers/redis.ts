@@ -20,12 +20,12 @@ export const redis: ServerKind = {
   start: async () => startRedis(await freePort()),
 }
 
-/** One of our own, on this port. */
-export async function startRedis(port: number): Promise<{ address: string; stop(): Promise<void> }> {
+/** One of our own, on this port, with more arguments. */
+export async function startRedis(port: number, more: readonly string[] = []): Promise<{ address: string; stop(): Promise<void> }> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-redis-'))
   const child = spawn(
     findBinary('redis-server', []) as string,
-    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory],
+    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory, ...more],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
   await announced(child, /Ready to accept connections/, 'redis-server', directory)

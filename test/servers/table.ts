@@ -1,5 +1,6 @@
-import { azurite } from './azurite.ts'
+import { azurite, azuriteQueues } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
+import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -8,9 +9,11 @@ import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
 import { nats } from './nats.ts'
+import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
+import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
@@ -26,6 +29,13 @@ export const SERVERS: readonly ServerKind[] = [
   etcd,
   moto,
   azurite,
+  opensearch,
+  rsyslog,
+  azuriteQueues,
+  keyVault,
+  gcs,
+  pubsubFake,
+  secretManager,
   mongodb,
   cassandra,
 ]

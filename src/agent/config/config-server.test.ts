@@ -12,7 +12,6 @@ import type { ConfigurationItem, ConfigurationStore } from '../../blocks/configu
 import { EtcdClient } from '../../components/etcd/client.ts'
 import { RedisConnection } from '../../components/redis/connection.ts'
 import { configServerKind } from '../../resources/config-server-schema.ts'
-import { peer, peersMissing } from '../testing/peer.ts'
 import { openForTest } from '../testing/role-context.ts'
 import { openConfigServer } from './config-server.ts'
 
@@ -75,34 +74,14 @@ test('with a service of its own a source has no shared part, and an unknown serv
   assert.match(await reply.text(), /no source says anything of nope; there is orders/)
 })
 
-test("OpenFeature's own providers of npm and PyPI evaluate the flags", { skip: peersMissing() }, async (t) => {
+test('below a prefix there is the same, and nothing without it', async (t) => {
   const folder = folderOf(t, { 'shop.yaml': FLAGS })
-  await using opened = await open({ sources: [{ name: 'files', files: { folder } }] })
-  for (const base of [opened.url, `${opened.url}/features/shop`]) {
-    const found = JSON.parse(await peer('ofrep.mjs', [base])) as Record<string, unknown>
-    assert.deepEqual(found, {
-      checkout: { value: true, reason: 'STATIC', variant: 'default' },
-      banner: { value: 'HELLO', reason: 'TARGETING_MATCH', variant: 'loud' },
-      bannerFree: { value: 'hello', reason: 'STATIC', variant: 'plain' },
-      limit: { value: 20, reason: 'STATIC', variant: 'default' },
-      colors: { value: { primary: 'blue' }, reason: 'STATIC', variant: 'default' },
-      split: { value: 'B', reason: 'SPLIT', variant: 'b' },
-      noKey: { value: 'none', reason: 'ERROR', errorCode: 'TARGETING_KEY_MISSING' },
-      missing: { value: true, reason: 'ERROR', errorCode: 'FLAG_NOT_FOUND' },
-      mismatch: { value: true, reason: 'ERROR', errorCode: 'TYPE_MISMATCH' },
-      broken: { value: true, reason: 'ERROR', errorCode: 'PARSE_ERROR' },
-    })
-  }
-  const python = JSON.parse(await peer('ofrep_flags.py', [opened.url])) as Record<string, unknown>
-  assert.deepEqual(python, { checkout: true, banner: 'HELLO', limit: 20, missing: true })
-  const all = await fetch(`${opened.url}/ofrep/v1/evaluate/flags`, { method: 'POST', body: '{"context":{"targetingKey":"ann"}}' })
-  assert.equal(((await all.json()) as { flags: unknown[] }).flags.length, 6)
-  const again = await fetch(`${opened.url}/ofrep/v1/evaluate/flags`, {
-    method: 'POST',
-    body: '{"context":{"targetingKey":"ann"}}',
-    headers: { 'if-none-match': String(all.headers.get('etag')) },
-  })
-  assert.equal(again.status, 304)
+  await using opened = await open({ prefix: '/second', sources: [{ name: 'files', files: { folder } }] })
+  assert.equal(((await json(`${opened.url}/second/features`)) as { limit: number }).limit, 20)
+  assert.equal((await fetch(`${opened.url}/second/config/shop`)).status, 200)
+  const flag = await fetch(`${opened.url}/second/ofrep/v1/evaluate/flags/limit`, { method: 'POST', body: '{}' })
+  assert.equal(((await flag.json()) as { value: number }).value, 20)
+  assert.equal((await fetch(`${opened.url}/config`)).status, 404)
 })
 
 test('a long poll answers when the configuration changes, and a stream tells each change', async (t) => {

@@ -1,5 +1,6 @@
 import type { ConfigServerSpec } from '../../resources/config-server-schema.ts'
-import { Needs, pause } from '../needs.ts'
+import { pause } from '../../waiting.ts'
+import { Needs } from '../needs.ts'
 import type { RoleContext } from '../role.ts'
 import { keepCopy, readCopy } from './copy.ts'
 import type { Entry, Source } from './source.ts'

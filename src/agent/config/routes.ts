@@ -1,4 +1,5 @@
 import { Code, OutriderError } from '../../errors.ts'
+import { aborted } from '../../waiting.ts'
 import { answer } from '../port.ts'
 import type { AgentCall, AgentRoute } from '../role.ts'
 import { evaluateAll } from './flags.ts'
@@ -28,8 +29,13 @@ export class ConfigRoutes {
     return this.#waiting
   }
 
-  get list(): AgentRoute[] {
-    const route = (path: string, part: Part): AgentRoute => ({ methods: ['GET'], path, handle: (call) => this.#serve(call, part) })
+  /** Below this prefix, which begins with a slash or is empty. */
+  list(prefix: string): AgentRoute[] {
+    const route = (path: string, part: Part): AgentRoute => ({
+      methods: ['GET'],
+      path: prefix + path,
+      handle: (call) => this.#serve(call, part),
+    })
     return [
       route('/config', 'config'),
       route('/config/:service', 'config'),
@@ -177,11 +183,4 @@ function at(value: unknown, path: string): unknown {
     found = found[name]
   }
   return found
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -58,6 +58,12 @@ test('unmodified clients of npm and PyPI are counted, and the parsers of prometh
     'old_latency_sum{}': 0.005,
     'old_depth{}': 3,
     'old_users{}': 1,
+    'etsy_orders_total{}': 4,
+    'etsy_latency_sum{}': 0.03,
+    'etsy_depth{}': 7,
+    'etsy_users{}': 1,
+    'etsy_size_sum{kind=new}': 8,
+    'etsytcp_orders_total{}': 7,
     'dog_orders_total{env=test,kind=new}': 4,
     'dog_depth{env=test}': 12,
     'dog_latency_count{env=test}': 1,
@@ -76,7 +82,10 @@ test('unmodified clients of npm and PyPI are counted, and the parsers of prometh
     'outrider_metrics_dropped_total{reason=malformed}': 0,
     'outrider_metrics_dropped_total{reason=kernel}': 0,
   }
-  await opened.until(async () => ((await text(opened.url)).includes('line_orders 6') ? true : undefined))
+  await opened.until(async () => {
+    const page = await text(opened.url)
+    return ['\nline_orders 6', '\netsytcp_orders 7', '\ntcp_orders 5'].every((line) => page.includes(line)) || undefined
+  })
   const read = JSON.parse(await peer('parse_metrics.py', [`${opened.url}/metrics`])) as Record<string, number>
   assert.deepEqual(Object.fromEntries(Object.keys(wanted).map((name) => [name, read[name]])), wanted)
 })
@@ -98,6 +107,15 @@ test('the page is text for scrapers, JSON for programs that ask for it or do not
   const scraped = await text(opened.url)
   assert.match(scraped, /^sidecar_requests_total\{endpoint="\/metrics"\} \d+$/m)
   assert.match(scraped, /^sidecar_request_duration_seconds_count\{endpoint="\/metrics"\} \d+$/m)
+})
+
+test('with a prefix it has a page of its own, and is not on that of the process', async () => {
+  await using opened = await open({ prefix: '/second', statsd: { udp: ':0' } })
+  await send(portsOf(opened.role).udp as number, ['own:3|c'])
+  const page = async () => (await fetch(`${opened.url}/second/metrics?format=text`)).text()
+  await opened.until(async () => (await page()).includes('\nown 3') || undefined)
+  assert.ok(!(await page()).includes('sidecar_requests_total'))
+  assert.equal(opened.role.metrics?.(), '')
 })
 
 test('series are bounded: what is too much, malformed or of two types is counted as dropped', async () => {
@@ -209,6 +227,33 @@ test("the app's page goes to a StatsD server as what counters grew by, and to an
     assert.deepEqual([collector.requests[0]?.url, collector.requests[0]?.headers['x-key']], ['/v1/metrics', 'k'])
     assert.deepEqual(opened.reports, [])
   }
+})
+
+test("a page of prom-client's is read, and OpenTelemetry's own messages read what goes out", { skip: peersMissing() }, async () => {
+  const page = await peer('prom_page.mjs', [])
+  await using app = await serveForTest(() => ({ body: page }))
+  await using collector = await serveForTest(() => ({ body: '{}' }))
+  const otlp = { endpoint: collector.url, interval: '50ms' }
+  await using opened = await open({ statsd: { udp: ':0' }, scrape: { url: `${app.url}/metrics`, interval: '50ms' }, outputs: { otlp } })
+  await send(portsOf(opened.role).udp as number, ['own:3|c', 'took:120|ms'])
+  const full = (body: string) => ['orders', 'own', 'took'].every((name) => body.includes(`"${name}`))
+  const { body } = await opened.until(() => collector.requests.find((request) => full(request.body)))
+  const decoded = JSON.parse(await peer('decode_otlp.py', ['metrics', 'json'], Buffer.from(body).toString('base64')))
+  const metrics = decoded.resourceMetrics[0].scopeMetrics[0].metrics as { name: string }[]
+  const point = (name: string, kind: string) => {
+    const found = metrics.find((metric) => metric.name === name) as unknown as Record<string, { dataPoints: Record<string, unknown>[] }>
+    const { timeUnixNano, startTimeUnixNano, ...rest } = found?.[kind]?.dataPoints[0] ?? {}
+    return rest
+  }
+  assert.deepEqual(point('orders_total', 'sum'), {
+    attributes: [{ key: 'kind', value: { stringValue: 'a"b\nc' } }],
+    asDouble: 5,
+  })
+  assert.deepEqual(point('depth', 'gauge'), { asDouble: -3.5 })
+  assert.deepEqual(point('own', 'sum'), { asDouble: 3 })
+  const counted = { count: '3', sum: 5.55, bucketCounts: ['1', '1', '1'], explicitBounds: [0.1, 1] }
+  assert.deepEqual(point('latency_seconds', 'histogram'), counted)
+  assert.equal(point('took', 'histogram').count, '1')
 })
 
 test('an app that does not answer is told, and no more once it does', async () => {

@@ -5,12 +5,12 @@ import { answer } from '../port.ts'
 import type { AgentRoute } from '../role.ts'
 import { readPage } from './prometheus-text.ts'
 
-/** `GET /metrics`: Prometheus's text for who asks for text, JSON for who asks for JSON or does not say. */
-export function metricsRoute(page: () => string): AgentRoute {
+/** `GET /metrics`, below a prefix: Prometheus's text for who asks for text, JSON for who asks for JSON or does not say. */
+export function metricsRoute(page: () => string, prefix = ''): AgentRoute {
   let last = { at: performance.now(), cpu: process.cpuUsage() }
   return {
     methods: ['GET'],
-    path: '/metrics',
+    path: `${prefix}/metrics`,
     async handle({ request, response, query }) {
       const accept = query.get('format') ?? request.headers.accept ?? ''
       if (/text|openmetrics|prometheus/.test(accept)) {

@@ -1,10 +1,12 @@
 import { milliseconds } from '../../resources/agent-schema.ts'
 import type { SecretFilesSpec } from '../../resources/secret-files-schema.ts'
-import { Needs, pause } from '../needs.ts'
+import { pause } from '../../waiting.ts'
+import { Needs } from '../needs.ts'
 import type { OpenRole, RoleContext } from '../role.ts'
 import { afterChange } from './after-change.ts'
 import { Child } from './child.ts'
 import { waitOf } from './expiry.ts'
+import { Leases } from './leases.ts'
 import { SecretFile } from './renderer.ts'
 import { SecretReader } from './secret-reader.ts'
 
@@ -32,6 +34,7 @@ class Keeper implements AsyncDisposable {
   readonly #needs: Needs
   readonly #stop = new AbortController()
   readonly #child: Child | undefined
+  readonly #leases: Leases
   #env: Readonly<Record<string, string>> = {}
   #running: Promise<void> = Promise.resolve()
   #expiry: number | undefined
@@ -43,12 +46,19 @@ class Keeper implements AsyncDisposable {
     this.#files = files
     this.#context = context
     this.#needs = new Needs(context)
+    this.#leases = new Leases(spec, context)
     if (spec.child) this.#child = new Child(spec.child, context)
   }
 
   /** Rejects when a secret or a file cannot be had: the files that are there stay as they are. */
   async begin(): Promise<void> {
-    await this.#round()
+    try {
+      await this.#round()
+    } catch (error) {
+      // The next attempt asks for others.
+      await this.#leases.release(true)
+      throw error
+    }
     this.#child?.start(this.#env)
     this.#running = this.#follow()
   }
@@ -61,11 +71,16 @@ class Keeper implements AsyncDisposable {
     }
     const { signal } = this.#stop
     const what = `secrets of ${this.#spec.secretStore}`
-    for (let retry = 0; ; ) {
-      await pause(retry || waitOf(this.#expiry, Date.now(), pace), signal)
+    const nextRound = () => Date.now() + waitOf(this.#expiry, Date.now(), pace)
+    for (let retry = 0, due = nextRound(); ; ) {
+      await pause(retry || Math.max(0, Math.min(due, this.#leases.due) - Date.now()), signal)
       if (signal.aborted) return
       try {
-        await this.#round()
+        const anew = await this.#leases.renew()
+        if (anew || retry > 0 || Date.now() >= due) {
+          await this.#round()
+          due = nextRound()
+        }
         retry = 0
         this.#needs.works(what)
       } catch (error) {
@@ -80,7 +95,7 @@ class Keeper implements AsyncDisposable {
   /** Reads all, and only then writes: files that belong together change together. */
   async #round(): Promise<void> {
     const { secretStore, child } = this.#spec
-    const reader = new SecretReader(this.#context)
+    const reader = new SecretReader(this.#context, this.#leases)
     const texts = await Promise.all(this.#files.map((file) => file.text(reader)))
     const env: Record<string, string> = {}
     for (const [name, { secret, key, secretStore: store = secretStore }] of Object.entries(child?.env ?? {}))
@@ -109,6 +124,7 @@ class Keeper implements AsyncDisposable {
       files: this.#files.length,
       ...this.#counts,
       ...(this.#expiry !== undefined && { expires: new Date(this.#expiry).toISOString() }),
+      ...(this.#leases.size > 0 && { leases: this.#leases.size }),
       ...(this.#child && { child: { pid: this.#child.pid ?? null, starts: this.#child.starts, ended: this.#child.ended ?? null } }),
     }
   }
@@ -120,6 +136,11 @@ class Keeper implements AsyncDisposable {
       row('rounds_total', 'counter', 'Times all secrets were read.', this.#counts.rounds) +
       row('failures_total', 'counter', 'Times secrets could not be read or put in place.', this.#counts.failures) +
       row('changes_total', 'counter', 'Files that were put in place with another content.', this.#counts.changes) +
+      (this.#spec.leases
+        ? row('leases', 'gauge', 'Leases that are held.', this.#leases.size) +
+          row('lease_renewals_total', 'counter', 'Times a lease was renewed.', this.#leases.renewals) +
+          row('lease_fetches_total', 'counter', 'Times a leased secret was asked for.', this.#leases.fetches)
+        : '') +
       (this.#child ? row('child_starts_total', 'counter', 'Times the child was started.', this.#child.starts) : '') +
       (this.#expiry === undefined
         ? ''
@@ -136,5 +157,6 @@ class Keeper implements AsyncDisposable {
     this.#stop.abort()
     await this.#running
     await this.#child?.[Symbol.asyncDispose]()
+    await this.#leases.release()
   }
 }

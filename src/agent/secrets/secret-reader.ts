@@ -1,15 +1,18 @@
 import { messageOf } from '../../errors.ts'
 import type { RoleContext } from '../role.ts'
+import type { Leases } from './leases.ts'
 
 export type Secret = Readonly<Record<string, string>>
 
 /** Reads each secret once for a round of files. */
 export class SecretReader {
   readonly #context: RoleContext
+  readonly #leases: Leases
   readonly #read = new Map<string, Promise<Secret>>()
 
-  constructor(context: RoleContext) {
+  constructor(context: RoleContext, leases: Leases) {
     this.#context = context
+    this.#leases = leases
   }
 
   /** Rejects with an Error that names store and secret. */
@@ -33,6 +36,7 @@ export class SecretReader {
 
   async #ask(store: string, name: string): Promise<Secret> {
     try {
+      if (this.#leases.wants(name)) return await this.#leases.values(store, name)
       return await this.#context.components
         .secretStore(store)
         .get(name, {}, AbortSignal.any([this.#context.signal, AbortSignal.timeout(30_000)]))

@@ -8,11 +8,20 @@ export type Test = (event: SecurityEvent) => boolean
 export interface Names {
   macro(name: string): Condition | undefined
   list(name: string): readonly string[] | undefined
+  /** File and line of a macro. */
+  placeOf?(name: string): string | undefined
 }
 
 /** What is not understood or not seen here, unlike what is simply wrong. */
 export class UnsupportedError extends Error {
   override readonly name = 'UnsupportedError'
+  /** The innermost macro that asks for it. */
+  readonly macro: string | undefined
+
+  constructor(message: string, macro?: string) {
+    super(message)
+    this.macro = macro
+  }
 }
 
 const DEEPEST = 100
@@ -33,7 +42,16 @@ export function compiled(condition: Condition, names: Names, depth: number): Tes
     case 'macro': {
       const macro = names.macro(condition.name)
       if (!macro) throw new Error(`there is no macro ${condition.name}`)
-      return compiled(macro, names, depth + 1)
+      try {
+        return compiled(macro, names, depth + 1)
+      } catch (error) {
+        if (!(error instanceof UnsupportedError) || error.macro !== undefined) throw error
+        const place = names.placeOf?.(condition.name)
+        throw new UnsupportedError(
+          `${error.message}, in macro ${condition.name}${place === undefined ? '' : ` (${place})`}`,
+          condition.name,
+        )
+      }
     }
     case 'exists': {
       const read = reader(condition.field)

@@ -86,6 +86,7 @@ test('later files add to, change and switch off; exceptions except', () => {
   const sh = { 'proc.name': 'sh', 'proc.pname': 'cron' }
   assert.ok(met('shell', sh))
   assert.ok(!met('shell', { 'proc.name': 'fish' }))
+  assert.ok(met('fd.snet in (own)', { 'fd.sip': '10.1.2.3' }, `- list: own\n  items: ['"10.0.0.0/8"']\n`))
   assert.ok(met('shell', { 'proc.name': 'fish' }, '- list: shells\n  append: true\n  items: [fish]\n'))
   assert.ok(!met('shell', sh, '- rule: R\n  append: true\n  condition: and not proc.pname = cron\n'))
   assert.ok(!met('shell', sh, '- rule: R\n  condition: and not proc.pname = cron\n  override: { condition: append }\n'))
@@ -106,12 +107,12 @@ test('later files add to, change and switch off; exceptions except', () => {
 
 test('what is wrong is named with file, item and rule; what is not seen here is told apart', () => {
   const fails = (text: string, pattern: RegExp) => assert.throws(() => reader(BASE + text).rules(7, 'fail'), pattern)
-  fails('- rule: R\n  condition: a', /file1, item 5: output is missing/)
-  fails('- {}', /file1, item 5: is neither rule, macro nor list/)
-  fails(rule('proc.name ='), /rule "R": a value is missing at the end/)
-  fails(rule('proc.name = a b'), /rule "R": nothing can follow here before "b"/)
+  fails('- rule: R\n  condition: a', /file1:\d+, item 5: output is missing/)
+  fails('- {}', /file1:\d+, item 5: is neither rule, macro nor list/)
+  fails(rule('proc.name ='), /rule "R" \(file1:\d+\): a value is missing at the end/)
+  fails(rule('proc.name = a b'), /rule "R" \(file1:\d+\): nothing can follow here before "b"/)
   fails(rule('(proc.name = a'), /\) is missing/)
-  fails(rule('nobody'), /rule "R": there is no macro nobody/)
+  fails(rule('nobody'), /rule "R" \(file1:\d+\): there is no macro nobody/)
   fails(`- macro: a\n  condition: b\n- macro: b\n  condition: a\n${rule('a')}`, /in a circle/)
   fails(rule('fd.snet = nowhere'), /nowhere is no network/)
   fails(rule('proc.name = a').replace('WARNING', 'LOUD'), /there is no priority LOUD/)
@@ -121,6 +122,11 @@ test('what is wrong is named with file, item and rule; what is not seen here is 
   fails('- rule: R\n  append: true\n  condition: x', /there is no rule "R" before it/)
   const { rules, skipped } = reader(BASE + rule('evt.type = ptrace')).rules(7, 'skip')
   assert.deepEqual([rules.length, skipped.map(({ name }) => name)], [0, ['R']])
+  const blind = '- macro: inner\n  condition: evt.arg.flags contains x\n- macro: outer\n  condition: proc.name = a and inner\n'
+  const first = BASE.split('\n').length
+  assert.deepEqual(reader(BASE + blind + rule('outer')).rules(7, 'skip').skipped, [
+    { name: 'R', at: `file1:${first + 4}`, why: `the field evt.arg.flags is not seen here, in macro inner (file1:${first})` },
+  ])
   assert.equal(reader(BASE + rule('shell')).rules(3, 'fail').rules.length, 0, 'below the least priority')
 })
 

@@ -1,4 +1,4 @@
-import { parse } from 'yaml'
+import { isSeq, LineCounter, type Node, parseDocument } from 'yaml'
 import { messageOf } from '../../errors.ts'
 import { PRIORITIES } from '../../resources/security-rules-schema.ts'
 import { compiled, itemsOf, type Names, type Test, UnsupportedError } from './condition.ts'
@@ -16,11 +16,13 @@ export interface Rule {
 
 export interface RuleSet {
   rules: readonly Rule[]
-  /** Rules that are not seen here, with why. */
-  skipped: readonly { name: string; why: string }[]
+  /** Rules that are not seen here, with why, and with file and line. */
+  skipped: readonly { name: string; at: string; why: string }[]
 }
 
 interface Draft {
+  /** File and line. */
+  at: string
   condition: string
   output: string
   priority: string
@@ -36,31 +38,44 @@ interface Exception {
   values: unknown[]
 }
 
+interface GivenRule {
+  item: Readonly<Record<string, unknown>>
+  at: string
+  appends: (field: string) => boolean
+  overrides: boolean
+}
+
 const MOST_ITEMS = 10_000
 
 /** Reads files of Falco's rules, one after the other: later ones may add to earlier ones (`append`, `override`) or switch them off. */
 export class RuleReader {
   readonly #lists = new Map<string, string[]>()
-  readonly #macros = new Map<string, string>()
+  readonly #macros = new Map<string, { condition: string; at: string }>()
   readonly #drafts = new Map<string, Draft>()
   #items = 0
 
   /** Throws an Error that names `file` and the item. */
   add(text: string, file: string): void {
+    const lines = new LineCounter()
+    const document = parseDocument(text, { lineCounter: lines, logLevel: 'silent' })
+    const [wrong] = document.errors
+    if (wrong) throw new Error(`${file} is no YAML: ${messageOf(wrong)}`)
     let items: unknown
     try {
-      items = parse(text, { maxAliasCount: 1000, logLevel: 'silent' })
+      items = document.toJS({ maxAliasCount: 1000 })
     } catch (error) {
       throw new Error(`${file} is no YAML: ${messageOf(error)}`)
     }
+    const nodes = isSeq(document.contents) ? (document.contents.items as (Node | null)[]) : []
     if (items === null || items === undefined) return
     if (!Array.isArray(items)) throw new Error(`${file} has to be a list of rules, macros and lists`)
     for (const [at, item] of items.entries()) {
       if (++this.#items > MOST_ITEMS) throw new Error(`${file}: more than ${MOST_ITEMS} rules, macros and lists`)
+      const place = `${file}:${lines.linePos(nodes[at]?.range?.[0] ?? 0).line}`
       try {
-        this.#item(item)
+        this.#item(item, place)
       } catch (error) {
-        throw new Error(`${file}, item ${at + 1}: ${messageOf(error)}`)
+        throw new Error(`${place}, item ${at + 1}: ${messageOf(error)}`)
       }
     }
   }
@@ -68,7 +83,7 @@ export class RuleReader {
   /** All that are switched on and at least of this priority. Throws an Error that names the rule. */
   rules(minimum: number, unsupported: 'fail' | 'skip'): RuleSet {
     const rules: Rule[] = []
-    const skipped: { name: string; why: string }[] = []
+    const skipped: { name: string; at: string; why: string }[] = []
     const names = this.#names()
     for (const [name, draft] of this.#drafts) {
       if (!draft.enabled) continue
@@ -91,9 +106,9 @@ export class RuleReader {
       } catch (error) {
         if (!(error instanceof UnsupportedError) || unsupported === 'fail')
           throw new Error(
-            `rule "${name}": ${messageOf(error)}${error instanceof UnsupportedError ? '; leave it out, or say unsupported: skip' : ''}`,
+            `rule "${name}" (${draft.at}): ${messageOf(error)}${error instanceof UnsupportedError ? '; leave it out, or say unsupported: skip' : ''}`,
           )
-        skipped.push({ name, why: error.message })
+        skipped.push({ name, at: draft.at, why: error.message })
       }
     }
     return { rules, skipped }
@@ -103,23 +118,24 @@ export class RuleReader {
     const parsed = new Map<string, Condition>()
     return {
       list: (name) => this.#lists.get(name),
+      placeOf: (name) => this.#macros.get(name)?.at,
       macro: (name) => {
         const known = parsed.get(name)
         if (known) return known
-        const text = this.#macros.get(name)
-        if (text === undefined) return undefined
+        const macro = this.#macros.get(name)
+        if (macro === undefined) return undefined
         try {
-          const condition = parseCondition(text)
+          const condition = parseCondition(macro.condition)
           parsed.set(name, condition)
           return condition
         } catch (error) {
-          throw new Error(`macro ${name}: ${messageOf(error)}`)
+          throw new Error(`macro ${name} (${macro.at}): ${messageOf(error)}`)
         }
       },
     }
   }
 
-  #item(given: unknown): void {
+  #item(given: unknown, at: string): void {
     if (typeof given !== 'object' || given === null || Array.isArray(given)) throw new Error('has to be a rule, a macro or a list')
     const item = given as Record<string, unknown>
     const override = (item.override ?? {}) as Record<string, unknown>
@@ -127,17 +143,21 @@ export class RuleReader {
     if ('required_engine_version' in item || 'required_plugin_versions' in item) return
     if (item.list !== undefined) {
       const name = String(item.list)
-      const items = listOf(item.items, 'items')
+      // Falco puts items into conditions as they stand, quotes and all: '"10.0.0.0/8"' is the network.
+      const items = listOf(item.items, 'items').map((one) => /^\s*(["'])(.*)\1\s*$/s.exec(one)?.[2] ?? one)
       this.#lists.set(name, appends('items') ? [...(this.#lists.get(name) ?? []), ...items] : items)
     } else if (item.macro !== undefined) {
       const name = String(item.macro)
       const condition = textOf(item.condition, 'condition')
-      this.#macros.set(name, appends('condition') ? `${this.#macros.get(name) ?? ''} ${condition}` : condition)
-    } else if (item.rule !== undefined) this.#rule(String(item.rule), item, appends, Object.keys(override).length > 0)
+      this.#macros.set(name, {
+        condition: appends('condition') ? `${this.#macros.get(name)?.condition ?? ''} ${condition}` : condition,
+        at,
+      })
+    } else if (item.rule !== undefined) this.#rule(String(item.rule), { item, at, appends, overrides: Object.keys(override).length > 0 })
     else throw new Error('is neither rule, macro nor list')
   }
 
-  #rule(name: string, item: Readonly<Record<string, unknown>>, appends: (field: string) => boolean, overrides: boolean): void {
+  #rule(name: string, { item, at, appends, overrides }: GivenRule): void {
     if (item.source !== undefined && item.source !== 'syscall') return
     const known = this.#drafts.get(name)
     const changes = item.append === true || overrides || (item.enabled !== undefined && item.condition === undefined)
@@ -145,6 +165,7 @@ export class RuleReader {
     const draft: Draft = changes
       ? { ...(known as Draft) }
       : {
+          at,
           condition: '',
           output: textOf(item.output, 'output'),
           priority: textOf(item.priority, 'priority'),
@@ -154,6 +175,7 @@ export class RuleReader {
         }
     if (item.condition !== undefined || !changes) {
       const condition = textOf(item.condition, 'condition')
+      draft.at = at
       draft.condition = appends('condition') ? `${draft.condition} ${condition}` : condition
     }
     if (item.output !== undefined && changes)

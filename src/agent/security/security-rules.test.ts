@@ -142,7 +142,7 @@ test('more than is allowed is counted, a receiver that is away is told and gets 
 })
 
 test('without a rule that can hold it does not open', { skip }, async () => {
-  await assert.rejects(open({ rules: ONE('evt.type = ptrace', 'x') }), /rule "R": it asks for another evt.type/)
+  await assert.rejects(open({ rules: ONE('evt.type = ptrace', 'x') }), /rule "R" \(test.yaml, spec.rules:1\): it asks for another evt.type/)
   await assert.rejects(open({ rules: ONE('evt.type = ptrace', 'x'), unsupported: 'skip' }), /no rule is left of 1/)
   await assert.rejects(open({ rulesFiles: ['/nowhere.yaml'] }), /nowhere\.yaml/)
   await assert.rejects(open({ rules: ONE('proc.pid > 0', 'x'), processes: { proc: '/nowhere' } }), /\/nowhere cannot be read/)

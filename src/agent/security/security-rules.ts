@@ -18,7 +18,7 @@ export const openSecurityRules: OpenRole = async (resource, context) => {
   const set = readRules(spec, resource.source.file)
   if (set.rules.length === 0)
     throw new Error(`no rule is left of ${set.skipped.length} that cannot be seen here: ${set.skipped[0]?.why ?? 'there is none'}`)
-  for (const { name, why } of set.skipped) context.log.warn(`rule "${name}" is left out: ${why}`)
+  for (const { name, at, why } of set.skipped) context.log.warn(`rule "${name}" (${at}) is left out: ${why}`)
   const watcher = new Watcher(spec, set, context)
   try {
     watcher.begin()
@@ -53,6 +53,8 @@ class Watcher implements AsyncDisposable {
   readonly #outputs: AlertOutputs
   readonly #timers: NodeJS.Timeout[] = []
   readonly #host = hostname()
+  /** Of the pod, where its environment tells; not with another machine's processes. */
+  readonly #pod: Record<string, Value>
   readonly #matched = new Map<string, number>()
   #files: FileWatch | undefined
   #events: Record<string, number> = {}
@@ -67,6 +69,8 @@ class Watcher implements AsyncDisposable {
     this.#context = context
     const proc = spec.processes?.proc ?? '/proc'
     this.#processes = new ProcessTable(proc)
+    const { NAMESPACE: namespace, POD_NAME: pod } = spec.processes?.proc === undefined ? context.env : {}
+    this.#pod = { ...(namespace && { 'k8s.ns.name': namespace }), ...(pod && { 'k8s.pod.name': pod }) }
     this.#sockets = new SocketTable(proc)
     this.#outputs = new AlertOutputs(spec.outputs, context)
     this.#tokens = this.#burst
@@ -138,6 +142,7 @@ class Watcher implements AsyncDisposable {
       'evt.res': 'SUCCESS',
       'evt.rawres': 0,
       'evt.failed': false,
+      ...this.#pod,
       ...given,
     }
     const event = { at, fields }

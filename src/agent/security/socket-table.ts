@@ -85,6 +85,8 @@ export function socketFields(type: SocketEventType, row: SocketRow): Record<stri
     'fd.typechar': String(version),
     'fd.l4proto': protocol,
     'fd.num': 0,
+    'fd.sockfamily': 'ip',
+    'fd.name_changed': type === 'connect',
     'fd.connected': type === 'connect' || type === 'accept',
   }
   if (type === 'listen' || type === 'bind')

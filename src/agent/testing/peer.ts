@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { lacks } from '../../../test/sdk/install.ts'
@@ -13,13 +13,27 @@ export function peersMissing(): string | false {
   return what
 }
 
-/** Runs a program of test/sdk/agents to its end; gives what it printed. Rejects with its errors. */
-export async function peer(program: string, args: readonly (string | number)[], signal?: AbortSignal): Promise<string> {
-  const command = program.endsWith('.py') ? join(folder, '.venv', 'bin', 'python') : process.execPath
-  const { stdout } = await run(command, [join(folder, program), ...args.map(String)], {
+const commandOf = (program: string) => (program.endsWith('.py') ? join(folder, '.venv', 'bin', 'python') : process.execPath)
+
+/** Runs a program of test/sdk/agents to its end, with `input` to read; gives what it printed. Rejects with its errors. */
+export async function peer(program: string, args: readonly (string | number)[], input = ''): Promise<string> {
+  const running = run(commandOf(program), [join(folder, program), ...args.map(String)], { cwd: folder, timeout: 60_000 })
+  running.child.stdin?.end(input)
+  return (await running).stdout
+}
+
+/** Starts a program of test/sdk/agents that goes on until it is killed; each line that it prints goes to `heard`. */
+export function startPeer(program: string, args: readonly (string | number)[], heard: (line: string) => void): ChildProcess {
+  const child = spawn(commandOf(program), [join(folder, program), ...args.map(String)], {
     cwd: folder,
-    timeout: 60_000,
-    ...(signal && { signal }),
+    stdio: ['ignore', 'pipe', 'inherit'],
   })
-  return stdout
+  process.once('exit', () => child.kill('SIGKILL'))
+  let rest = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() as string
+    for (const line of lines) heard(line)
+  })
+  return child
 }

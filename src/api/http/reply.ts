@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { OutriderError } from '../../errors.ts'
+import { giveBack, isPiece } from '../../transport/pieces.ts'
 import { encodeHint, HINT } from '../hint.ts'
 import { countSent } from './exchange.ts'
 import type { Reply } from './route.ts'
@@ -29,10 +30,15 @@ export function writeReply(response: ServerResponse, reply: Reply, traceparent?:
   else response.end(body)
 }
 
-/** Writes a piece of a body; false: wait for `drain`. */
+/** Writes a piece of a body, which is given back then; false: wait for `drain`. */
 export function writeChunk(response: ServerResponse, chunk: Buffer): boolean {
   countSent(response, chunk.length)
-  return asText(response, chunk) ? response.write(chunk.toString('latin1'), 'latin1') : response.write(chunk)
+  if (asText(response, chunk)) {
+    const text = chunk.toString('latin1')
+    giveBack(chunk)
+    return response.write(text, 'latin1')
+  }
+  return isPiece(chunk) ? response.write(chunk, () => giveBack(chunk)) : response.write(chunk)
 }
 
 /** Latin-1 both ways leaves bytes as they are; HTTP/2 takes buffers best. */

@@ -24,7 +24,7 @@ export function pubsubConformance(name: string, options: ConformanceOptions): vo
   const it = (title: string, settings: { timeout: number }, body: (context: CaseContext) => Promise<void>) =>
     check(title, async (context) => (options.missing ? context.missing(options.missing) : body(context)), settings)
 
-  describe(`pub/sub conformance: ${name}`, () => {
+  describe(`pub/sub conformance: ${name}`, { concurrency: options.concurrency ?? 1 }, () => {
     it('delivers what is published, bytes and metadata unchanged', limit, async () => {
       const { topic, appId } = fresh()
       await using pubsub = await open({ appId })

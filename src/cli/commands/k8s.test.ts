@@ -23,11 +23,20 @@ test('the control plane is installed, shown and taken away; apps get annotations
   await assert.rejects(outrider('install'), /--image is missing/)
   const { stdout } = await outrider('install', '--image', 'reg/outrider:1')
   assert.match(stdout, /crds: \d+ applied[\s\S]*network-policies: 3 applied[\s\S]*the control plane is in 127\.0\.0\.1/)
-  assert.equal(api.store.get('apps/deployments', namespace, 'dapr-operator')?.spec.template.spec.containers[0].image, 'reg/outrider:1')
+  const image = (name: string) => api.store.get('apps/deployments', namespace, name)?.spec.template.spec.containers[0].image
+  assert.equal(image('outrider-control'), 'reg/outrider:1')
   // Once more changes nothing.
   const version = api.store.version
   await outrider('install', '--image', 'reg/outrider:1')
   assert.equal(api.store.version, version)
+  // The other form takes the place of this one, and back; what is not ours stays.
+  await outrider('install', '--image', 'reg/outrider:1', '--separate')
+  assert.deepEqual([image('dapr-operator'), image('outrider-control')], ['reg/outrider:1', undefined])
+  const operator = api.store.get('apps/deployments', namespace, 'dapr-operator')
+  api.store.update('apps/deployments', { ...operator, metadata: { ...operator?.metadata, labels: {} } } as never)
+  await outrider('install', '--image', 'reg/outrider:1')
+  assert.deepEqual([image('dapr-operator'), image('dapr-sentry')], ['reg/outrider:1', undefined])
+  api.store.delete('apps/deployments', namespace, 'dapr-operator')
   const dry = await outrider('install', '--image', 'x', '--dry-run')
   assert.equal(parseAllDocuments(dry.stdout).length > 30, true)
 
@@ -45,11 +54,11 @@ test('the control plane is installed, shown and taken away; apps get annotations
     status: { containerStatuses: [{ ready: true }, { ready: true }] },
     log: 'hello from daprd',
   })
-  assert.match((await outrider('status')).stdout, /dapr-sentry +1\/1[\s\S]*default\/orders-1 +orders +2\/2/)
+  assert.match((await outrider('status')).stdout, /outrider-control +1\/1[\s\S]*default\/orders-1 +orders +2\/2/)
   assert.match((await outrider('logs', 'orders')).stdout, /orders-1[\s\S]*hello from daprd/)
 
   await outrider('uninstall')
-  assert.equal(api.store.get('apps/deployments', namespace, 'dapr-operator'), undefined)
+  assert.equal(api.store.get('apps/deployments', namespace, 'outrider-control'), undefined)
   assert.ok(api.store.get('/namespaces', undefined, namespace))
   await outrider('uninstall', '--all')
   assert.equal(api.store.list('apiextensions.k8s.io/customresourcedefinitions').length, 0)

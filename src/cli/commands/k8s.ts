@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { stringify } from 'yaml'
 import { Cluster } from '../../components/kubernetes/cluster.ts'
 import { applyManifest, pathOf } from '../../control/manifests/apply.ts'
-import { installation } from '../../control/manifests/install.ts'
-import { DEFAULT_VALUES, type InstallValues } from '../../control/manifests/manifest.ts'
+import { allParts, installation } from '../../control/manifests/install.ts'
+import { DEFAULT_VALUES, type InstallValues, LABELS } from '../../control/manifests/manifest.ts'
 import { messageOf } from '../../errors.ts'
 import { UsageError } from '../args.ts'
 import { type Command, type CommandContext, JSON_FLAG } from '../command.ts'
@@ -25,7 +25,8 @@ export const k8s: Command = {
     { name: 'kubeconfig', type: 'string', help: 'Path of a kubeconfig; default $KUBECONFIG, then ~/.kube/config' },
     { name: 'namespace', short: 'n', type: 'string', help: 'Of the control plane, default outrider-system; annotate, logs: of the app' },
     { name: 'image', type: 'string', help: 'install: image with the programs (deploy/Containerfile)' },
-    { name: 'replicas', type: 'int', default: 1, help: 'install: of each program' },
+    { name: 'replicas', type: 'int', default: 1, help: 'install: of each Deployment' },
+    { name: 'separate', type: 'boolean', help: 'install: a Deployment for each program, instead of one process with all' },
     { name: 'dry-run', type: 'boolean', help: 'install: print the manifests, change nothing' },
     { name: 'wait', type: 'int', default: 120, help: 'install: seconds to wait until everything runs; 0: not at all' },
     { name: 'all', type: 'boolean', help: 'uninstall: with the definitions and every resource of their kinds, and the trust bundle' },
@@ -76,6 +77,8 @@ const ACTIONS: Readonly<Record<string, { words: number; run: Action }>> = {
         for (const object of objects) await applyManifest(cluster, object, FOREVER)
         reporter.success(`${name}: ${objects.length} applied`)
       }
+      const gone = await removeOther(cluster, values)
+      if (gone > 0) reporter.success(`${gone} objects of the other form of the control plane deleted`)
       const deadline = performance.now() + parsed.number('wait') * 1000
       for (;;) {
         const waiting = (await deployments(cluster, values.namespace)).filter(({ ready, wanted }) => ready < wanted)
@@ -127,7 +130,7 @@ const ACTIONS: Readonly<Record<string, { words: number; run: Action }>> = {
       const values = { ...DEFAULT_VALUES, namespace: context.parsed.text('namespace') || DEFAULT_VALUES.namespace }
       const all = context.parsed.on('all')
       // With the namespace go the roots that sidecars trust: not unless it is asked for.
-      const parts = installation(values).filter(({ name }) => all || (name !== 'crds' && name !== 'namespace'))
+      const parts = allParts(values).filter(({ name }) => all || (name !== 'crds' && name !== 'namespace'))
       let gone = 0
       for (const { objects } of parts.reverse()) for (const object of objects.toReversed()) if (await cluster.delete(pathOf(object))) gone++
       context.reporter.success(
@@ -173,7 +176,28 @@ const ACTIONS: Readonly<Record<string, { words: number; run: Action }>> = {
 function valuesOf({ parsed }: CommandContext): InstallValues {
   const image = parsed.text('image')
   if (image === '') throw new UsageError('--image is missing: build one with deploy/Containerfile and name it')
-  return { ...DEFAULT_VALUES, image, namespace: parsed.text('namespace') || DEFAULT_VALUES.namespace, replicas: parsed.number('replicas') }
+  return {
+    ...DEFAULT_VALUES,
+    image,
+    namespace: parsed.text('namespace') || DEFAULT_VALUES.namespace,
+    replicas: parsed.number('replicas'),
+    together: !parsed.on('separate'),
+  }
+}
+
+/** What an installation of the other form had, if it was ours: Dapr's Deployments have the same names. */
+async function removeOther(cluster: Cluster, values: InstallValues): Promise<number> {
+  const wanted = new Set(installation(values).map(({ name }) => name))
+  let gone = 0
+  for (const { name, objects } of allParts(values)) {
+    if (wanted.has(name)) continue
+    for (const object of objects.toReversed()) {
+      const found = (await cluster.get(pathOf(object))) as { metadata: { labels?: Record<string, string> } } | undefined
+      const ours = found && Object.entries(LABELS).every(([label, value]) => found.metadata.labels?.[label] === value)
+      if (ours && (await cluster.delete(pathOf(object)))) gone++
+    }
+  }
+  return gone
 }
 
 function print(values: InstallValues): number {

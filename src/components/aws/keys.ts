@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { HttpClient } from '../../transport/http1/client.ts'
+import { orAborted } from '../../waiting.ts'
 import { AwsClient, type Service } from './client.ts'
 import { readProfile } from './profile.ts'
 import { type AwsSettings, endpointOf } from './settings.ts'
@@ -47,7 +48,7 @@ export class Keys implements AsyncDisposable {
         if (this.#held === asking) this.#held = undefined
       },
     )
-    return signal ? Promise.race([asking, aborted(signal)]) : asking
+    return signal ? orAborted(asking, signal) : asking
   };
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -170,11 +171,4 @@ function keyOf(text: string): AwsKey {
 function timeOf(text: unknown): number | undefined {
   const time = Date.parse(String(text ?? ''))
   return Number.isNaN(time) ? undefined : time
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }

@@ -1,5 +1,7 @@
 import { MetadataError, type MetadataField, parseMetadata } from '../metadata.ts'
-import type { StorageKey } from './storage-key.ts'
+import { Entra } from './entra.ts'
+import { cloudOf, entraFields, environmentField, readEntra } from './entra-settings.ts'
+import type { StoragePlace } from './storage-client.ts'
 
 /** What Dapr's components on Blob Storage say of the account and container. */
 export const blobFields: readonly MetadataField[] = [
@@ -20,7 +22,7 @@ export const blobFields: readonly MetadataField[] = [
     kind: 'string',
     aliases: ['accessKey', 'storageAccessKey', 'storageAccountKey'],
     sensitive: true,
-    description: "The account's key.",
+    description: "The account's key; without it, and without connectionString, Microsoft Entra ID is signed in to.",
   },
   {
     name: 'connectionString',
@@ -34,13 +36,8 @@ export const blobFields: readonly MetadataField[] = [
     aliases: ['storageEndpoint', 'storageAccountEndpoint'],
     description: 'Address in place of Azure, e.g. http://127.0.0.1:10000 for Azurite; the account is appended.',
   },
-  {
-    name: 'azureEnvironment',
-    kind: 'enum',
-    values: ['AzurePublicCloud', 'AzurePublic', 'AzureChinaCloud', 'AzureChina', 'AzureUSGovernmentCloud', 'AzureUSGovernment'],
-    default: 'AzurePublicCloud',
-    description: 'Which Azure the account is in.',
-  },
+  environmentField,
+  ...entraFields,
   {
     name: 'publicAccessLevel',
     kind: 'enum',
@@ -60,19 +57,15 @@ export const blobFields: readonly MetadataField[] = [
   { name: 'disableEntityManagement', kind: 'bool', default: 'false', description: 'The container exists; it is not made.' },
 ]
 
-export interface BlobSettings {
-  /** Of the container, without a slash at its end. */
-  container: URL
-  name: string
-  key: StorageKey | undefined
-  /** A shared access signature, as a query. */
-  signature: string
+export interface BlobSettings extends StoragePlace {
   publicAccess: 'blob' | 'container' | undefined
-  retries: number
   managed: boolean
 }
 
-const SUFFIXES: Readonly<Record<string, string>> = {
+/** Whom a token for Storage is for. */
+export const STORAGE = 'https://storage.azure.com'
+
+export const SUFFIXES: Readonly<Record<string, string>> = {
   AzureChina: 'core.chinacloudapi.cn',
   AzureUSGovernment: 'core.usgovcloudapi.net',
   AzurePublic: 'core.windows.net',
@@ -96,21 +89,18 @@ export function readBlobSettings(properties: Readonly<Record<string, string>>): 
   if (name === '') throw new MetadataError('missing or empty containerName field from metadata')
   const key = given ? given.AccountKey : text('accountKey')
   const signature = (given?.SharedAccessSignature ?? '').replace(/^\?/, '')
-  if (!key && !signature)
-    throw new MetadataError(
-      'no key to the storage account: give accountKey, or connectionString with a key or a shared access signature; signing in by Microsoft Entra ID is not supported',
-    )
-  const suffix = given?.EndpointSuffix ?? SUFFIXES[text('azureEnvironment').replace(/Cloud$/, '')]
+  const suffix = given?.EndpointSuffix ?? SUFFIXES[cloudOf(values)]
   const standard = `${given?.DefaultEndpointsProtocol ?? 'https'}://${account}.blob.${suffix}`
   const own = text('endpoint') === '' ? undefined : `${text('endpoint').replace(/\/+$/, '')}/${account}`
   const base = (given?.BlobEndpoint ?? own ?? standard).replace(/\/+$/, '')
   if (!URL.canParse(base) || !/^https?:/.test(base))
     throw new MetadataError(`metadata field ${given ? 'connectionString: its endpoint' : 'endpoint'} is not an http or https URL`)
   return {
-    container: new URL(`${base}/${encodeURIComponent(name)}`),
+    place: new URL(`${base}/${encodeURIComponent(name)}`),
     name,
     key: key ? { account, key } : undefined,
     signature,
+    entra: key || signature ? undefined : new Entra(readEntra(values), STORAGE),
     publicAccess: values.publicAccessLevel === 'none' ? undefined : (values.publicAccessLevel as 'blob' | 'container'),
     retries: Number(values.retryCount),
     managed: values.disableEntityManagement !== true,

@@ -9,6 +9,7 @@ export interface DriverRow {
 }
 
 export const cryptoDrivers: readonly DriverRow[] = [
+  { type: 'crypto.azure.keyvault', versions: ['v1'], load: async () => (await import('./azure-keyvault/driver.ts')).driver },
   { type: 'crypto.dapr.jwks', versions: ['v1'], load: async () => (await import('./jwks/driver.ts')).driver },
   { type: 'crypto.dapr.kubernetes.secrets', versions: ['v1'], load: async () => (await import('./kubernetes/driver.ts')).driver },
   { type: 'crypto.dapr.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },

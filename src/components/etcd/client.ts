@@ -4,6 +4,7 @@ import { Code } from '../../errors.ts'
 import { createGrpcClient, type GrpcClient } from '../../transport/grpc/client.ts'
 import type { InputOf, MessageOf, MessageType } from '../../transport/grpc/message.ts'
 import { GrpcStatus } from '../../transport/grpc/status.ts'
+import { NoRoomError } from '../no-room.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import {
   LeaseGrantRequest,
@@ -105,6 +106,11 @@ export class EtcdClient implements AsyncDisposable {
   #explain(status: GrpcStatus): Error {
     const { owner, endpoints } = this.#options
     const away = status.code === Code.Unavailable || status.code === Code.DeadlineExceeded
+    if (/database space exceeded/.test(status.message))
+      return new NoRoomError(
+        `${owner}: etcd at ${endpoints.join(', ')} has no room: ${status.message} (raise --quota-backend-bytes, or compact and defragment it, then etcdctl alarm disarm; it is used again at once)`,
+        { cause: status },
+      )
     if (!away) return new Error(`${owner}: ${status.message}`, { cause: status })
     const tls = tlsAdvice(status, TLS_FIELDS)
     const reason = status.code === Code.DeadlineExceeded ? `no answer within ${TIMEOUT} ms` : (tls?.reason ?? status.message)

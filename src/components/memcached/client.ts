@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { NoRoomError } from '../no-room.ts'
 import { MemcachedConnection } from './connection.ts'
 import type { MemcachedReply } from './reply.ts'
 
@@ -61,6 +62,10 @@ export class MemcachedClient implements Disposable {
   }
 
   #expect(reply: MemcachedReply, wanted: RegExp, key: string): void {
+    if (/^SERVER_ERROR out of memory/.test(reply.line))
+      throw new NoRoomError(
+        `${this.#owner}: Memcached has no room for ${key}: ${reply.line} (give it more memory with -m, or let it evict: start it without -M; it is used again at once)`,
+      )
     if (!wanted.test(reply.line)) throw new Error(`${this.#owner}: Memcached refused ${key}: ${reply.line}`)
   }
 }

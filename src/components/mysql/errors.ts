@@ -1,6 +1,11 @@
+import { NoRoomError } from '../no-room.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 
 const DEADLOCK = 1213
+/** Disk full, error writing file, out of memory (four), the table is full: of MySQL and of MariaDB. */
+const FULL = new Set([1021, 1026, 1037, 1038, 1041, 1114])
+/** A storage engine passes on what the system said. */
+const NO_SPACE = /\(Errcode: 28\b|Got error 28\b/i
 
 /** No answer in the time of an operation. */
 export class Late extends Error {}
@@ -16,6 +21,16 @@ export function isSlow(error: unknown): boolean {
 
 export function isDeadlock(error: unknown): boolean {
   return (error as { errno?: number }).errno === DEADLOCK
+}
+
+/** What an operation is told when the server is full; any other error as it is. */
+export function noRoom(owner: string, where: string, error: unknown): unknown {
+  const { errno = 0, message } = error as Error & { errno?: number }
+  if (!FULL.has(errno) && !NO_SPACE.test(message)) return error
+  return new NoRoomError(
+    `${owner}: MySQL at ${where} has no room: ${message} (free space on the server's disk, or raise the size of its tablespace; it is used again at once)`,
+    { cause: error },
+  )
 }
 
 const TLS_FIELDS = {

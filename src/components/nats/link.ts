@@ -2,6 +2,7 @@ import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { tlsAdvice } from '../tls-advice.ts'
+import { tlsRefusal } from './refused-certificate.ts'
 
 export interface LinkSettings {
   options: NodeConnectionOptions
@@ -87,7 +88,7 @@ export class NatsLink implements AsyncDisposable {
         maxPingOut: 2,
       })
     } catch (error) {
-      throw new Error(describe(error, this.settings.address), { cause: error })
+      throw new Error(describe(await this.#known(error), this.settings.address), { cause: error })
     }
     if (this.#ended || signal?.aborted) {
       await connection.close()
@@ -100,6 +101,11 @@ export class NatsLink implements AsyncDisposable {
     return connection
   }
 
+  /** The library's error, or why the server ended the connection that it waited for. */
+  async #known(error: unknown): Promise<unknown> {
+    return (/timeout/i.test(messageOf(error)) && !this.#ended && (await tlsRefusal(this.settings.options).catch(() => undefined))) || error
+  }
+
   /** The library tells nobody why it cannot connect again. */
   #hearFailures(connection: NatsConnection): void {
     const { protocol } = connection as unknown as { protocol?: { _doDial?: (server: unknown) => Promise<void> } }
@@ -110,7 +116,7 @@ export class NatsLink implements AsyncDisposable {
         await dial.call(protocol, server)
         this.#reason = undefined
       } catch (error) {
-        const reason = describe(error, this.settings.address)
+        const reason = describe(await this.#known(error), this.settings.address)
         if (reason !== this.#reason && !this.#ended) this.settings.log.warn(`${this.settings.component}: ${reason}`)
         this.#reason = reason
         throw error

@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { DatabaseError, type PoolConfig } from 'pg'
+import { messageOf } from '../../errors.ts'
 import { MetadataError, type MetadataField } from '../metadata.ts'
+import { NoRoomError } from '../no-room.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 
 /** The settings by which every PostgreSQL component says where its server is. */
@@ -86,6 +88,9 @@ const TLS_FIELDS = {
   client: 'sslcert and sslkey in connectionString',
 }
 
+/** disk_full, out_of_memory, configuration_limit_exceeded: the server is there, and the connection as good as it was. */
+const FULL = /^53[124]00$/
+
 /** SQLSTATE classes that are no answer to the statement: connection, login, server going down or full. */
 const NO_ANSWER = /^(08|28|57P|53)/
 
@@ -97,6 +102,11 @@ export function connectionError(owner: string, address: string, error: unknown):
   if (error instanceof PostgresUnreachable) return error
   const code = error instanceof DatabaseError ? (error.code ?? '') : undefined
   if (code !== undefined && !NO_ANSWER.test(code)) return error
+  if (code !== undefined && FULL.test(code)) {
+    const told = messageOf(error)
+    const next = code === '53100' ? "free space on the server's disk" : 'give the server more memory, or raise the limit that it names'
+    return new NoRoomError(`${owner}: PostgreSQL at ${address} has no room: ${told} (${next}; it is used again at once)`, { cause: error })
+  }
   const tls = tlsAdvice(error, TLS_FIELDS)
   const reason = tls
     ? tls.reason

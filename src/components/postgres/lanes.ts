@@ -1,11 +1,13 @@
+import type { Duplex } from 'node:stream'
 import { Client, type ClientConfig, DatabaseError, type PoolConfig, type QueryConfig, type QueryResult } from 'pg'
+import { gatherWrites } from '../gather-writes.ts'
 
 /** Statements under way on one connection; beyond it the newest is refused. */
 const MAX_PENDING = 5000
 /** With so many under way a further connection is opened, as long as there may be more. */
 const BUSY = 8
-/** SQLSTATE classes that leave a connection as good as it was: data, constraint, transaction, locks, login of others. */
-const HARMLESS = /^(22|23|40|42|55|57014)/
+/** SQLSTATE classes that leave a connection as good as it was: data, constraint, transaction, locks, login of others, no room. */
+const HARMLESS = /^(22|23|40|42|55|57014|53[124]00)/
 
 /** The typings do not know these yet. */
 type PipelinedClient = Client & { ref(): void; unref(): void }
@@ -82,6 +84,8 @@ export class Lanes implements AsyncDisposable {
     lane.ready.then(
       () => {
         lane.connected = true
+        // Statement by statement they would be a system call each.
+        gatherWrites((client as unknown as { connection: { stream: Duplex } }).connection.stream)
       },
       () => this.#retire(lane),
     )

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type ChannelModel, connect, credentials } from 'amqplib'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { gatherWrites } from '../gather-writes.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import type { Broker } from './broker.ts'
 
@@ -58,7 +59,7 @@ export class RabbitConnection implements AsyncDisposable {
   get obstacle(): string | undefined {
     const { address } = this.settings.broker
     if (this.#model === undefined) return `RabbitMQ at ${address} is not connected (${this.#reason})`
-    if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked})`
+    if (this.#blocked !== undefined) return `RabbitMQ at ${address} takes no messages now (${this.#blocked}; free some there)`
     return undefined
   }
 
@@ -144,7 +145,9 @@ export class RabbitConnection implements AsyncDisposable {
       await end(model)
       return
     }
-    gatherWrites(model)
+    // The library writes frame by frame.
+    const { stream } = model.connection as unknown as { stream?: Socket }
+    if (stream) gatherWrites(stream)
     let failure: unknown
     model.on('error', (error) => {
       failure = error
@@ -230,26 +233,6 @@ function destroySocket(model: ChannelModel): void {
   const { stream, heartbeater } = model.connection as unknown as { stream?: { destroy?(): void }; heartbeater?: { clear?(): void } | null }
   heartbeater?.clear?.()
   stream?.destroy?.()
-}
-
-/** The library writes frame by frame: those of one turn of the event loop go out with one system call. */
-function gatherWrites(model: ChannelModel): void {
-  const { stream } = model.connection as unknown as { stream?: Socket }
-  if (stream === undefined) return
-  const write = stream.write.bind(stream) as (chunk: Buffer) => boolean
-  let gathering = false
-  const end = () => {
-    gathering = false
-    stream.uncork()
-  }
-  stream.write = (chunk: unknown) => {
-    if (!gathering) {
-      gathering = true
-      stream.cork()
-      process.nextTick(end)
-    }
-    return write(chunk as Buffer)
-  }
 }
 
 /** What a failed connection means and what to do, without secrets. */

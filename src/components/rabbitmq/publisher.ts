@@ -1,5 +1,6 @@
 import { type Channel, IllegalOperationError } from 'amqplib'
 import { messageOf } from '../../errors.ts'
+import { NoRoomError } from '../no-room.ts'
 import type { RabbitConnection } from './connection.ts'
 import type { MessageProperties } from './properties.ts'
 
@@ -207,8 +208,8 @@ export class RabbitPublisher {
         if (error === null) resolve()
         else if (error.message === 'message nacked')
           reject(
-            this.#failed(
-              `RabbitMQ at ${this.#address} refused the message (negative confirm); see the length limit of the queue and the server's log`,
+            new NoRoomError(
+              `${this.#connection.settings.component}: RabbitMQ at ${this.#address} refused the message (negative confirm): a queue of ${message.exchange} is as long as it may be (let it be read, or raise its limit; if it has none see the server's log)`,
             ),
           )
         else reject(new ChannelLost(error.message))

@@ -1,6 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { redisAdvice } from './advice.ts'
+import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
 
@@ -12,6 +12,8 @@ const GRACE = 2000
 const MAX_WAITING = 10_000
 /** Buffers from this size on go to the socket as they are. */
 const LARGE = 8192
+/** Bytes of commands that go out at once, before the turn of the event loop is over. */
+const FULL = 65_536
 const SUBSCRIPTION = /^P?(UN)?SUBSCRIBE$/
 
 interface Command {
@@ -171,13 +173,20 @@ export class RedisConnection implements RedisClient {
       }
     }
     this.#out = out
+    // What many callers ask for in one turn of the event loop goes out together; a lot does not wait for its end.
+    if (out.length >= FULL) return this.#flush()
     if (this.#flushing) return
     this.#flushing = true
-    queueMicrotask(() => this.#flush())
+    const flush = () => {
+      this.#flushing = false
+      this.#flush()
+    }
+    // A greeting goes at once: a server that refuses our certificate may close before the turn is over, and its reason were lost.
+    if (this.#ready) setImmediate(flush)
+    else queueMicrotask(flush)
   }
 
   #flush(): void {
-    this.#flushing = false
     const out = this.#out
     this.#out = ''
     if (out && this.#socket) this.#socket.write(out, 'latin1')
@@ -208,7 +217,7 @@ export class RedisConnection implements RedisClient {
       this.#pending.splice(0, this.#head)
       this.#head = 0
     }
-    if (reply instanceof RedisReplyError) command.reject(reply)
+    if (reply instanceof RedisReplyError) command.reject(withoutRoom(reply, this.#where))
     else command.resolve(reply)
   }
 

@@ -1,4 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import type { RedisAddress } from './open.ts'
 import { asText, type Reply } from './reply.ts'
@@ -107,6 +108,14 @@ class IoRedisClient implements RedisClient {
   }
 
   async #bounded<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await this.#inTime(work)
+    } catch (error) {
+      throw withoutRoom(error, this.#where)
+    }
+  }
+
+  async #inTime<T>(work: Promise<T>): Promise<T> {
     if (this.#patience === 0) return work
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {

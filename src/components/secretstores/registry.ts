@@ -14,5 +14,7 @@ export const secretStoreDrivers: readonly DriverRow[] = [
   { type: 'secretstores.kubernetes', versions: ['v1'], load: async () => (await import('./kubernetes/driver.ts')).driver },
   { type: 'secretstores.aws.secretmanager', versions: ['v1'], load: async () => (await import('./aws/secretmanager.ts')).driver },
   { type: 'secretstores.aws.parameterstore', versions: ['v1'], load: async () => (await import('./aws/parameterstore.ts')).driver },
+  { type: 'secretstores.azure.keyvault', versions: ['v1'], load: async () => (await import('./azure-keyvault/driver.ts')).driver },
+  { type: 'secretstores.gcp.secretmanager', versions: ['v1'], load: async () => (await import('./gcp-secretmanager/driver.ts')).driver },
   { type: 'secretstores.local.env', versions: ['v1'], load: async () => (await import('./local-env/driver.ts')).driver },
 ]

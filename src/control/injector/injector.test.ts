@@ -5,7 +5,8 @@ import { NAMESPACE, programEnvironment, startCluster, startClusterAuthority } fr
 import { startProgram } from '../../../test/kubernetes/program.ts'
 import { installation } from '../manifests/install.ts'
 import { DEFAULT_VALUES } from '../manifests/manifest.ts'
-import { INJECTOR_FLAGS, runInjector } from './run.ts'
+import { INJECTOR_FLAGS } from './flags.ts'
+import { runInjector } from './run.ts'
 
 const CONTROLLER = { username: 'system:serviceaccount:kube-system:replicaset-controller', groups: ['system:authenticated'] }
 

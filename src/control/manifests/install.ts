@@ -1,20 +1,27 @@
 import { EVERY_POD, WEBHOOK_CONFIGURATION } from '../injector/webhook-configuration.ts'
 import { definitions } from './definitions.ts'
 import { type InstallValues, LABELS, type Manifest } from './manifest.ts'
-import { networkPolicies, programs, services } from './programs.ts'
+import { networkPolicies, oneProgram, separatePrograms, services } from './programs.ts'
 import { roles } from './roles.ts'
 
 /** A part of an installation; the order is the one in which they are applied. */
 export interface InstallPart {
   readonly name: string
+  /** The switch among the values that decides whether it is there; undefined: it always is. */
+  readonly when?: { readonly value: 'together'; readonly is: boolean }
   readonly objects: Manifest[]
 }
 
 /** Pods of a namespace with this label get a sidecar without asking for it. */
 export const NAMESPACE_LABEL = 'outrider-injection'
 
-/** Everything an installation consists of. */
+/** Everything an installation with these values consists of. */
 export function installation(values: InstallValues): InstallPart[] {
+  return allParts(values).filter(({ when }) => !when || values[when.value] === when.is)
+}
+
+/** With the parts that other values would have. */
+export function allParts(values: InstallValues): InstallPart[] {
   const { namespace } = values
   return [
     { name: 'crds', objects: definitions(namespace) },
@@ -31,7 +38,8 @@ export function installation(values: InstallValues): InstallPart[] {
     { name: 'rbac', objects: roles(values) },
     { name: 'configuration', objects: [configuration(values)] },
     { name: 'services', objects: services(values) },
-    { name: 'programs', objects: programs(values) },
+    { name: 'control', when: { value: 'together', is: true }, objects: oneProgram(values) },
+    { name: 'programs', when: { value: 'together', is: false }, objects: separatePrograms(values) },
     { name: 'webhook', objects: [webhook(values)] },
     { name: 'network-policies', objects: networkPolicies(values) },
   ]

@@ -6,7 +6,9 @@ export interface InstallValues {
   namespace: string
   image: string
   imagePullPolicy: string
-  /** Of each program. */
+  /** Authority, operator and injector in one process; else a Deployment for each. */
+  together: boolean
+  /** Of each Deployment. */
   replicas: number
   logLevel: string
   logAsJson: boolean
@@ -26,6 +28,7 @@ export const DEFAULT_VALUES: InstallValues = {
   namespace: 'outrider-system',
   image: 'outrider:latest',
   imagePullPolicy: 'IfNotPresent',
+  together: true,
   replicas: 1,
   logLevel: 'info',
   logAsJson: true,
@@ -40,4 +43,12 @@ export const DEFAULT_VALUES: InstallValues = {
 }
 
 export const LABELS = { 'app.kubernetes.io/part-of': 'outrider' }
+
+/** On the pods of whatever runs a program of the control plane: its Services and policies find it by this. */
+export function servesLabel(program: ProgramId): Record<string, string> {
+  return { [`outrider.dev/${program}`]: 'true' }
+}
+
+export type ProgramId = 'sentry' | 'operator' | 'injector'
+
 export const API_GROUPS = ['dapr.io', 'outrider.dev']

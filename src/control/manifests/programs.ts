@@ -1,56 +1,91 @@
-import type { InstallValues, Manifest } from './manifest.ts'
-import { LABELS } from './manifest.ts'
+import { type InstallValues, LABELS, type Manifest, type ProgramId, servesLabel } from './manifest.ts'
+import { bindings } from './roles.ts'
 
 const ANCHORS = '/var/run/secrets/dapr.io/tls'
 const TOKEN = '/var/run/secrets/dapr.io/sentrytoken'
 
 interface Program {
-  /** As the control plane knows it: `dapr-` and this. */
-  id: 'sentry' | 'operator' | 'injector'
-  /** Of the Deployment and its pods; Dapr's, so that what looks for its control plane finds ours. */
+  /** Of the Deployment, its pods and its container. */
   name: string
+  account: string
+  command: string
+  /** What runs in it. */
+  programs: ProgramId[]
   args: string[]
   env?: { name: string; value: string }[]
   ports: { name: string; containerPort: number }[]
+  memory: { request: string; limit: string }
 }
 
-/** The Deployments of the control plane with their Services, service accounts and disruption budgets. */
-export function programs(values: InstallValues): Manifest[] {
-  return programList(values).flatMap((program) => [
-    serviceAccount(program, values),
+/** A Deployment for each program of the control plane, under Dapr's names, so that what looks for its control plane finds ours. */
+export function separatePrograms(values: InstallValues): Manifest[] {
+  return programList(values).flatMap((program) => running(program, values))
+}
+
+/** One Deployment with all programs in one process. */
+export function oneProgram(values: InstallValues): Manifest[] {
+  const [sentry, operator, injector] = programList(values) as [Program, Program, Program]
+  const shared = sharedArgs(values)
+  const args = [sentry, operator, injector].flatMap((program) => program.args.filter((arg) => !shared.includes(arg)))
+  const needless = /^--(mode|trust-anchors-file)=/
+  const together: Program = {
+    name: 'outrider-control',
+    account: 'outrider-control',
+    command: '/outrider-control',
+    programs: ['sentry', 'operator', 'injector'],
+    args: [...shared, ...args.filter((arg) => !needless.test(arg))],
+    env: (injector.env ?? []).filter(({ name }) => name !== 'DAPR_TRUST_ANCHORS_FILE'),
+    ports: [
+      { name: 'sentry', containerPort: 50001 },
+      { name: 'operator', containerPort: 6500 },
+      { name: 'conversion', containerPort: 19443 },
+      { name: 'injector', containerPort: 4000 },
+    ],
+    memory: { request: '128Mi', limit: '384Mi' },
+  }
+  return running(together, values)
+}
+
+function running(program: Program, values: InstallValues): Manifest[] {
+  const { name, account } = program
+  const metadata = { name: account, namespace: values.namespace, labels: { app: name, ...LABELS } }
+  return [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
+    ...bindings(account, program.programs, values),
     deployment(program, values),
     {
       apiVersion: 'policy/v1',
       kind: 'PodDisruptionBudget',
-      metadata: meta(program.name, values),
-      spec: { maxUnavailable: 1, selector: { matchLabels: { app: program.name } } },
+      metadata: meta(name, values),
+      spec: { maxUnavailable: 1, selector: { matchLabels: { app: name } } },
     },
-  ])
-}
-
-export function services(values: InstallValues): Manifest[] {
-  const service = (name: string, app: string, targetPort: number) => ({
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: meta(name, values),
-    spec: { selector: { app }, ports: [{ name: 'https', port: 443, targetPort, protocol: 'TCP' }] },
-  })
-  return [
-    service('dapr-sentry', 'dapr-sentry', 50001),
-    service('dapr-api', 'dapr-operator', 6500),
-    service('dapr-webhook', 'dapr-operator', 19443),
-    service('dapr-sidecar-injector', 'dapr-sidecar-injector', 4000),
   ]
 }
 
-/** Who may call the control plane: pods its APIs, API servers its webhooks, anybody its metrics. Nothing else. */
+export function services(values: InstallValues): Manifest[] {
+  const service = (name: string, program: ProgramId, targetPort: number, more: object = {}) => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: meta(name, values),
+    spec: { selector: servesLabel(program), ports: [{ name: 'https', port: 443, targetPort, protocol: 'TCP' }], ...more },
+  })
+  return [
+    service('dapr-sentry', 'sentry', 50001),
+    service('dapr-api', 'operator', 6500),
+    // Before it is ready the operator lists Subscriptions, for which the API server may need it.
+    service('dapr-webhook', 'operator', 19443, { publishNotReadyAddresses: true }),
+    service('dapr-sidecar-injector', 'injector', 4000),
+  ]
+}
+
+/** Who may call the control plane, in whatever pods it runs: pods its APIs, API servers its webhooks, anybody its metrics. Nothing else. */
 export function networkPolicies(values: InstallValues): Manifest[] {
-  return programList(values).map(({ name, ports }) => ({
+  return programList(values).map(({ name, ports, programs: [program] }) => ({
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
     metadata: meta(name, values),
     spec: {
-      podSelector: { matchLabels: { app: name } },
+      podSelector: { matchLabels: servesLabel(program as ProgramId) },
       policyTypes: ['Ingress'],
       ingress: [{ ports: [...ports.map(({ containerPort }) => containerPort), 9090, 8080].map((port) => ({ port, protocol: 'TCP' })) }],
     },
@@ -59,18 +94,25 @@ export function networkPolicies(values: InstallValues): Manifest[] {
 
 function programList(values: InstallValues): Program[] {
   const { trustDomain, clusterDomain, sidecar, injector, actors, scheduler } = values
-  const shared = [`--log-level=${values.logLevel}`, `--log-as-json=${values.logAsJson}`]
+  const shared = sharedArgs(values)
+  const memory = { request: '96Mi', limit: '256Mi' }
   const env = (given: Record<string, string>) => Object.entries(given).map(([name, value]) => ({ name, value }))
   return [
     {
-      id: 'sentry',
       name: 'dapr-sentry',
+      account: 'dapr-sentry',
+      command: '/outrider-sentry',
+      programs: ['sentry'],
+      memory,
       args: [...shared, '--mode=kubernetes', `--trust-domain=${trustDomain}`],
       ports: [{ name: 'grpc', containerPort: 50001 }],
     },
     {
-      id: 'operator',
       name: 'dapr-operator',
+      account: 'dapr-operator',
+      command: '/outrider-operator',
+      programs: ['operator'],
+      memory,
       args: [...shared, `--trust-anchors-file=${ANCHORS}/ca.crt`, `--watch-interval=${values.operator.watchInterval}`],
       ports: [
         { name: 'grpc', containerPort: 6500 },
@@ -78,8 +120,11 @@ function programList(values: InstallValues): Program[] {
       ],
     },
     {
-      id: 'injector',
       name: 'dapr-sidecar-injector',
+      account: 'dapr-injector',
+      command: '/outrider-injector',
+      programs: ['injector'],
+      memory,
       args: [...shared, `--scheduler-enabled=${scheduler.enabled}`],
       env: env({
         SIDECAR_IMAGE: values.image,
@@ -105,14 +150,15 @@ function meta(name: string, { namespace }: InstallValues) {
   return { name, namespace, labels: { app: name, ...LABELS } }
 }
 
-function serviceAccount({ id, name }: Program, { namespace }: InstallValues): Manifest {
-  const metadata = { name: `dapr-${id}`, namespace, labels: { app: name, ...LABELS } }
-  return { apiVersion: 'v1', kind: 'ServiceAccount', metadata }
+function sharedArgs({ logLevel, logAsJson }: InstallValues): string[] {
+  return [`--log-level=${logLevel}`, `--log-as-json=${logAsJson}`]
 }
 
-function deployment({ id, name, args, env = [], ports }: Program, values: InstallValues): Manifest {
+function deployment(program: Program, values: InstallValues): Manifest {
+  const { name, account, command, programs, args, env = [], ports, memory } = program
   const probe = { httpGet: { path: '/healthz', port: 8080 }, periodSeconds: 3, timeoutSeconds: 3 }
-  const sentry = id === 'sentry'
+  // Where the authority runs nobody needs to be told of it.
+  const sentry = programs.includes('sentry')
   const audience = `spiffe://${values.trustDomain}/ns/${values.namespace}/dapr-sentry`
   const volumes = [
     // The authority writes it at its first start; the others wait for it.
@@ -126,14 +172,14 @@ function deployment({ id, name, args, env = [], ports }: Program, values: Instal
     name,
     image: values.image,
     imagePullPolicy: values.imagePullPolicy,
-    command: [`/outrider-${id}`],
+    command: [command],
     args,
     env: [{ name: 'NAMESPACE', valueFrom: { fieldRef: { fieldPath: 'metadata.namespace' } } }, ...env],
     ports: [...ports, { name: 'metrics', containerPort: 9090 }].map((port) => ({ ...port, protocol: 'TCP' })),
     startupProbe: { ...probe, periodSeconds: 1, failureThreshold: 120 },
     livenessProbe: { ...probe, httpGet: { path: '/livez', port: 8080 }, failureThreshold: 5 },
     readinessProbe: { ...probe, failureThreshold: 5 },
-    resources: { requests: { cpu: '100m', memory: '96Mi' }, limits: { cpu: '1', memory: '256Mi' } },
+    resources: { requests: { cpu: '100m', memory: memory.request }, limits: { cpu: '1', memory: memory.limit } },
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
@@ -148,8 +194,9 @@ function deployment({ id, name, args, env = [], ports }: Program, values: Instal
       ],
     }),
   }
+  const serves = Object.assign({}, ...programs.map(servesLabel)) as Record<string, string>
   const annotations = {
-    'dapr.io/control-plane': id,
+    'dapr.io/control-plane': programs.join(','),
     'prometheus.io/scrape': 'true',
     'prometheus.io/port': '9090',
     'prometheus.io/path': '/',
@@ -157,14 +204,14 @@ function deployment({ id, name, args, env = [], ports }: Program, values: Instal
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: meta(name, values),
+    metadata: { ...meta(name, values), labels: { app: name, ...LABELS, ...serves } },
     spec: {
       replicas: values.replicas,
       selector: { matchLabels: { app: name } },
       template: {
-        metadata: { labels: { app: name, ...LABELS }, annotations },
+        metadata: { labels: { app: name, ...LABELS, ...serves }, annotations },
         spec: {
-          serviceAccountName: `dapr-${id}`,
+          serviceAccountName: account,
           securityContext: { seccompProfile: { type: 'RuntimeDefault' } },
           containers: [container],
           ...(!sentry && { volumes }),

@@ -1,4 +1,4 @@
-import { API_GROUPS, type InstallValues, LABELS, type Manifest } from './manifest.ts'
+import { API_GROUPS, type InstallValues, LABELS, type Manifest, type ProgramId } from './manifest.ts'
 
 interface Rule {
   apiGroups: string[]
@@ -11,7 +11,7 @@ const RBAC = 'rbac.authorization.k8s.io/v1'
 const READ = ['get', 'list', 'watch']
 
 /** What each program may do in the whole cluster, and in its own namespace. No more than its code asks for. */
-const RULES: Readonly<Record<'sentry' | 'operator' | 'injector', { cluster: Rule[]; own: Rule[] }>> = {
+const RULES: Readonly<Record<ProgramId, { cluster: Rule[]; own: Rule[] }>> = {
   sentry: {
     cluster: [
       { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
@@ -59,19 +59,28 @@ const RULES: Readonly<Record<'sentry' | 'operator' | 'injector', { cluster: Rule
   },
 }
 
+/** Gives a service account the roles of these programs. */
+export function bindings(account: string, programs: readonly ProgramId[], { namespace }: InstallValues): Manifest[] {
+  const subjects = [{ kind: 'ServiceAccount', name: account, namespace }]
+  return programs.flatMap((id) => {
+    const role = `dapr-${id}`
+    const name = account === role ? role : `${account}-${id}`
+    const ref = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name: role })
+    return [
+      { apiVersion: RBAC, kind: 'ClusterRoleBinding', metadata: { name, labels: LABELS }, subjects, roleRef: ref('ClusterRole') },
+      { apiVersion: RBAC, kind: 'RoleBinding', metadata: { name, namespace, labels: LABELS }, subjects, roleRef: ref('Role') },
+    ]
+  })
+}
+
 /** Roles of the control plane, and the one by which pods of the namespace `default` read their Secrets. */
 export function roles(values: InstallValues): Manifest[] {
   const { namespace } = values
   const all = Object.entries(RULES).flatMap(([id, { cluster, own }]) => {
     const name = `dapr-${id}`
-    const subjects = [{ kind: 'ServiceAccount', name, namespace }]
-    const ref = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name })
-    const metadata = { name, namespace, labels: LABELS }
     return [
       { apiVersion: RBAC, kind: 'ClusterRole', metadata: { name, labels: LABELS }, rules: cluster },
-      { apiVersion: RBAC, kind: 'ClusterRoleBinding', metadata: { name, labels: LABELS }, subjects, roleRef: ref('ClusterRole') },
-      { apiVersion: RBAC, kind: 'Role', metadata, rules: own },
-      { apiVersion: RBAC, kind: 'RoleBinding', metadata, subjects, roleRef: ref('Role') },
+      { apiVersion: RBAC, kind: 'Role', metadata: { name, namespace, labels: LABELS }, rules: own },
     ]
   })
   const reader = { name: 'secret-reader', namespace: 'default', labels: LABELS }

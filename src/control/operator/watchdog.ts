@@ -54,11 +54,7 @@ export async function watchPods(options: WatchdogOptions, signal: AbortSignal): 
 
 async function sweep(options: WatchdogOptions, signal: AbortSignal): Promise<boolean> {
   const { cluster, namespace, ownNamespace, maxPerMinute, mayLabel, log } = options
-  const injectors = (await cluster.get(
-    `/apis/apps/v1/namespaces/${encodeURIComponent(ownNamespace)}/deployments?labelSelector=app%3Ddapr-sidecar-injector`,
-    signal,
-  )) as { items?: { status?: { readyReplicas?: number } }[] } | undefined
-  if (!injectors?.items?.some(({ status }) => (status?.readyReplicas ?? 0) > 0)) {
+  if (!(await isInjecting(cluster, ownNamespace, signal))) {
     log.warn('no sidecar injector is running, so pods without a sidecar stay; they would come back without one')
     return false
   }
@@ -77,4 +73,14 @@ async function sweep(options: WatchdogOptions, signal: AbortSignal): Promise<boo
     if (maxPerMinute > 0) await delay(60_000 / maxPerMinute, undefined, { signal }).catch(() => {})
   }
   return true
+}
+
+/** Dapr's injector or ours by its name, or whatever runs ours among other programs. */
+async function isInjecting(cluster: Cluster, namespace: string, signal: AbortSignal): Promise<boolean> {
+  for (const selector of ['app=dapr-sidecar-injector', 'outrider.dev/injector=true']) {
+    const path = `/apis/apps/v1/namespaces/${encodeURIComponent(namespace)}/deployments?labelSelector=${encodeURIComponent(selector)}`
+    const found = (await cluster.get(path, signal)) as { items?: { status?: { readyReplicas?: number } }[] } | undefined
+    if (found?.items?.some(({ status }) => (status?.readyReplicas ?? 0) > 0)) return true
+  }
+  return false
 }

@@ -44,7 +44,7 @@ export async function jwksValidator(
       } catch (error) {
         throw denied(`token validation failed: ${messageOf(error)}`)
       }
-      return domain
+      return { trustDomain: domain }
     },
     [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
   }

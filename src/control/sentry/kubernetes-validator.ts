@@ -53,15 +53,15 @@ export function kubernetesValidator({ cluster, sentryId, namespace, trustDomain,
       }
       if (account.namespace !== request.namespace) throw denied(`namespace mismatch; received namespace: ${request.namespace}`)
       if (pod.spec.serviceAccountName !== account.name) throw denied('pod service account mismatch')
-      const { id, controlPlane } = expected(pod, namespace)
-      if (id !== request.id) throw denied(`app-id mismatch. expected: ${id}, received: ${request.id}`)
-      if (controlPlane) return trustDomain
+      const { ids, controlPlane } = expected(pod, namespace)
+      if (!ids.includes(request.id)) throw denied(`app-id mismatch. expected: ${ids.join(' or ')}, received: ${request.id}`)
+      if (controlPlane) return { trustDomain, beside: ids.filter((id) => id !== request.id) }
       const config = annotation(pod, CONFIG)
-      if (config === undefined) return 'public'
+      if (config === undefined) return { trustDomain: 'public' }
       type Configuration = Pod & { spec?: { accessControl?: { trustDomain?: string } } }
       const found = await find<Configuration>('/apis/dapr.io/v1alpha1', 'configurations', request.namespace, config, signal)
       if (!found) throw denied(`failed to get configuration: there is no Configuration ${config} in the namespace ${request.namespace}`)
-      return found.spec?.accessControl?.trustDomain || 'public'
+      return { trustDomain: found.spec?.accessControl?.trustDomain || 'public' }
     },
     async [Symbol.asyncDispose]() {},
   }
@@ -103,15 +103,17 @@ function podOf(token: string): string {
   return name
 }
 
-function expected(pod: Pod, controlNamespace: string): { id: string; controlPlane: boolean } {
-  const program = pod.metadata.annotations?.[CONTROL_PLANE]
+/** Whom a pod may ask an identity for: itself, or what it is of the control plane; several with commas between. */
+function expected(pod: Pod, controlNamespace: string): { ids: string[]; controlPlane: boolean } {
+  const programs = pod.metadata.annotations?.[CONTROL_PLANE]
   const appId = annotation(pod, APP_ID)
-  if (program === undefined) return { id: appId ?? pod.metadata.name, controlPlane: false }
+  if (programs === undefined) return { ids: [appId ?? pod.metadata.name], controlPlane: false }
   if (pod.metadata.namespace !== controlNamespace)
     throw denied(`control plane service in namespace '${pod.metadata.namespace}' is not allowed`)
-  if (!PROGRAMS.has(program)) throw denied(`unknown control plane service '${pod.metadata.name}'`)
+  const names = programs.split(',')
+  if (!names.every((name) => PROGRAMS.has(name))) throw denied(`unknown control plane service '${pod.metadata.name}'`)
   if (appId !== undefined) throw denied(`control plane service '${pod.metadata.name}' cannot have annotation 'dapr.io/app-id'`)
-  return { id: `dapr-${program}`, controlPlane: true }
+  return { ids: names.map((name) => `dapr-${name}`), controlPlane: true }
 }
 
 function annotation({ metadata }: Pod, names: readonly string[]): string | undefined {

@@ -16,7 +16,7 @@ interface Stored {
  * that name too, where pods find it. Both are made when they are missing. Of several authorities that start at once the first to
  * write wins.
  */
-export function secretStore(cluster: Cluster, namespace: string, names: BundleNames): BundleStore {
+export function secretStore(cluster: Cluster, namespace: string, names: BundleNames, every = EVERY): BundleStore {
   const collection = (plural: string) => `/api/v1/namespaces/${encodeURIComponent(namespace)}/${plural}`
   const read = async (plural: string) => (await cluster.get(`${collection(plural)}/${NAME}`)) as Stored | undefined
   let known: Stored | undefined
@@ -59,7 +59,7 @@ export function secretStore(cluster: Cluster, namespace: string, names: BundleNa
       return true
     },
     follow(onChange) {
-      const timer = setInterval(onChange, EVERY).unref()
+      const timer = setInterval(onChange, every).unref()
       return { [Symbol.dispose]: () => clearInterval(timer) }
     },
     async [Symbol.asyncDispose]() {},

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import type { Cluster } from '../../components/kubernetes/cluster.ts'
 import { parseDuration } from '../../components/metadata.ts'
-import { loadConfiguration } from '../../resources/configuration.ts'
 
 /** What `spec.mtls` of a Configuration says to the authority. */
 export interface SentrySettings {
@@ -12,13 +10,11 @@ export interface SentrySettings {
   readonly jwks: Readonly<Record<string, string>> | undefined
 }
 
-interface MtlsSpec {
+export interface MtlsSpec {
   workloadCertTTL?: string
   allowedClockSkew?: string
   tokenValidators?: { name?: string; options?: Record<string, unknown> }[]
 }
-
-const DEFAULT_NAME = 'daprsystem'
 
 /** Of a Configuration in the cluster. Rejects when it is not there. */
 export async function settingsFromCluster(cluster: Cluster, namespace: string, name: string): Promise<SentrySettings> {
@@ -28,18 +24,8 @@ export async function settingsFromCluster(cluster: Cluster, namespace: string, n
   return parseSettings(found.spec?.mtls ?? {})
 }
 
-/** Of a file; without one named the defaults. */
-export async function settingsFromFile(path: string): Promise<SentrySettings> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' && path === DEFAULT_NAME) return ''
-    throw new Error(`the Configuration ${path} cannot be read: ${error.message}`)
-  })
-  if (text.trim() === '') return parseSettings({})
-  const { spec } = await loadConfiguration(path)
-  return parseSettings((spec.mtls ?? {}) as MtlsSpec)
-}
-
-function parseSettings({ workloadCertTTL, allowedClockSkew, tokenValidators = [] }: MtlsSpec): SentrySettings {
+/** Throws naming what cannot be used. */
+export function parseSettings({ workloadCertTTL, allowedClockSkew, tokenValidators = [] }: MtlsSpec): SentrySettings {
   const duration = (name: string, text: string | undefined, otherwise: number) => {
     if (!text) return otherwise
     const value = parseDuration(text)

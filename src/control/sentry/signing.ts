@@ -46,11 +46,11 @@ export function signCertificate(options: SigningOptions): GrpcMethod {
 
 async function sign(request: SigningRequest, options: SigningOptions, signal: AbortSignal) {
   const { id, namespace } = request
-  const named = request.tokenValidator === TokenValidator.UNKNOWN ? options.fallback : request.tokenValidator
-  if (named === undefined) throw new GrpcStatus(Code.InvalidArgument, 'a validator name must be specified in this environment')
-  const validator = options.validators.get(named)
+  const wanted = request.tokenValidator === TokenValidator.UNKNOWN ? options.fallback : request.tokenValidator
+  if (wanted === undefined) throw new GrpcStatus(Code.InvalidArgument, 'a validator name must be specified in this environment')
+  const validator = options.validators.get(wanted)
   if (!validator) throw new GrpcStatus(Code.InvalidArgument, 'the requested validator is not enabled')
-  const trustDomain = await validator.validate(request, signal)
+  const { trustDomain, beside = [] } = await validator.validate(request, signal)
   let key: KeyObject
   try {
     key = readCertificateRequest(request.certificateSigningRequest.toString())
@@ -58,9 +58,11 @@ async function sign(request: SigningRequest, options: SigningOptions, signal: Ab
     throw new GrpcStatus(Code.InvalidArgument, `invalid certificate signing request: ${messageOf(error)}`)
   }
   const { authority, tokens } = options.bundle()
+  mustBeValid(authority)
   const { leafLife, skew } = options
   const uri = `spiffe://${trustDomain}/ns/${namespace}/${id}`
-  const dns = namespace === options.namespace ? serviceNames(id, namespace, options.clusterDomain) : []
+  const named = (program: string) => serviceNames(program, namespace, options.clusterDomain)
+  const dns = namespace === options.namespace ? [id, ...beside].flatMap(named) : []
   const chain = issueLeaf(authority, uri, key, { life: leafLife, skew, dns })
   const audiences = [...new Set([trustDomain, ...request.jwtAudiences])]
   const token = (of: readonly string[]) => tokens && issueToken(tokens, { subject: uri, audiences: of, skew, ...options.tokens })
@@ -72,4 +74,12 @@ async function sign(request: SigningRequest, options: SigningOptions, signal: Ab
     jwt: tokens && { value: token(audiences) },
     perAudienceJwts: tokens && Object.fromEntries(audiences.map((audience) => [audience, { value: token([audience]) }])),
   }
+}
+
+/** What a certificate that has ended signs nobody believes, so whoever asks is told instead. */
+export function mustBeValid({ issuer }: Bundle['authority']): void {
+  const end = Date.parse(issuer.certificate.validTo)
+  if (Date.now() < end) return
+  const text = `the issuer's certificate ended at ${new Date(end).toISOString()}; put a new one into the trust bundle`
+  throw new GrpcStatus(Code.FailedPrecondition, text)
 }

@@ -5,10 +5,17 @@ import type { SignCertificateRequest } from '../../transport/identity/sentry-mes
 
 export type SigningRequest = MessageOf<typeof SignCertificateRequest>
 
+/** As whom somebody is believed. */
+export interface Believed {
+  readonly trustDomain: string
+  /** Programs of the control plane that run in the same process, e.g. `dapr-injector`: API servers call them by their names too. */
+  readonly beside?: readonly string[]
+}
+
 /** Tells whether somebody is who he says. */
 export interface Validator extends AsyncDisposable {
-  /** Resolves with the trust domain of the requester; rejects with why he is not believed, which he is told. */
-  validate(request: SigningRequest, signal: AbortSignal): Promise<string>
+  /** Rejects with why he is not believed, which he is told. */
+  validate(request: SigningRequest, signal: AbortSignal): Promise<Believed>
 }
 
 const APP_ID = /^[A-Za-z0-9_-]+$/
@@ -42,7 +49,7 @@ export function insecureValidator(): Validator {
       if (!APP_ID.test(request.id)) throw denied('invalid request: the app id is no name of an app')
       // Who had this one could make himself the authority of everybody.
       if (request.id === 'dapr-sentry') throw denied('no identity is issued for dapr-sentry')
-      return domain
+      return { trustDomain: domain }
     },
     async [Symbol.asyncDispose]() {},
   }

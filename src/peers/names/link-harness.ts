@@ -2,25 +2,17 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../../../test/servers/process.ts'
 
 /**
  * For names.test.ts, which runs this in a network of its own: two sidecars that share nothing but the link, each with an
  * app. Prints what they answer when each calls the other, and a third that does not exist.
  */
 const BIN = fileURLToPath(new URL('../../../bin/outriderd', import.meta.url))
-
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 async function startPair(appId: string, folder: string) {
   const app = createServer((request, response) => response.end(`${appId} got ${request.method} ${request.url}`)).listen(0, '127.0.0.1')

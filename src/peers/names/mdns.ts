@@ -1,6 +1,7 @@
 import type { RemoteInfo } from 'node:dgram'
 import { hostname, networkInterfaces } from 'node:os'
 import type { Logger } from '../../telemetry/log.ts'
+import { orAborted } from '../../waiting.ts'
 import { type Address, isLoopback, type Resolver } from '../resolver.ts'
 import { type DnsMessage, decodeMessage, encodeMessage } from './dns-message.ts'
 import { MdnsCache } from './mdns-cache.ts'
@@ -71,7 +72,7 @@ class MdnsResolver implements Resolver {
       // A name that DNS cannot carry is nobody's.
       if (!asking) return []
     }
-    return signal ? Promise.race([asking.found, aborted(signal)]) : asking.found
+    return signal ? orAborted(asking.found, signal) : asking.found
   }
 
   invalidate(appId: string): void {
@@ -248,11 +249,4 @@ class Browse {
 /** A loopback address is nobody else's business: what tells of it never leaves the machine. */
 function reachOf(self: Announced): 'machine' | 'link' {
   return isLoopback(self.host) ? 'machine' : 'link'
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason as Error)
-    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
 }

@@ -35,7 +35,8 @@ export interface AttemptRequest {
 export interface Attempt {
   /** False: wait until the sink hears of room. */
   write(chunk: Buffer): boolean
-  finish(): void
+  /** `trailers`: names in lower case and values in turn; dropped where the body has a declared length in HTTP/1.1. */
+  finish(trailers: readonly string[]): void
   /** No more of the reply comes. */
   pause(): void
   resume(): void

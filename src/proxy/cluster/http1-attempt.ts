@@ -2,14 +2,16 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
 import { Connection } from '../../transport/http1/connection.ts'
 import { Exchange } from '../../transport/http1/exchange.ts'
+import { NO_TRAILERS } from '../../transport/http1/trailers.ts'
+import { fieldOf } from '../http/fields.ts'
 import { type Attempt, type AttemptRequest, type AttemptSink, type Failure, OF_CONNECTION } from './attempt.ts'
 
 /** Bytes of a streamed body that wait for the connection before its sender is told to wait. */
 const HIGH_WATER = 65_536
-const NO_TRAILERS: readonly string[] = []
 
 /** A body that is pushed. */
 class Feed extends Readable {
+  trailers: readonly string[] = NO_TRAILERS
   readonly #onRoom: () => void
   #full = false
 
@@ -32,7 +34,7 @@ class Feed extends Readable {
   }
 }
 
-/** An attempt over HTTP/1.1. Trailers do not travel. */
+/** An attempt over HTTP/1.1. */
 export class Http1Attempt extends Exchange implements Attempt {
   readonly #sink: AttemptSink
   readonly #feed: Feed | undefined
@@ -44,6 +46,8 @@ export class Http1Attempt extends Exchange implements Attempt {
       path: request.path,
       headers: ['host', request.authority, ...request.fields],
       body: feed ?? request.body,
+      trailers: feed && (() => feed.trailers),
+      takesTrailers: fieldOf(request.fields, 'te') !== undefined,
     })
     this.#sink = sink
     this.#feed = feed
@@ -53,8 +57,10 @@ export class Http1Attempt extends Exchange implements Attempt {
     return this.#feed?.feed(chunk) ?? true
   }
 
-  finish(): void {
-    this.#feed?.push(null)
+  finish(trailers: readonly string[]): void {
+    if (!this.#feed) return
+    this.#feed.trailers = trailers
+    this.#feed.push(null)
   }
 
   override onError(error: Error): void {
@@ -83,8 +89,8 @@ export class Http1Attempt extends Exchange implements Attempt {
     this.#sink.attemptData(chunk)
   }
 
-  protected end(): void {
-    this.#sink.attemptEnd(NO_TRAILERS)
+  protected end(trailers: readonly string[]): void {
+    this.#sink.attemptEnd(trailers)
   }
 
   protected failed(error: Error): void {

@@ -24,8 +24,8 @@ export class Http2Attempt implements Attempt, ClientStreamSink {
     return this.stream.write(chunk)
   }
 
-  finish(): void {
-    this.stream.end()
+  finish(trailers: readonly string[]): void {
+    this.stream.end(undefined, trailers)
   }
 
   pause(): void {

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { ServerExchange, ServerExchangeSink } from '../../transport/http1/server-exchange.ts'
+import { NO_TRAILERS } from '../../transport/http1/trailers.ts'
 import type { ConnectionInfo, Downstream, DownstreamSink } from './downstream.ts'
 
 /** A request over HTTP/1.1 as exchanges see it. */
@@ -12,6 +13,7 @@ export class Http1Downstream implements Downstream, ServerExchangeSink {
   readonly body: Buffer | undefined
   readonly length: number | undefined
   readonly connection: ConnectionInfo
+  trailers: readonly string[] = NO_TRAILERS
   sink: DownstreamSink | undefined
   readonly #exchange: ServerExchange
 
@@ -24,6 +26,8 @@ export class Http1Downstream implements Downstream, ServerExchangeSink {
     this.path = head.target
     this.authority = head.host
     this.fields = head.fields
+    // It belongs to the connection; each next hop is told anew.
+    if (head.trailers) head.fields.push('te', 'trailers')
     this.body = body
     this.length = head.length >= 0 ? head.length : undefined
     exchange.sink = this
@@ -51,8 +55,8 @@ export class Http1Downstream implements Downstream, ServerExchangeSink {
     return this.#exchange.write(chunk)
   }
 
-  end(): void {
-    this.#exchange.end()
+  end(trailers: readonly string[]): void {
+    this.#exchange.end(trailers)
   }
 
   reset(): void {
@@ -75,7 +79,8 @@ export class Http1Downstream implements Downstream, ServerExchangeSink {
     this.sink?.requestData(chunk)
   }
 
-  requestEnd(): void {
+  requestEnd(trailers: readonly string[]): void {
+    this.trailers = trailers
     this.sink?.requestEnd()
   }
 

@@ -1,3 +1,4 @@
+import { NO_TRAILERS } from '../../transport/http1/trailers.ts'
 import { H2 } from '../../transport/http2/protocol.ts'
 import type { Http2Stream, StreamSink } from '../../transport/http2/stream.ts'
 import type { ConnectionInfo, Downstream, DownstreamSink } from './downstream.ts'
@@ -15,9 +16,12 @@ export class Http2Downstream implements Downstream, StreamSink {
   readonly upgrade: undefined
   sink: DownstreamSink | undefined
   streaming = true
+  trailers: readonly string[] = NO_TRAILERS
   #complete = false
   /** What came before somebody took it. */
   #early: Buffer[] | undefined = []
+  /** Of the reply; waits for the end of the turn. */
+  #head: string[] | undefined
   readonly #stream: Http2Stream
 
   constructor(stream: Http2Stream, connection: ConnectionInfo) {
@@ -45,23 +49,37 @@ export class Http2Downstream implements Downstream, StreamSink {
   }
 
   get headersSent(): boolean {
-    return this.#stream.headersSent
+    return this.#head !== undefined || this.#stream.headersSent
   }
 
   respond(status: number, fields: readonly string[]): void {
-    this.#stream.respond([':status', String(status), ...fields])
+    this.#head = [':status', String(status), ...fields]
+    // The end of a reply without a body is nearly always here as well.
+    process.nextTick(flush, this)
+  }
+
+  /** Sends the head, if it waits. */
+  flush(end = false): void {
+    const head = this.#head
+    this.#head = undefined
+    if (head) this.#stream.respond(head, end)
   }
 
   write(chunk: Buffer): boolean {
+    this.flush()
     return this.#stream.write(chunk)
   }
 
   end(trailers: readonly string[]): void {
     this.#complete = true
+    // Clients of gRPC take a status in the head for one only where the head is also the end.
+    if (this.#head && trailers.length === 0) return this.flush(true)
+    this.flush()
     this.#stream.end(undefined, trailers)
   }
 
   reset(): void {
+    this.#head = undefined
     this.#stream.reset(H2.INTERNAL)
   }
 
@@ -94,7 +112,8 @@ export class Http2Downstream implements Downstream, StreamSink {
     else this.sink?.requestData(chunk)
   }
 
-  requestEnd(): void {
+  requestEnd(trailers: readonly string[]): void {
+    this.trailers = trailers
     this.streaming = false
     if (!this.#early) this.sink?.requestEnd()
   }
@@ -106,4 +125,8 @@ export class Http2Downstream implements Downstream, StreamSink {
   streamClosed(): void {
     this.sink?.clientGone(this.#complete)
   }
+}
+
+function flush(downstream: Http2Downstream): void {
+  downstream.flush()
 }

@@ -24,7 +24,7 @@ export interface ConnectionInfo {
 /** Who hears of a request. */
 export interface DownstreamSink {
   requestData(chunk: Buffer): void
-  /** Names and values of trailers are not told: they do not travel upstream. */
+  /** The request is here whole, and its trailers are known. */
   requestEnd(): void
   /** After `write` returned false: there is room again. */
   replyDrained(): void
@@ -45,6 +45,8 @@ export interface Downstream {
   readonly body: Buffer | undefined
   /** The body is still to come. */
   readonly streaming: boolean
+  /** What came after the body, once that has ended: names in lower case and values in turn. */
+  readonly trailers: readonly string[]
   /** Bytes of a body that is still to come, where they are known. */
   readonly length: number | undefined
   readonly connection: ConnectionInfo

@@ -45,6 +45,8 @@ export class ProxyExchange implements DownstreamSink, Told, Matched {
   requestDuration: number | undefined
   responseDuration: number | undefined
   readonly startTime: number
+  /** Among those under way. */
+  place = -1
   readonly #began: number
   #duration = 0
   #over = false

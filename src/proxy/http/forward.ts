@@ -3,6 +3,7 @@ import type { ClusterRuntime } from '../cluster/cluster.ts'
 import { hashOf } from '../cluster/hash.ts'
 import type { Host } from '../cluster/host.ts'
 import type { ForwardAction } from '../model/route.ts'
+import { Deadline, type Timed } from './deadline.ts'
 import type { ProxyExchange } from './exchange.ts'
 import { applyChanges, fieldOf, joined, put } from './fields.ts'
 import type { Told } from './format.ts'
@@ -23,7 +24,7 @@ const WHY: Readonly<Record<Failure, readonly [reason: string, flags: string]>> =
 const OVERLOADED: readonly string[] = ['x-envoy-overloaded', 'true']
 
 /** The upstream half of an exchange: attempts, one after another, until one is answered. */
-export class Forward implements AttemptSink {
+export class Forward implements AttemptSink, Timed {
   readonly #exchange: ProxyExchange
   readonly #route: CompiledRoute
   readonly #action: ForwardAction
@@ -45,8 +46,8 @@ export class Forward implements AttemptSink {
   #kept: Buffer[] | undefined
   #keptSize = 0
   #began = 0
-  #timeout: NodeJS.Timeout | undefined
-  #tryTimeout: NodeJS.Timeout | undefined
+  #timeout: Deadline | undefined
+  #tryTimeout: Deadline | undefined
   #wait: NodeJS.Timeout | undefined
   #active = false
 
@@ -148,10 +149,10 @@ export class Forward implements AttemptSink {
 
   #startTimeout(): void {
     const { timeout } = this.#action
-    if (timeout > 0 && !this.#timeout) this.#timeout = setTimeout(() => this.#late(), timeout)
+    if (timeout > 0 && !this.#timeout) this.#timeout = new Deadline(timeout, this)
   }
 
-  #late(): void {
+  late(): void {
     const { figures } = this.#cluster as ClusterRuntime
     ;(figures.upstream_rq_timeout as number)++
     if (this.#host && this.#attempt && !this.#committed) this.#cluster?.failed(this.#host, 'timeout')
@@ -190,24 +191,29 @@ export class Forward implements AttemptSink {
     if (this.#route.host.attemptCount) put(fields, 'x-envoy-attempt-count', String(exchange.attempts))
     const { host: rewrite, retry } = this.#action
     const whole = this.#bodyComplete ? (exchange.body ?? this.#keptBody()) : undefined
-    const streams = !this.#bodyComplete
+    // What has trailers goes as a stream even where it is all here: they have no place in a body of declared length.
+    const trailing = this.#bodyComplete && downstream.trailers.length > 0
+    const streams = !this.#bodyComplete || trailing
     this.#began = performance.now()
     const { protocol } = cluster.model
-    if (retry && retry.perTryTimeout > 0) this.#tryTimeout = setTimeout(() => this.#tryLate(), retry.perTryTimeout)
+    if (retry && retry.perTryTimeout > 0) this.#tryTimeout = new Deadline(retry.perTryTimeout, { late: () => this.#tryLate() })
     this.#attempt = host.send(
       {
         method: exchange.method,
         path: this.#path,
         scheme: cluster.tls ? 'https' : 'http',
         authority: rewrite && 'auto' in rewrite ? (host.endpoint.hostname ?? host.endpoint.host) : this.#authority,
-        fields: streams && downstream.length !== undefined ? [...fields, 'content-length', String(downstream.length)] : fields,
-        body: whole,
+        fields: streams && !trailing && downstream.length !== undefined ? [...fields, 'content-length', String(downstream.length)] : fields,
+        body: trailing ? undefined : whole,
         streams,
       },
       this,
       protocol === 'http2' || (protocol === 'auto' && downstream.protocol === 'HTTP/2'),
     )
-    if (streams && this.#kept) for (const chunk of this.#kept) this.#attempt.write(chunk)
+    if (trailing) {
+      if (whole) this.#attempt.write(whole)
+      this.#attempt.finish(downstream.trailers)
+    } else if (streams && this.#kept) for (const chunk of this.#kept) this.#attempt.write(chunk)
   }
 
   #keptBody(): Buffer | undefined {
@@ -227,10 +233,11 @@ export class Forward implements AttemptSink {
   }
 
   requestEnd(): void {
+    const { trailers } = this.#exchange.downstream
     this.#bodyComplete = true
-    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.finish()
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.finish(trailers)
     this.#startTimeout()
-    this.#attempt?.finish()
+    this.#attempt?.finish(trailers)
   }
 
   attemptDrained(): void {
@@ -254,7 +261,7 @@ export class Forward implements AttemptSink {
     } else if (this.#retries > 0) (cluster.figures.upstream_rq_retry_success as number)++
     this.#committed = true
     this.#kept = undefined
-    clearTimeout(this.#tryTimeout)
+    this.#tryTimeout?.clear()
     if (exchange.handler.settings.envoyHeaders) put(fields, 'x-envoy-upstream-service-time', String(Math.round(ms)))
     applyChanges<Told>(fields, this.#target?.responseHeaders, exchange)
     exchange.details = 'via_upstream'
@@ -358,7 +365,7 @@ export class Forward implements AttemptSink {
       authority: this.#authority,
       answered: (status) => {
         this.#committed = true
-        clearTimeout(this.#timeout)
+        this.#timeout?.clear()
         this.#cluster?.answered(host, status, exchange.elapsed)
       },
       failed: (error) => this.attemptFailed('connect', error),
@@ -371,14 +378,14 @@ export class Forward implements AttemptSink {
 
   /** The attempt is over, however it went. */
   #left(): void {
-    clearTimeout(this.#tryTimeout)
+    this.#tryTimeout?.clear()
     this.#attempt = undefined
     if (this.#host) this.#host.active--
     this.#host = undefined
   }
 
   #done(): void {
-    clearTimeout(this.#timeout)
+    this.#timeout?.clear()
     clearTimeout(this.#wait)
     if (!this.#active) return
     this.#active = false

@@ -3,6 +3,7 @@ import type { ClusterRuntime } from '../cluster/cluster.ts'
 import type { HttpHandling } from '../model/listener.ts'
 import { type Figures, Histogram } from '../stats.ts'
 import { accessLog, type LogFiles, type LogWriter } from './access-log.ts'
+import { Active } from './active.ts'
 import type { Downstream } from './downstream.ts'
 import { ProxyExchange } from './exchange.ts'
 import { type CompiledFilter, compileFilter } from './filters.ts'
@@ -32,7 +33,7 @@ export class HttpHandler implements Disposable {
   readonly requestTime = new Histogram()
   readonly bufferLimit: number
   readonly log: Logger
-  readonly active = new Set<ProxyExchange>()
+  readonly active = new Active<ProxyExchange>()
   readonly #sweep: NodeJS.Timeout | undefined
 
   /** Throws for a format or a regular expression that is none. */
@@ -47,7 +48,7 @@ export class HttpHandler implements Disposable {
     this.bufferLimit = bufferLimit
     this.#sweep = setInterval(() => {
       const now = performance.now()
-      for (const exchange of this.active) exchange.sweep(now)
+      for (const exchange of this.active.snapshot()) exchange.sweep(now)
     }, SWEEP).unref()
   }
 

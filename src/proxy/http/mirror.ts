@@ -41,8 +41,8 @@ export class Mirror implements AttemptSink {
     if (this.#attempt?.write(chunk) === false) this.abort()
   }
 
-  finish(): void {
-    this.#attempt?.finish()
+  finish(trailers: readonly string[]): void {
+    this.#attempt?.finish(trailers)
   }
 
   abort(): void {

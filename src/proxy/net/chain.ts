@@ -160,7 +160,7 @@ export class Chain implements Disposable {
     let idleSince = performance.now()
     if (first && first.length > 0) socket.unshift(first)
     const connection: Http2Connection = new Http2Connection(
-      socket,
+      { socket },
       {
         streamWindow: STREAM_WINDOW,
         maxHeaderBlock: maxHeaderSize * 2,

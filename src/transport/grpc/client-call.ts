@@ -110,6 +110,8 @@ export class Call implements GrpcClientStream, ClientStreamSink {
           },
           this.#encoding,
           'client',
+          undefined,
+          this.#listener.borrows,
         )
       }
       this.#reader.push(chunk)
@@ -177,18 +179,23 @@ export class Call implements GrpcClientStream, ClientStreamSink {
     return false
   }
 
-  #keep(framed: Buffer): void {
-    if (!this.#fresh || !this.#kept) return
+  /** Whether it is kept, to be sent again. */
+  #keep(framed: Buffer): boolean {
+    if (!this.#fresh || !this.#kept) return false
     this.#sentSize += framed.length
-    if (this.#sentSize > REPLAY) this.#sent = undefined
-    else if (this.#sent) this.#sent.push(framed)
+    if (this.#sentSize > REPLAY) {
+      this.#sent = undefined
+      return false
+    }
+    if (this.#sent) this.#sent.push(framed)
     else this.#sent = [framed]
+    return true
   }
 
-  write(framed: Buffer): boolean {
+  write(framed: Buffer, lent = false): boolean {
     if (this.#over || !this.#stream || this.#ended || !this.#fits(framed)) return true
-    this.#keep(framed)
-    return this.#stream.write(framed)
+    const kept = this.#keep(framed)
+    return this.#stream.write(framed, lent && !kept)
   }
 
   end(framed?: Buffer): void {

@@ -40,6 +40,8 @@ export interface GrpcCallOptions {
 
 /** Hears what a call brings, in this order: `onHeaders`?, `onMessage`*, then `onClose` exactly once. */
 export interface GrpcListener {
+  /** Its messages are looked at during `onMessage`, or given back with `giveBack` soon after: their memory may be used again. */
+  readonly borrows?: boolean
   onHeaders?(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void
   onMessage(message: Buffer): void
   /** undefined: the status is OK. */
@@ -52,8 +54,8 @@ export interface GrpcListener {
 
 /** One call under way. */
 export interface GrpcClientStream {
-  /** Sends one framed message. False: wait for `onDrain`. */
-  write(framed: Buffer): boolean
+  /** Sends one framed message. False: wait for `onDrain`. `lent`: nobody else looks at it, and its memory may be used again. */
+  write(framed: Buffer, lent?: boolean): boolean
   /** Half-closes, with a last framed message if given. */
   end(framed?: Buffer): void
   pause(): void

@@ -1,6 +1,7 @@
 import { constants, gunzipSync, gzipSync } from 'node:zlib'
 import { Code } from '../../errors.ts'
 import { allocated } from '../outside-heap.ts'
+import { giveBack, isPiece, pieceOf, pieceOfLength } from '../pieces.ts'
 import { GrpcStatus } from './status.ts'
 
 /** What our peers may name in grpc-encoding, as grpc-accept-encoding lists it. */
@@ -92,23 +93,29 @@ export class FrameReader {
   readonly #encoding: string
   readonly #side: 'client' | 'server'
   readonly #onLength: ((length: number) => void) | undefined
+  readonly #lends: boolean
   #held: Buffer = NOTHING
   #size = 0
   #need = 5
 
-  /** @param onLength Hears how long the next message will be, before it has come; may throw. */
+  /**
+   * @param onLength Hears how long the next message will be, before it has come; may throw.
+   * @param lends Long messages are pieces, which whoever takes them gives back or keeps for a moment only.
+   */
   constructor(
     limit: number,
     onMessage: (message: Buffer) => void,
     encoding = '',
     side: 'client' | 'server' = 'server',
     onLength?: (length: number) => void,
+    lends = false,
   ) {
     this.#limit = limit
     this.#onMessage = onMessage
     this.#encoding = encoding
     this.#side = side
     this.#onLength = onLength
+    this.#lends = lends
   }
 
   /** Whether a message has begun and not ended. */
@@ -121,7 +128,15 @@ export class FrameReader {
     return this.#size >= 5
   }
 
+  /** The chunk is the reader's. */
   push(chunk: Buffer): void {
+    // Several messages may be in it, whose takers do not know of each other.
+    const piece = isPiece(chunk)
+    this.#read(chunk, piece)
+    if (piece) giveBack(chunk)
+  }
+
+  #read(chunk: Buffer, piece: boolean): void {
     let at = 0
     while (at < chunk.length) {
       if (this.#size === 0) {
@@ -129,7 +144,8 @@ export class FrameReader {
         if (chunk.length - at >= 5) {
           const end = at + this.#length(chunk, at)
           if (end <= chunk.length) {
-            this.#emit(chunk, at, end)
+            if (piece) this.#emit(pieceOf(chunk.subarray(at, end)), 0, end - at)
+            else this.#emit(chunk, at, end)
             at = end
             continue
           }
@@ -160,13 +176,19 @@ export class FrameReader {
   #hold(chunk: Buffer, at: number, count: number): void {
     const size = this.#size + count
     if (size > this.#held.length) {
-      const larger = Buffer.allocUnsafe(Math.max(size, Math.min(this.#need, Math.max(4096, size * 4))))
-      allocated(larger.length)
+      const larger = this.#room(Math.max(size, Math.min(this.#need, Math.max(4096, size * 4))))
       this.#held.copy(larger, 0, 0, this.#size)
+      giveBack(this.#held)
       this.#held = larger
     }
     chunk.copy(this.#held, this.#size, at, at + count)
     this.#size = size
+  }
+
+  #room(length: number): Buffer {
+    if (this.#lends) return pieceOfLength(length)
+    allocated(length)
+    return Buffer.allocUnsafe(length)
   }
 
   #emit(bytes: Buffer, start: number, end: number): void {

@@ -24,6 +24,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   onEnd: (() => void) | undefined
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
   onDrain: (() => void) | undefined
+  borrows = false
   readonly #stream: ServerStream
   readonly #context: CallContext
   readonly #session: ServerSession
@@ -138,6 +139,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
           typeof encoding === 'string' ? encoding : '',
           'server',
           this.#hold,
+          this.borrows,
         )
       }
       this.#reader.push(chunk)
@@ -225,7 +227,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
     stream.respond(headBlock(this.headers['content-type'] as string, this.#extra))
   }
 
-  write(framed: Buffer): boolean {
+  write(framed: Buffer, lent = false): boolean {
     if (this.#over || this.#stream.closed) return true
     const size = framed.length - 5
     const { limit } = this.#context
@@ -234,7 +236,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
       return true
     }
     this.#respond()
-    return this.#stream.write(this.#gzip ? compress(framed) : framed)
+    return this.#gzip ? this.#stream.write(compress(framed)) : this.#stream.write(framed, lent)
   }
 
   drained(): void {

@@ -4,6 +4,7 @@ import { createServer as createTls, type TLSSocket, type TlsOptions } from 'node
 import { Code, messageOf } from '../../errors.ts'
 import type { Span } from '../../telemetry/tracing/span.ts'
 import type { BodyBudget } from '../body-budget.ts'
+import { accepted } from '../http2/accepted.ts'
 import { Http2Connection } from '../http2/connection.ts'
 import type { ServerStream } from '../http2/stream.ts'
 import type { SpiffeId } from '../identity/spiffe.ts'
@@ -53,10 +54,15 @@ export interface GrpcStream extends GrpcCall {
   /** The call is over, for whatever reason; undefined: ended by us. */
   onClose: ((reason: GrpcStatus | undefined) => void) | undefined
   onDrain: (() => void) | undefined
+  /** Set by a handler that looks at messages during `onMessage`, or gives them back with `giveBack` soon after: their memory may be used again. */
+  borrows: boolean
   pause(): void
   resume(): void
-  /** Sends one message already framed by `frame` or `seal`. False: wait for `onDrain`. */
-  write(framed: Buffer): boolean
+  /**
+   * Sends one message already framed by `frame` or `seal`. False: wait for `onDrain`.
+   * `lent`: nobody else looks at it, and its memory may be used again.
+   */
+  write(framed: Buffer, lent?: boolean): boolean
   /** Ends the call, with a last framed message or with an error. */
   end(framed?: Buffer): void
   fail(error: unknown): void
@@ -192,7 +198,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const listeners: Server[] = []
   let calls = 0
   const accept = (socket: Socket, peer?: SpiffeId) => {
-    const connection = new Http2Connection(socket, limits, {
+    const connection = new Http2Connection(accepted(socket), limits, {
       onStream(stream) {
         calls++
         const call = new GrpcServerCall(stream, session, context)

@@ -1,5 +1,7 @@
-import { allocated } from '../outside-heap.ts'
+import { pieceOf } from '../pieces.ts'
 import { malformed } from './errors.ts'
+import { isToken } from './field-names.ts'
+import { mayTrail, NO_TRAILERS } from './trailers.ts'
 
 /** Hears the data of a body in chunks. */
 interface BodyEvents {
@@ -25,7 +27,7 @@ const MAX_DIGITS = 13
 /** Bytes of the extensions of one chunk. */
 const MAX_EXTENSION = 4096
 
-/** Takes the chunks of one body apart, RFC 9112 section 7.1: size (extension) CRLF data CRLF …, 0 CRLF, trailers, CRLF. Trailers are dropped. */
+/** Takes the chunks of one body apart, RFC 9112 section 7.1: size (extension) CRLF data CRLF …, 0 CRLF, trailers, CRLF. */
 export class ChunkedBody {
   readonly #events: BodyEvents
   readonly #maxTrailers: number
@@ -33,6 +35,9 @@ export class ChunkedBody {
   #remaining = 0
   #digits = 0
   #extra = 0
+  #line = ''
+  /** Names in lower case and values in turn of what came after the last chunk and may stand there. */
+  trailers: readonly string[] = NO_TRAILERS
 
   constructor(events: BodyEvents, maxTrailers: number) {
     this.#events = events
@@ -46,10 +51,13 @@ export class ChunkedBody {
   begin(): void {
     this.#state = SIZE
     this.#remaining = this.#digits = this.#extra = 0
+    this.#line = ''
+    this.trailers = NO_TRAILERS
   }
 
   stop(): void {
     this.#state = DONE
+    this.trailers = NO_TRAILERS
   }
 
   /** Takes bytes of `buffer` from `at`. Returns where the body ends, or `length`. */
@@ -62,8 +70,7 @@ export class ChunkedBody {
         if (this.#remaining === 0) this.#state = DATA_CR
         const piece = buffer.subarray(at, at + size)
         at += size
-        if (shared) allocated(piece.length)
-        this.#events.onBody(shared ? Buffer.from(piece) : piece)
+        this.#events.onBody(shared ? pieceOf(piece) : piece)
       } else this.#byte(buffer[at++] as number)
       if (this.#state === DONE) return at
     }
@@ -121,9 +128,23 @@ export class ChunkedBody {
   }
 
   #field(byte: number): void {
-    if (byte === CR) this.#state = TRAILER_LF
-    else if (++this.#extra > this.#maxTrailers || !isText(byte)) throw malformed('the trailers')
-    else this.#state = FIELD
+    if (byte === CR) {
+      this.#state = TRAILER_LF
+      this.#add(this.#line)
+      this.#line = ''
+    } else if (++this.#extra > this.#maxTrailers || !isText(byte)) throw malformed('the trailers')
+    else {
+      this.#state = FIELD
+      this.#line += String.fromCharCode(byte)
+    }
+  }
+
+  #add(line: string): void {
+    const colon = line.indexOf(':')
+    const name = line.slice(0, Math.max(0, colon)).toLowerCase()
+    if (!isToken(name)) throw malformed('a trailer without a name')
+    if (!mayTrail(name)) return
+    this.trailers = [...this.trailers, name, line.slice(colon + 1).trim()]
   }
 }
 

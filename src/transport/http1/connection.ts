@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { sharedBuffer } from '../shared-read.ts'
 import { HttpCallError } from './errors.ts'
 import type { Carrier, Exchange } from './exchange.ts'
 import type { ReplyHead } from './reply-head.ts'
@@ -38,10 +39,6 @@ export interface ConnectionOwner {
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 /** Up to this size body and head go out as one piece. */
 const ONE_PIECE = 16 * 1024
-const READ_SIZE = 64 * 1024
-
-/** What the system reads into, for all connections: it is emptied before the next read. */
-let shared: Buffer | undefined
 
 /** One connection to a server, with one exchange at a time: connecting → free ⇄ busy → closed. */
 export class Connection implements ReplyEvents, Carrier {
@@ -82,10 +79,9 @@ export class Connection implements ReplyEvents, Carrier {
   }
 
   #openPlain(): Socket {
-    shared ??= Buffer.allocUnsafeSlow(READ_SIZE)
     const { host, port, socketPath } = this.#target
     const onread = {
-      buffer: shared,
+      buffer: sharedBuffer(),
       callback: (size: number, buffer: Uint8Array) => {
         this.#read(buffer as Buffer, size, true)
         return true
@@ -135,7 +131,7 @@ export class Connection implements ReplyEvents, Carrier {
       }
     } else {
       socket.write(head.text, 'latin1')
-      this.#upload = new Upload(socket, body, head.length, (error) => this.#lost(error))
+      this.#upload = new Upload(socket, exchange.request, body, head.length, (error) => this.#lost(error))
       this.#upload.start()
     }
   }
@@ -190,7 +186,7 @@ export class Connection implements ReplyEvents, Carrier {
     this.#exchange?.onData(chunk)
   }
 
-  onEnd(clean: boolean): void {
+  onEnd(clean: boolean, trailers: readonly string[]): void {
     const exchange = this.#exchange
     const upload = this.#upload
     this.#exchange = this.#head = this.#upload = undefined
@@ -203,7 +199,7 @@ export class Connection implements ReplyEvents, Carrier {
       this.close()
     }
     try {
-      exchange?.onEnd()
+      exchange?.onEnd(trailers)
     } catch (error) {
       // The connection may carry another exchange by now, which must not pay for a fault of this one's listener.
       process.emitWarning(error as Error)

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import { HttpCallError } from './errors.ts'
+import { NO_TRAILERS } from './trailers.ts'
 
 /** What a pool is asked to send. */
 export interface HttpRequest {
@@ -11,6 +12,10 @@ export interface HttpRequest {
   headers: Readonly<Record<string, string | readonly string[]>> | readonly string[]
   /** A stream goes out in chunks unless a Content-Length is among the headers. */
   body?: Buffer | Readable | undefined
+  /** What comes after a streamed body of no declared length, asked when that has ended: names and values in turn. */
+  trailers?: (() => readonly string[]) | undefined
+  /** The reply may have trailers. */
+  takesTrailers?: boolean
 }
 
 /** What carries an exchange out: a connection, or a pool's queue. */
@@ -39,7 +44,8 @@ export abstract class Exchange {
   /** The reply begins. Content-Length is among the headers only where it is known to be true. */
   protected abstract head(status: number, headers: IncomingHttpHeaders, reason: string): void
   protected abstract data(chunk: Buffer): void
-  protected abstract end(): void
+  /** `trailers`: names in lower case and values in turn. */
+  protected abstract end(trailers: readonly string[]): void
   /** Before `head`: nothing was answered. After it: the body is cut short. */
   protected abstract failed(error: Error): void
   /** It is over, for whatever reason; what it held can be given back. Comes before `end` and `failed`. */
@@ -53,9 +59,9 @@ export abstract class Exchange {
     if (!this.over) this.data(chunk)
   }
 
-  onEnd(): void {
+  onEnd(trailers: readonly string[] = NO_TRAILERS): void {
     if (!this.#finish()) return
-    this.end()
+    this.end(trailers)
   }
 
   onError(error: Error): void {

@@ -1,4 +1,4 @@
-import { allocated } from '../outside-heap.ts'
+import { pieceOf } from '../pieces.ts'
 import { ChunkedBody } from './chunked-body.ts'
 import { HttpCallError, malformed } from './errors.ts'
 import { CHUNKED, parseHead, type ReplyHead, UNTIL_CLOSE } from './reply-head.ts'
@@ -8,8 +8,8 @@ export interface ReplyEvents {
   /** `whole`: a body of declared length is there to its end already. */
   onHead(head: ReplyHead, whole: boolean): void
   onBody(chunk: Buffer): void
-  /** `clean`: the next reply begins with the next byte of the connection, and the server keeps it open. */
-  onEnd(clean: boolean): void
+  /** `clean`: the next reply begins with the next byte of the connection, and the server keeps it open. `trailers`: names and values in turn. */
+  onEnd(clean: boolean, trailers: readonly string[]): void
 }
 
 export interface ParserLimits {
@@ -65,6 +65,7 @@ export class ReplyParser {
   begin(bodiless: boolean): void {
     this.#state = HEAD
     this.#bodiless = bodiless
+    this.#chunks.stop()
     this.#interim = 0
   }
 
@@ -122,7 +123,7 @@ export class ReplyParser {
 
   #end(rest: boolean): void {
     this.#state = IDLE
-    this.#events.onEnd(rest && this.#keepAlive)
+    this.#events.onEnd(rest && this.#keepAlive, this.#chunks.trailers)
   }
 
   /** Returns where the head ends, or `length`. */
@@ -185,9 +186,6 @@ export class ReplyParser {
 
 /** Bytes to keep. */
 export function taken(buffer: Buffer, from: number, to: number, shared: boolean): Buffer {
-  if (!shared) return from === 0 && to === buffer.length ? buffer : buffer.subarray(from, to)
-  const copy = Buffer.allocUnsafe(to - from)
-  allocated(to - from)
-  buffer.copy(copy, 0, from, to)
-  return copy
+  const bytes = from === 0 && to === buffer.length ? buffer : buffer.subarray(from, to)
+  return shared ? pieceOf(bytes) : bytes
 }

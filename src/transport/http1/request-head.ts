@@ -17,7 +17,7 @@ export interface RequestHead {
 }
 
 /** Writes the head of a request. `host` and `extra` are whole lines. Throws EINVAL for what would not arrive as it was meant. */
-export function requestHead({ method, path, headers, body }: HttpRequest, host: string, extra: string): RequestHead {
+export function requestHead({ method, path, headers, body, takesTrailers }: HttpRequest, host: string, extra: string): RequestHead {
   if (!METHODS.has(method) && !isToken(method))
     throw new HttpCallError('EINVAL', `${JSON.stringify(method.slice(0, 40))} is no HTTP method`)
   if (path.length === 0 || BAD_PATH.test(path)) throw new HttpCallError('EINVAL', `${JSON.stringify(path.slice(0, 200))} is no path`)
@@ -41,6 +41,8 @@ export function requestHead({ method, path, headers, body }: HttpRequest, host: 
     length = lines.length
     framing = `Content-Length: ${length}\r\n`
   }
+  // The wish is for this connection only: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.4
+  if (takesTrailers) lines.text += 'TE: trailers\r\nConnection: TE\r\n'
   return { text: `${method} ${path} HTTP/1.1\r\n${lines.host || host}${framing}${lines.text}${extra}\r\n`, length }
 }
 

@@ -1,13 +1,16 @@
 import { ChunkedBody } from './chunked-body.ts'
 import { BadRequest, type IncomingHead, parseIncoming } from './incoming-head.ts'
 import { CHUNKED } from './reply-head.ts'
+import { taken } from './reply-parser.ts'
+import { NO_TRAILERS } from './trailers.ts'
 
 /** Hears one request at a time: `onHead`, then, unless the body came with it, any number of `onBody` and `onEnd`. */
 export interface RequestEvents {
   /** `body`: all of it, where it is short and there already; undefined without one, or when it is still to come. */
   onHead(head: IncomingHead, body: Buffer | undefined): void
   onBody(chunk: Buffer): void
-  onEnd(): void
+  /** `trailers`: names in lower case and values in turn. */
+  onEnd(trailers: readonly string[]): void
 }
 
 const HEAD = 0
@@ -53,31 +56,33 @@ export class RequestParser {
     this.#state = HEAD
   }
 
-  /** Takes bytes of `buffer` from `at` to the end of one request at most; returns where it stopped. Throws BadRequest or HttpCallError. */
-  push(buffer: Buffer, from: number): number {
+  /**
+   * Takes bytes of `buffer` between `from` and `length`, to the end of one request at most; returns where it stopped. `shared`: its memory
+   * is used again afterwards, so bodies are copied. Throws BadRequest or HttpCallError.
+   */
+  push(buffer: Buffer, from: number, length: number, shared: boolean): number {
     let at = from
-    const { length } = buffer
     while (at < length && this.#state !== DONE) {
-      if (this.#state === HEAD) at = this.#head(buffer, at, length)
+      if (this.#state === HEAD) at = this.#head(buffer, at, length, shared)
       else if (this.#state === FIXED) {
         const size = Math.min(this.#remaining, length - at)
         this.#remaining -= size
         if (this.#remaining === 0) this.#state = DONE
-        const piece = at === 0 && size === length ? buffer : buffer.subarray(at, at + size)
+        const piece = taken(buffer, at, at + size, shared)
         at += size
         this.#events.onBody(piece)
-        if (this.#remaining === 0) this.#events.onEnd()
+        if (this.#remaining === 0) this.#events.onEnd(NO_TRAILERS)
       } else {
-        at = this.#chunks.push(buffer, at, length, false)
+        at = this.#chunks.push(buffer, at, length, shared)
         if (!this.#chunks.done) continue
         this.#state = DONE
-        this.#events.onEnd()
+        this.#events.onEnd(this.#chunks.trailers)
       }
     }
     return at
   }
 
-  #head(buffer: Buffer, from: number, length: number): number {
+  #head(buffer: Buffer, from: number, length: number, shared: boolean): number {
     let at = from
     const max = this.#maxHeaderSize
     if (this.#partial === '') {
@@ -92,7 +97,7 @@ export class RequestParser {
       }
       if (stop >= 0) {
         if (stop > max) throw tooLarge(max)
-        return this.#take(text.slice(0, stop + 2), buffer, at + stop + 4, length)
+        return this.#take(text.slice(0, stop + 2), buffer, at + stop + 4, length, shared)
       }
     }
     const seam = this.#partial.length
@@ -107,11 +112,11 @@ export class RequestParser {
     }
     const head = this.#partial.slice(0, stop + 2)
     this.#partial = ''
-    return this.#take(head, buffer, at + stop + 4 - seam, length)
+    return this.#take(head, buffer, at + stop + 4 - seam, length, shared)
   }
 
   /** Returns where the head, or the body that came with it, ends. */
-  #take(text: string, buffer: Buffer, at: number, length: number): number {
+  #take(text: string, buffer: Buffer, at: number, length: number, shared: boolean): number {
     const head = parseIncoming(text)
     if (head.length === 0) {
       this.#state = DONE
@@ -120,7 +125,7 @@ export class RequestParser {
     }
     if (head.length > 0 && head.length <= WITH_HEAD && head.length <= length - at) {
       this.#state = DONE
-      this.#events.onHead(head, buffer.subarray(at, at + head.length))
+      this.#events.onHead(head, taken(buffer, at, at + head.length, shared))
       return at + head.length
     }
     if (head.length === CHUNKED) {

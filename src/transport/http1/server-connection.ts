@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net'
+import { readShared, type SharedRead } from '../shared-read.ts'
 import { BadRequest, type IncomingHead } from './incoming-head.ts'
+import { taken } from './reply-parser.ts'
 import { type RequestEvents, RequestParser } from './request-parser.ts'
 import { type ExchangeConnection, ServerExchange } from './server-exchange.ts'
 import { STATUS_TEXT } from './status-text.ts'
@@ -39,6 +41,7 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
   readonly #options: ServerConnectionOptions
   readonly #events: ServerConnectionEvents
   readonly #parser: RequestParser
+  readonly #shared: SharedRead | undefined
   #exchange: ServerExchange | undefined
   #rest: Buffer = NOTHING
   #held = false
@@ -49,18 +52,20 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
   #feeding = false
 
   /** `first`: what was read of the socket before. The socket's errors are heard here. */
-  constructor(socket: Socket, options: ServerConnectionOptions, events: ServerConnectionEvents, first?: Buffer) {
-    this.socket = socket
+  constructor(given: Socket, options: ServerConnectionOptions, events: ServerConnectionEvents, first?: Buffer) {
     this.#options = options
     this.#events = events
     this.#parser = new RequestParser(this, options.maxHeaderSize)
-    socket.on('data', this.#read)
+    this.#shared = readShared(given, (buffer, size) => this.#read(buffer, size, true))
+    const socket = this.#shared?.socket ?? given
+    this.socket = socket
+    if (!this.#shared) socket.on('data', this.#data)
     socket.on('end', this.#ended)
     socket.on('drain', this.#drained)
     socket.on('error', () => {})
     socket.on('close', this.#closed)
-    if (first && first.length > 0) this.#read(first)
-    socket.resume()
+    for (const bytes of [first, this.#shared?.first]) if (bytes && bytes.length > 0) this.#read(bytes, bytes.length, false)
+    if (!this.#detached && !this.#held) socket.resume()
   }
 
   /** Nothing is under way. */
@@ -82,33 +87,33 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
     if (this.#parser.begun ? waited > headTimeout : idleTimeout > 0 && waited > idleTimeout) this.socket.destroy()
   }
 
-  readonly #read = (chunk: Buffer): void => {
+  readonly #data = (chunk: Buffer): void => this.#read(chunk, chunk.length, false)
+
+  /** `shared`: the memory is used again afterwards. */
+  #read(chunk: Buffer, length: number, shared: boolean): void {
     if (this.#ending) return
-    if (this.#rest.length > 0) {
-      this.#rest = Buffer.concat([this.#rest, chunk])
-      if (this.#rest.length > MAX_AHEAD) this.#hold()
-      return
-    }
-    this.#feed(chunk)
+    if (this.#rest.length === 0) return this.#feed(chunk, length, shared)
+    this.#rest = Buffer.concat([this.#rest, chunk.subarray(0, length)])
+    if (this.#rest.length > MAX_AHEAD) this.#hold()
   }
 
-  #feed(chunk: Buffer): void {
+  #feed(chunk: Buffer, length: number, shared: boolean): void {
     let at = 0
     this.#feeding = true
     const before = this.#parser.begun
     try {
-      while (at < chunk.length && !this.#ending && !this.#detached) {
+      while (at < length && !this.#ending && !this.#detached) {
         if (this.#exchange && this.#parser.done) break
-        at = this.#parser.push(chunk, at)
+        at = this.#parser.push(chunk, at, length, shared)
       }
     } catch (error) {
       this.#refuse(error instanceof BadRequest ? error : new BadRequest(400, error instanceof Error ? error.message : String(error)))
-      at = chunk.length
+      at = length
     }
     this.#feeding = false
     // Empty lines before a request begin none.
     if (!before && !this.#exchange && this.#parser.begun) this.#since = performance.now()
-    this.#rest = at < chunk.length ? chunk.subarray(at) : NOTHING
+    this.#rest = at < length ? taken(chunk, at, length, shared) : NOTHING
     if (this.#detached) this.#giveBack()
     else if (this.#rest.length > MAX_AHEAD) this.#hold()
   }
@@ -131,8 +136,8 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
     if (exchange && !exchange.over) exchange.sink?.data(chunk)
   }
 
-  onEnd(): void {
-    this.#exchange?.received()
+  onEnd(trailers: readonly string[]): void {
+    this.#exchange?.received(trailers)
   }
 
   pauseRequest(): void {
@@ -161,7 +166,7 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
     const rest = this.#rest
     if (rest.length === 0 || this.#exchange || this.#ending || this.#detached) return
     this.#rest = NOTHING
-    this.#feed(rest)
+    this.#feed(rest, rest.length, false)
     if (this.#rest.length <= MAX_AHEAD) this.resumeRequest()
   }
 
@@ -169,7 +174,8 @@ export class ServerConnection implements RequestEvents, ExchangeConnection {
     const { socket } = this
     this.#detached = true
     this.#exchange = undefined
-    socket.pause().off('data', this.#read).off('end', this.#ended).off('drain', this.#drained)
+    this.#shared?.release()
+    socket.pause().off('data', this.#data).off('end', this.#ended).off('drain', this.#drained)
     if (!this.#feeding) this.#giveBack()
     return socket
   }

@@ -2,12 +2,13 @@ import type { Socket } from 'node:net'
 import type { IncomingHead } from './incoming-head.ts'
 import { CHUNKED } from './reply-head.ts'
 import { STATUS_TEXT } from './status-text.ts'
+import { lastChunk, NO_TRAILERS } from './trailers.ts'
 
 /** Who hears of a request. */
 export interface ServerExchangeSink {
   data(chunk: Buffer): void
   /** The client has sent everything. */
-  requestEnd(): void
+  requestEnd(trailers: readonly string[]): void
   /** After `write` returned false: there is room again. */
   drained(): void
   /** The exchange is over: the reply has gone out (`complete`), or the connection was lost. */
@@ -28,7 +29,6 @@ export interface ExchangeConnection {
 
 /** Head and body up to this size go out as one piece. */
 const ONE_PIECE = 32_768
-const LAST_CHUNK = '0\r\n\r\n'
 
 /** One request at an HTTP/1.1 server and its reply: open → answering → over. */
 export class ServerExchange {
@@ -135,11 +135,14 @@ export class ServerExchange {
     return room
   }
 
-  /** Ends the reply. One shorter than its declared length cuts the connection, so that the client does not take it for whole. */
-  end(): void {
+  /**
+   * Ends the reply, with trailers where its body goes in chunks and the client has said that it takes them. One shorter than its declared
+   * length cuts the connection, so that the client does not take it for whole.
+   */
+  end(trailers: readonly string[] = NO_TRAILERS): void {
     if (this.over) return
     if (this.#left > 0 && !this.#bodiless) return this.reset()
-    const last = `${this.#pending ?? ''}${this.#chunked ? LAST_CHUNK : ''}`
+    const last = `${this.#pending ?? ''}${this.#chunked ? lastChunk(this.head.trailers ? trailers : NO_TRAILERS) : ''}`
     this.#pending = undefined
     if (last !== '') this.#connection.socket.write(last, 'latin1')
     this.over = true
@@ -175,9 +178,9 @@ export class ServerExchange {
   }
 
   /** The body came to its end. */
-  received(): void {
+  received(trailers: readonly string[]): void {
     this.streaming = false
-    this.sink?.requestEnd()
+    this.sink?.requestEnd(trailers)
   }
 
   get chunked(): boolean {

@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { giveBack, isPiece } from '../pieces.ts'
 import { HttpCallError } from './errors.ts'
+import type { HttpRequest } from './exchange.ts'
+import { lastChunk, NO_TRAILERS } from './trailers.ts'
 
 /** Sends a streamed body, no faster than the socket takes it: flowing ⇄ held → done, or stopped. Errors of the body are the exchange's. */
 export class Upload {
@@ -8,13 +11,15 @@ export class Upload {
   readonly #body: Readable
   readonly #chunked: boolean
   readonly #onFailure: (error: Error) => void
+  readonly #request: HttpRequest
   #remaining: number
   #held = false
   done = false
 
   /** `length` in bytes; -1: in chunks. */
-  constructor(socket: Socket, body: Readable, length: number, onFailure: (error: Error) => void) {
+  constructor(socket: Socket, request: HttpRequest, body: Readable, length: number, onFailure: (error: Error) => void) {
     this.#socket = socket
+    this.#request = request
     this.#body = body
     this.#chunked = length < 0
     this.#remaining = length
@@ -56,17 +61,18 @@ export class Upload {
     const chunk = typeof given === 'string' ? Buffer.from(given) : given
     if (chunk.length === 0) return
     const socket = this.#socket
+    const sent = isPiece(chunk) ? () => giveBack(chunk) : undefined
     let room: boolean
     if (this.#chunked) {
       socket.cork()
       socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
-      socket.write(chunk)
+      socket.write(chunk, sent)
       room = socket.write('\r\n', 'latin1')
       socket.uncork()
     } else {
       this.#remaining -= chunk.length
       if (this.#remaining < 0) return this.#fail(new HttpCallError('EINVAL', 'the request body is longer than its Content-Length'))
-      room = socket.write(chunk)
+      room = socket.write(chunk, sent)
     }
     if (room || this.#held) return
     this.#held = true
@@ -82,8 +88,14 @@ export class Upload {
   readonly #ended = (): void => {
     if (this.#remaining > 0)
       return this.#fail(new HttpCallError('EINVAL', `the request body is ${this.#remaining} bytes shorter than its Content-Length`))
+    let last = ''
+    try {
+      if (this.#chunked) last = lastChunk(this.#request.trailers?.() ?? NO_TRAILERS)
+    } catch (error) {
+      return this.#fail(error as Error)
+    }
     this.#unhook()
-    if (this.#chunked) this.#socket.write('0\r\n\r\n', 'latin1')
+    if (last !== '') this.#socket.write(last, 'latin1')
   }
 
   readonly #closed = (): void => this.#fail(new HttpCallError('ECANCELED', 'the request body was closed before its end'))

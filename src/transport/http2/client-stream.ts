@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http2'
 import { NOTHING } from './endpoint.ts'
 import { FlowStream, type StreamConnection } from './flow-stream.ts'
 import type { DecodedBlock } from './hpack.ts'
+import { encodeHeaders } from './hpack.ts'
 import { H2 } from './protocol.ts'
 import { readResponse, readTrailers } from './response.ts'
 
@@ -66,10 +67,10 @@ export class Http2ClientStream extends FlowStream {
     if (!this.closed) this.flush()
   }
 
-  /** Half-closes, with last bytes if given. */
-  end(bytes?: Buffer): void {
+  /** Half-closes, with last bytes and trailers if given. */
+  end(bytes?: Buffer, trailers: readonly string[] = NO_FIELDS): void {
     if (this.closed || this.ending || this.localEnded) return
-    this.finish(bytes, true)
+    this.finish(bytes, trailers.length === 0 || encodeHeaders(trailers))
   }
 
   /** Whether everything was written, sent or not. */

@@ -1,5 +1,5 @@
-import type { Socket } from 'node:net'
 import { Budget } from './budget.ts'
+import type { Dialled } from './dial.ts'
 import { type EndpointOptions, Http2Endpoint, NOTHING } from './endpoint.ts'
 import type { DecodedBlock } from './hpack.ts'
 import { ConnectionError, H2, T, uint32 } from './protocol.ts'
@@ -38,8 +38,8 @@ export class Http2Connection extends Http2Endpoint<Http2Stream> {
   /** The client has left stream numbers out. */
   #skipped = false
 
-  constructor(socket: Socket, options: ConnectionOptions, events: ConnectionEvents) {
-    super({ socket }, options, [
+  constructor(from: Pick<Dialled, 'socket' | 'feed'>, options: ConnectionOptions, events: ConnectionEvents) {
+    super(from, options, [
       [3, options.maxStreams],
       [4, options.streamWindow],
       [6, options.maxHeaderSize],
@@ -119,6 +119,7 @@ export class Http2Connection extends Http2Endpoint<Http2Stream> {
     const stream = this.streams.get(id)
     if (stream) {
       const fits = block && (stream.remoteEnded || (ended && trailersAllowed(block.raw)))
+      if (fits && block && !stream.remoteEnded) stream.trailers = block.raw
       const error = fits ? stream.receive(NOTHING, 0, true) : block ? H2.PROTOCOL : H2.CALM
       if (error !== 0) this.fault(id, error)
     } else if (!this.forgotten(id))

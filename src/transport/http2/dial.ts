@@ -28,7 +28,7 @@ export interface Dialled {
 }
 
 /** What every cleartext connection is read into: each read is looked at before the next. Otherwise every read has memory of its own. */
-const READ = Buffer.allocUnsafeSlow(65_536)
+export const READ: Buffer = Buffer.allocUnsafeSlow(65_536)
 
 function fed(open: (onread: OnReadOpts) => Socket): Dialled {
   let read: ((chunk: Buffer) => void) | undefined

@@ -1,14 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http2'
-import { allocated } from '../outside-heap.ts'
+import { isPiece, pieceOf } from '../pieces.ts'
 import type { Http2Endpoint } from './endpoint.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { FLAG, H2, MAX_WINDOW, T, uint32 } from './protocol.ts'
 
 /** Bytes that a stream takes from its writer before it asks it to wait. */
 export const HIGH_WATER = 65_536
-
-/** Bytes that a reader gets at once of what waited for it. */
-const PIECE = 16_384
 
 /** What of a connection a stream needs. */
 export type StreamConnection = Pick<
@@ -44,6 +41,8 @@ export abstract class FlowStream {
   #delivering = false
   #queue: Buffer[] = []
   #queued = 0
+  /** What of the queue is given back once it is sent. */
+  #lent: Set<Buffer> | undefined
 
   /** Bytes that came. */
   protected abstract onData(chunk: Buffer): void
@@ -84,7 +83,7 @@ export abstract class FlowStream {
       connection.receiving.hold(bytes.length)
       return 0
     }
-    if (bytes.length > 0) this.onData(connection.borrowed ? copied(bytes) : bytes)
+    if (bytes.length > 0) this.onData(connection.borrowed ? pieceOf(bytes) : bytes)
     this.#afterData()
     return 0
   }
@@ -125,7 +124,7 @@ export abstract class FlowStream {
     // In pieces, for each may be the one after which the reader pauses again.
     while (this.#held && !this.#paused && !this.closed) {
       const held: HeldBytes = this.#held
-      const piece = held.take(PIECE)
+      const piece = held.take()
       this.connection?.receiving.release(piece.length)
       if (held.size === 0) this.#held = undefined
       this.onData(piece)
@@ -134,9 +133,13 @@ export abstract class FlowStream {
     if (this.connection) this.#afterData()
   }
 
-  /** False: wait until the sink hears `drained`. */
-  write(bytes: Buffer): boolean {
+  /** False: wait until the sink hears `drained`. @param lent Nobody else looks at the bytes: their memory may be used again. */
+  write(bytes: Buffer, lent = false): boolean {
     if (this.closed || this.ending || this.localEnded) return true
+    if (lent && isPiece(bytes)) {
+      this.#lent ??= new Set()
+      this.#lent.add(bytes)
+    }
     this.#enqueue(bytes)
     this.flush()
     if (this.#queued < HIGH_WATER) return true
@@ -169,14 +172,20 @@ export abstract class FlowStream {
       if (this.#window <= 0) return
       const head = this.#queue[0] as Buffer
       const size = Math.min(head.length, this.#window, output.window, output.maxFrame)
+      const lent = this.#lent?.delete(head) === true
       if (size === head.length) this.#queue.shift()
-      else this.#queue[0] = head.subarray(size)
+      else {
+        const rest = head.subarray(size)
+        this.#queue[0] = rest
+        if (lent) this.#lent?.add(rest)
+      }
       this.#window -= size
       output.window -= size
       connection.queued -= size
       this.#queued -= size
       const last = this.ending === true && this.#queue.length === 0
-      output.frame(T.DATA, last ? FLAG.END_STREAM : 0, this.id, size === head.length ? head : head.subarray(0, size))
+      if (size === head.length) output.frame(T.DATA, last ? FLAG.END_STREAM : 0, this.id, head, lent)
+      else output.frame(T.DATA, 0, this.id, head.subarray(0, size))
       if (last) return this.#sent()
     }
     const { ending } = this
@@ -236,32 +245,10 @@ export abstract class FlowStream {
     }
     this.#queue = []
     this.#queued = 0
+    this.#lent = undefined
     this.ending = undefined
     this.#held = undefined
     connection?.forget(this)
     this.onGone()
   }
-}
-
-/** Copies of large pieces share memory, for each allocation outside the heap brings the next garbage collection nearer. Below what is mapped by itself. */
-const SLAB = 61_440
-const LARGE = 2048
-let slab = Buffer.allocUnsafeSlow(0)
-let used = 0
-
-function copied(bytes: Buffer): Buffer {
-  const { length } = bytes
-  allocated(length)
-  let out: Buffer
-  if (length < LARGE || length > SLAB) out = Buffer.allocUnsafe(length)
-  else {
-    if (used + length > slab.length) {
-      slab = Buffer.allocUnsafeSlow(SLAB)
-      used = 0
-    }
-    out = slab.subarray(used, used + length)
-    used += length
-  }
-  bytes.copy(out)
-  return out
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash, randomInt } from 'node:crypto'
 import { test } from 'node:test'
 import { Random } from '../../../test/random.ts'
+import { giveBack } from '../pieces.ts'
 import { ask, LIMITS } from './client-harness.ts'
 import { ClientPool } from './client-pool.ts'
 import { serveHttp2, sink } from './harness.ts'
@@ -22,13 +23,13 @@ function hesitate(random: Random, stream: { pause(): void; resume(): void }): vo
 
 test('whatever is written arrives, once and in its order, however both sides hesitate', async (t) => {
   const random = new Random(SEED)
-  // An echo that hesitates, and waits where its client does.
+  // An echo that hesitates, and waits where its client does. Both give every piece back: what came too early would be overwritten.
   await using server = await serveHttp2(
     (stream) => {
       stream.respond([':status', '200'])
       sink(stream, {
         data(chunk) {
-          if (!stream.write(Buffer.from(chunk))) stream.pause()
+          if (!stream.write(chunk, true)) stream.pause()
           else hesitate(random, stream)
         },
         requestEnd: () => stream.end(undefined, ['x-end', 'yes']),
@@ -61,6 +62,7 @@ test('whatever is written arrives, once and in its order, however both sides hes
       const { stream, outcome } = ask(pool, address, null, {
         data(chunk) {
           got.update(chunk)
+          giveBack(chunk)
           hesitate(random, stream)
         },
         drained: more,

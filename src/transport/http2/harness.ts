@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { FLAG, FRAME, type Http2Frame, h2Frame, hpack, RawHttp2 } from '../../../test/http2-frames.ts'
+import { accepted } from './accepted.ts'
 import { type ConnectionOptions, Http2Connection } from './connection.ts'
 import type { Http2Stream, StreamSink } from './stream.ts'
 
@@ -20,7 +21,7 @@ export async function serveHttp2(serve?: (stream: Http2Stream) => void, limits: 
   const server = createServer((socket) => {
     connections.push(
       new Http2Connection(
-        socket,
+        accepted(socket),
         { ...LIMITS, ...limits },
         {
           onStream: serve ?? ((stream) => sink(stream, { requestEnd: () => reply(stream) })),

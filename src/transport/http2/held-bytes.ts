@@ -1,42 +1,47 @@
-import { allocated } from '../outside-heap.ts'
+import { pieceOf } from '../pieces.ts'
 
-const NOTHING: Buffer = Buffer.alloc(0)
+/** Bytes that are worth a piece of their own; shorter ones are put together. */
+const LONG = 2048
+/** The most that short ones are put together to. */
+const TOGETHER = 16_384
 
 /** Bytes that wait for their reader, in memory of at most about twice their size however small the pieces were. */
 export class HeldBytes {
-  #bytes: Buffer = NOTHING
-  #start = 0
-  #end = 0
-
-  get size(): number {
-    return this.#end - this.#start
-  }
+  readonly #pieces: Buffer[] = []
+  /** Memory for short ones, of which `#used` bytes are the last piece. */
+  #open: Buffer | undefined
+  #used = 0
+  size = 0
 
   push(chunk: Buffer): void {
-    if (this.#end + chunk.length > this.#bytes.length) {
-      const { size } = this
-      // What was taken is still in use, so it is left where it is.
-      const larger = Buffer.allocUnsafeSlow(Math.max(size + chunk.length, size * 2))
-      allocated(larger.length)
-      this.#bytes.copy(larger, 0, this.#start, this.#end)
-      this.#bytes = larger
-      this.#start = 0
-      this.#end = size
+    const { length } = chunk
+    this.size += length
+    if (length >= LONG) {
+      this.#open = undefined
+      this.#used = 0
+      this.#pieces.push(pieceOf(chunk))
+    } else if (this.#open && this.#used + length <= this.#open.length) {
+      chunk.copy(this.#open, this.#used)
+      this.#used += length
+      this.#pieces[this.#pieces.length - 1] = this.#open.subarray(0, this.#used)
+    } else {
+      // Twice what the last ones took: one alone, as the end of a message is, takes no more than it needs.
+      const open = Buffer.allocUnsafe(Math.max(length, Math.min(TOGETHER, this.#used * 2)))
+      chunk.copy(open)
+      this.#open = open
+      this.#used = length
+      this.#pieces.push(open.subarray(0, length))
     }
-    chunk.copy(this.#bytes, this.#end)
-    this.#end += chunk.length
   }
 
-  /** Takes the next bytes out, at most `most`. */
-  take(most: number): Buffer {
-    const from = this.#start
-    this.#start = Math.min(this.#end, from + most)
-    const taken = this.#bytes.subarray(from, this.#start)
-    if (this.#start === this.#end) {
-      this.#bytes = NOTHING
-      this.#start = 0
-      this.#end = 0
+  /** Takes the next bytes out; there must be some. Nobody else has their memory. */
+  take(): Buffer {
+    const piece = this.#pieces.shift() as Buffer
+    if (this.#pieces.length === 0) {
+      this.#open = undefined
+      this.#used = 0
     }
-    return taken
+    this.size -= piece.length
+    return piece
   }
 }

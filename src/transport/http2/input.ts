@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { allocated } from '../outside-heap.ts'
+import { giveBack, pieceOf, pieceOfLength } from '../pieces.ts'
 import type { Output } from './output.ts'
 import { ConnectionError, H2, MAX_FRAME, MAX_WINDOW } from './protocol.ts'
 
@@ -28,6 +29,8 @@ export class Input {
   #greeted: boolean
   /** What comes is in memory that is not ours to keep. */
   readonly #borrowed: boolean
+  /** The piece that the rest was copied to, where what comes is not ours to keep. */
+  #copy: Buffer | undefined
   #stalled = false
 
   /**
@@ -57,9 +60,9 @@ export class Input {
     if (this.#sink.closed) return
     if (!this.#borrowed) allocated(chunk.length)
     if (this.#rest.length === 0) this.#rest = chunk
-    else if (this.#stalled || !this.#complete(chunk)) this.#rest = Buffer.concat([this.#rest, chunk])
+    else if (this.#stalled || !this.#complete(chunk)) this.#rest = this.#joined(this.#rest, chunk)
     if (!this.#stalled) this.#parse()
-    if (this.#borrowed && this.#rest.buffer === chunk.buffer) this.#rest = Buffer.from(this.#rest)
+    if (this.#borrowed && this.#rest.buffer === chunk.buffer) this.#rest = this.#copy = pieceOf(this.#rest)
   }
 
   /** Puts only the frame together whose beginning came before; the rest of a large chunk is not copied. False: not worth it. */
@@ -68,11 +71,21 @@ export class Input {
     if (chunk.length < WORTH_CUTTING || rest.length < 9 || !this.#greeted) return false
     const missing = rest.readUIntBE(0, 3) + 9 - rest.length
     if (missing <= 0 || missing >= chunk.length) return false
-    this.#rest = Buffer.concat([rest, chunk.subarray(0, missing)])
+    this.#rest = this.#joined(rest, chunk.subarray(0, missing))
     this.#parse()
     // Stopped in between, the frame waits with what comes after it.
-    this.#rest = this.#rest.length === 0 ? chunk.subarray(missing) : Buffer.concat([this.#rest, chunk.subarray(missing)])
+    this.#rest = this.#rest.length === 0 ? chunk.subarray(missing) : this.#joined(this.#rest, chunk.subarray(missing))
     return true
+  }
+
+  #joined(begun: Buffer, more: Buffer): Buffer {
+    if (!this.#borrowed) return Buffer.concat([begun, more])
+    const whole = pieceOfLength(begun.length + more.length)
+    whole.set(begun)
+    whole.set(more, begun.length)
+    if (this.#copy) giveBack(this.#copy)
+    this.#copy = whole
+    return whole
   }
 
   /** The other side has read what it left unread. */
@@ -89,6 +102,10 @@ export class Input {
     } catch (error) {
       this.#sink.broken(error)
     }
+    // Whoever kept something of it has copied it.
+    if (!this.#copy || this.#rest.buffer === this.#copy.buffer) return
+    giveBack(this.#copy)
+    this.#copy = undefined
   }
 
   /** Gives what is left over: the beginning of a frame. */

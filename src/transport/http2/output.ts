@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { giveBack, isPiece, pieceOfLength } from '../pieces.ts'
 import { FLAG, MAX_FRAME, T } from './protocol.ts'
 
 /** Bytes that are written in one turn of the loop; the rest waits for the socket to take them. */
@@ -28,6 +29,9 @@ export class Output {
   readonly #waiting = new Set<Waiter>()
   #parts: Buffer[] = []
   #bytes = 0
+  /** What of the parts is given back when the system has it, and what of the parts before them. */
+  #lent: Buffer[] = []
+  #sending: Buffer[] = []
   #scheduled = false
   #full = false
   #ended = false
@@ -52,8 +56,8 @@ export class Output {
     return !this.#full && this.window > 0 && this.#bytes < MAX_TURN
   }
 
-  /** Writes a frame with what else this turn of the loop brings. */
-  frame(type: number, flags: number, stream: number, payload?: Buffer): void {
+  /** Writes a frame with what else this turn of the loop brings. `lent`: the payload's memory may be used again afterwards. */
+  frame(type: number, flags: number, stream: number, payload?: Buffer, lent = false): void {
     if (this.#ended) return
     if (type <= T.HEADERS) this.answered = true
     const length = payload?.length ?? 0
@@ -66,6 +70,7 @@ export class Output {
     head.writeUInt32BE(stream, 5)
     this.#parts.push(head)
     if (payload && length > 0) this.#parts.push(payload)
+    if (payload && lent) this.#lent.push(payload)
     this.#bytes += length + 9
     this.#schedule()
   }
@@ -101,7 +106,15 @@ export class Output {
     this.#parts = []
     const bytes = this.#bytes
     this.#bytes = 0
-    if (!this.#write(parts, bytes)) this.#full = true
+    const room = this.#write(parts, bytes)
+    if (this.#lent.length > 0) {
+      if (this.#sending.length === 0) this.#sending = this.#lent
+      else this.#sending.push(...this.#lent)
+      this.#lent = []
+    }
+    // Nearly always the system takes everything at once.
+    if (this.#sending.length > 0 && this.#socket.writableLength === 0) this.#sent()
+    if (!room) this.#full = true
     else if (!this.#full) {
       if (this.#waiting.size > 0) this.wake()
       this.onDrain()
@@ -111,7 +124,7 @@ export class Output {
   /** One write for the socket. What is large goes as it is, for copying it would cost more than the list of pieces does. */
   #write(parts: readonly Buffer[], bytes: number): boolean {
     if (parts.length === 1) return this.#socket.write(parts[0] as Buffer)
-    if (bytes < WORTH_PIECES) return this.#socket.write(Buffer.concat(parts, bytes))
+    if (bytes < WORTH_PIECES) return this.#socket.write(this.#together(parts, bytes))
     const socket = this.#socket
     let room = true
     let from = 0
@@ -131,6 +144,17 @@ export class Output {
     if (small > 0) room = socket.write(Buffer.concat(parts.slice(from), small))
     socket.uncork()
     return room
+  }
+
+  #together(parts: readonly Buffer[], bytes: number): Buffer {
+    const whole = pieceOfLength(bytes)
+    let at = 0
+    for (const part of parts) {
+      whole.set(part, at)
+      at += part.length
+    }
+    if (isPiece(whole)) this.#lent.push(whole)
+    return whole
   }
 
   /** Nothing is written after what is written so far. */
@@ -157,8 +181,14 @@ export class Output {
     }
   }
 
+  #sent(): void {
+    for (const bytes of this.#sending) giveBack(bytes)
+    this.#sending = []
+  }
+
   #drained(): void {
     this.#full = false
+    this.#sent()
     this.wake()
     this.onDrain()
   }

@@ -7,7 +7,8 @@ import { H2 } from './protocol.ts'
 export interface StreamSink {
   data(chunk: Buffer): void
   /** The client has sent everything. */
-  requestEnd(): void
+  /** `trailers`: names and values in turn. */
+  requestEnd(trailers: readonly string[]): void
   /** The stream is over: both sides have ended, or one of them has reset it. */
   streamClosed(): void
   /** After `write` returned false: there is room again. */
@@ -36,12 +37,14 @@ export interface ServerStream {
   resume(): void
   /** Sends the head; with `end` there is nothing after it. */
   respond(head: Fields, end?: boolean): void
-  /** False: wait until the sink hears `drained`. */
-  write(bytes: Buffer): boolean
+  /** False: wait until the sink hears `drained`. `lent`: nobody else looks at the bytes, and their memory may be used again. */
+  write(bytes: Buffer, lent?: boolean): boolean
   /** Ends the reply: last bytes, then trailers if there are any. A client that still sends is told that nobody reads it. */
   end(bytes: Buffer | undefined, trailers: Fields): void
   reset(error: number): void
 }
+
+const NO_FIELDS: readonly string[] = []
 
 /** One stream at the server. */
 export class Http2Stream extends FlowStream implements ServerStream {
@@ -49,6 +52,8 @@ export class Http2Stream extends FlowStream implements ServerStream {
   readonly headers: IncomingHttpHeaders
   sink: StreamSink | undefined
   last: Fields | undefined
+  /** What came after the body. */
+  trailers: readonly string[] = NO_FIELDS
   headersSent = false
   #onClosed: (() => void)[] | undefined
 
@@ -86,7 +91,7 @@ export class Http2Stream extends FlowStream implements ServerStream {
   }
 
   protected onRemoteEnd(): void {
-    this.sink?.requestEnd()
+    this.sink?.requestEnd(this.trailers)
   }
 
   protected onDrained(): void {

@@ -81,12 +81,13 @@ export async function requestIdentity(options: AuthorityOptions, anchors: string
     .catch((error: unknown) => {
       throw judge(error, options)
     })
-  return identityFrom(SignCertificateResponse.decode(reply).workloadCertificate.toString(), pair.privateKey, address)
+  return identityFrom(SignCertificateResponse.decode(reply).workloadCertificate.toString(), pair.privateKey, `the authority at ${address}`)
 }
 
 const generate = promisify(generateKeyPair)
 
-function keyPair(algorithm: AuthorityOptions['keyAlgorithm'] = 'ed25519'): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
+/** A new key of an identity. */
+export function keyPair(algorithm: AuthorityOptions['keyAlgorithm'] = 'ed25519'): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
   return algorithm === 'rsa' ? generate('rsa', { modulusLength: 2048 }) : generate('ed25519', {})
 }
 
@@ -130,17 +131,21 @@ function judge(error: unknown, { address, authorityId }: AuthorityOptions): unkn
   return error
 }
 
-function identityFrom(certificate: string, key: KeyObject, address: string): Identity {
+/**
+ * An identity of the PEM of a leaf and what leads to its root. Throws AuthorityError when it is none, or of another key.
+ * @param source The authority, for errors.
+ */
+export function identityFrom(certificate: string, key: KeyObject, source: string): Identity {
   let chain: X509Certificate[]
   try {
     chain = parseCertificates(certificate)
   } catch (error) {
-    throw new AuthorityError(`the certificate from the authority at ${address} is unusable: ${messageOf(error)}`)
+    throw new AuthorityError(`the certificate from ${source} is unusable: ${messageOf(error)}`)
   }
   const leaf = chain[0] as X509Certificate
   const id = spiffeIdOf(leaf)
-  if (!id) throw new AuthorityError(`the certificate from the authority at ${address} names no SPIFFE id of the form …/ns/NAMESPACE/APP`)
-  if (!leaf.checkPrivateKey(key)) throw new AuthorityError(`the certificate from the authority at ${address} is for another key`)
+  if (!id) throw new AuthorityError(`the certificate from ${source} names no SPIFFE id of the form …/ns/NAMESPACE/APP`)
+  if (!leaf.checkPrivateKey(key)) throw new AuthorityError(`the certificate from ${source} is for another key`)
   return {
     id,
     chain,

@@ -18,7 +18,7 @@ printf 'search svc.cluster.local\nnameserver %s\n' "$POD_DNS" > "$root/etc/resol
 printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
 for node in "$repo"/node_modules/node-*/bin/node; do ln -s "/opt/outrider${node#"$repo"}" "$root/image/bin/node"; done
 ln -s /opt/outrider/bin/outriderd "$root/daprd"
-for program in outrider outriderd outrider-injector outrider-operator outrider-sentry; do ln -s "/opt/outrider/bin/$program" "$root/$program"; done
+for program in outrider outriderd outrider-control outrider-injector outrider-operator outrider-sentry; do ln -s "/opt/outrider/bin/$program" "$root/$program"; done
 (cd "$root.volumes" && find . -mindepth 1 -name .volume | while read -r mark; do
   path=${mark#./} path=${path%/.volume}
   mkdir -p "$root/$path"

@@ -1,6 +1,7 @@
-// node statsd.mjs PORT [unixStreamPath]: what two clients of npm send, unmodified.
+// node statsd.mjs UDP_PORT TCP_PORT: what three clients of npm send, unmodified.
 import { StatsD } from 'hot-shots'
 import NodeStatsd from 'node-statsd'
+import Etsy from 'statsd-client'
 
 const port = Number(process.argv[2])
 const fail = (error) => {
@@ -29,7 +30,18 @@ old.increment('orders')
 old.timing('latency', 5)
 old.gauge('depth', 3)
 old.unique('users', 'one')
+const etsy = new Etsy({ host: '127.0.0.1', port, prefix: 'etsy' })
+etsy.counter('orders', 4)
+etsy.timing('latency', 30)
+etsy.gauge('depth', 9)
+etsy.gaugeDelta('depth', -2)
+etsy.set('users', 'one')
+etsy.histogram('size', 8, { kind: 'new' })
+const line = new Etsy({ host: '127.0.0.1', port: Number(process.argv[3]), tcp: true, prefix: 'etsytcp' })
+line.increment('orders', 7)
 setTimeout(() => {
+  for (const client of [etsy, line]) client.close()
+
   for (const client of [hot, tcp, buffered]) client.close()
   old.close()
 }, 200)

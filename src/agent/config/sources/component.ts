@@ -1,6 +1,6 @@
 import type { ConfigurationStore } from '../../../blocks/configuration/driver.ts'
 import { milliseconds } from '../../../resources/agent-schema.ts'
-import { pause } from '../../needs.ts'
+import { pause } from '../../../waiting.ts'
 import { entriesOf, type OpenSource } from '../source.ts'
 
 /** A configuration component: subscribed to where it takes that, and read every so often besides. */

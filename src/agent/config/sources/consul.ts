@@ -1,6 +1,6 @@
 import { milliseconds } from '../../../resources/agent-schema.ts'
 import { HttpClient } from '../../../transport/http1/client.ts'
-import { pause } from '../../needs.ts'
+import { pause } from '../../../waiting.ts'
 import { secretValue } from '../../secret-value.ts'
 import { entriesOf, MOST_BYTES, type OpenSource } from '../source.ts'
 

@@ -1,7 +1,7 @@
 import { EtcdClient } from '../../../components/etcd/client.ts'
 import { Sort, SortTarget } from '../../../components/etcd/messages.ts'
 import { milliseconds } from '../../../resources/agent-schema.ts'
-import { pause } from '../../needs.ts'
+import { pause } from '../../../waiting.ts'
 import { entriesOf, MOST_ENTRIES, type OpenSource } from '../source.ts'
 
 /** Keys below a prefix of etcd, read every so often. */

@@ -1,6 +1,6 @@
 import { RedisConnection } from '../../../components/redis/connection.ts'
 import { milliseconds } from '../../../resources/agent-schema.ts'
-import { pause } from '../../needs.ts'
+import { pause } from '../../../waiting.ts'
 import { secretValue } from '../../secret-value.ts'
 import { entriesOf, MOST_ENTRIES, type OpenSource } from '../source.ts'
 

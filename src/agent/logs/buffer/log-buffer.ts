@@ -2,11 +2,12 @@ import { type FileHandle, open as openFile, readFile, rm } from 'node:fs/promise
 import { join } from 'node:path'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
+import { pause } from '../../../waiting.ts'
 import type { LogEvent } from '../event.ts'
 import { encodeChunk, type Positions } from './chunk.ts'
 import { BufferReader, type Cursor } from './reader.ts'
 import { apply, pathOf, recover, replaceFile, type Segment } from './segments.ts'
-import { Changes, pause } from './signal.ts'
+import { Changes } from './signal.ts'
 
 export interface BufferOptions {
   folder: string

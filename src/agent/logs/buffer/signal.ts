@@ -25,8 +25,3 @@ export class Changes {
     for (const done of [...this.#waiting]) done()
   }
 }
-
-/** Waits; an abort ends the wait. */
-export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Changes().next(signal, milliseconds)
-}

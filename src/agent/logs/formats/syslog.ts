@@ -9,9 +9,9 @@ export const SEVERITIES = ['emerg', 'alert', 'crit', 'err', 'warning', 'notice',
 const PRIORITY = /^<(\d{1,3})>/
 /** RFC 5424: version, time, host, app, process, message id, then structured data. */
 const MODERN = /^1 (\S+) (\S+) (\S+) (\S+) (\S+) (?=-|\[)/
-/** RFC 3164, as it is written: the time of the local zone without year, or ISO 8601; a host or none; tag and process. */
+/** RFC 3164, as it is written: the time of the local zone without year, or ISO 8601; a host or none; tag and process, after which some leave the colon out (rsyslog, of what came as RFC 5424). */
 const OLD =
-  /^(?:([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?)|(\d{4}-\d\d-\d\dT\S+)) (?:(\S+) )?(?:([^\s:[\]]{1,48})(?:\[([^\]\s]{1,128})\])?: ?)?/
+  /^(?:([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?)|(\d{4}-\d\d-\d\dT\S+)) (?:(\S+) )?(?:([^\s:[\]]{1,48})(?:\[([^\]\s]{1,128})\](?::|(?= )) ?|: ?))?/
 const STRUCTURED = /\[([^\s=\]"]{1,32})((?: [^\s=\]"]{1,32}="(?:[^"\\\]]|\\.)*")*)\]/y
 const PARAMETER = / ([^\s=\]"]{1,32})="((?:[^"\\\]]|\\.)*)"/g
 

@@ -1,7 +1,8 @@
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
+import { pause } from '../../../waiting.ts'
 import type { Batch, BufferReader } from '../buffer/reader.ts'
-import { type Changes, pause } from '../buffer/signal.ts'
+import type { Changes } from '../buffer/signal.ts'
 import type { DeadLetters } from '../dead-letters.ts'
 import type { LogEvent } from '../event.ts'
 import { PartlyTaken, type Refusal, RefusedError, type Sink } from './sink.ts'
@@ -40,6 +41,9 @@ export class Delivery implements AsyncDisposable {
   readonly #drain = new AbortController()
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
+  /** Of the batch under way, in the dead letters. */
+  #buried = 0
+  /** Events that the output took. */
   delivered = 0
   retries = 0
   /** Batches that could not be sent at the last try. */
@@ -68,9 +72,10 @@ export class Delivery implements AsyncDisposable {
       try {
         const batch = await this.#gather()
         if (!batch) return
+        this.#buried = 0
         if (batch.events.length > 0 && !(await this.#settle(batch.events))) return
         reader.commit(batch.end)
-        this.delivered += batch.events.length
+        this.delivered += batch.events.length - this.#buried
       } catch (error) {
         log.error(`output ${this.name}: ${messageOf(error)}; it is tried again`)
         await pause(this.#options.retry.max, this.#stop.signal)
@@ -172,6 +177,7 @@ export class Delivery implements AsyncDisposable {
     if (refusals.length === 0) return
     const { deadLetters, log } = this.#options
     await deadLetters.keep(this.name, refusals)
+    this.#buried += refusals.length
     log.warn(`output ${this.name} refused ${refusals.length} events, which are in ${deadLetters.folder} now: ${refusals[0]?.reason}`)
   }
 

@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { parseXml, textIn, within, type XmlElement } from '../../aws/xml.ts'
-import { BlobClient, BlobError } from '../../azure/blob-client.ts'
+import { openContainer, pingContainer } from '../../azure/blob-container.ts'
 import type { BlobSettings } from '../../azure/blob-settings.ts'
+import { StorageClient, StorageError } from '../../azure/storage-client.ts'
 import { readableBy } from '../../azure/storage-key.ts'
 import { parseDuration } from '../../metadata.ts'
 import { partsOf, type Source } from '../parts.ts'
@@ -13,20 +14,20 @@ export const DELETE_SNAPSHOTS = ['include', 'only']
 
 /** The blobs of a container. */
 export class Container implements AsyncDisposable {
-  readonly #client: BlobClient
+  readonly #client: StorageClient
   readonly #settings: BlobSettings
 
   constructor(settings: BlobSettings) {
     this.#settings = settings
-    this.#client = new BlobClient(settings)
+    this.#client = new StorageClient(settings)
   }
 
   open(signal: AbortSignal): Promise<void> {
-    return this.#client.open(signal)
+    return openContainer(this.#client, this.#settings, signal)
   }
 
   ping(signal: AbortSignal): Promise<void> {
-    return this.#client.ping(signal)
+    return pingContainer(this.#client, this.#settings, signal)
   }
 
   /** As daprd writes it: slashes of the name escaped. */
@@ -34,7 +35,7 @@ export class Container implements AsyncDisposable {
     const escaped = encodeURIComponent(name)
       .replaceAll(/%(24|26|2B|3D|3A|40)/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
       .replaceAll(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`)
-    return `${this.#settings.container.href}/${escaped}`
+    return `${this.#settings.place.href}/${escaped}`
   }
 
   /** Saves a blob, one larger than a part in parts; rejects leaving nothing of it. */
@@ -136,5 +137,5 @@ export class Container implements AsyncDisposable {
 }
 
 function notFound(error: unknown): never {
-  throw error instanceof BlobError && error.code === 'BlobNotFound' ? new Error('blob not found', { cause: error }) : error
+  throw error instanceof StorageError && error.code === 'BlobNotFound' ? new Error('blob not found', { cause: error }) : error
 }

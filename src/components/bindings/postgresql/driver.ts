@@ -26,15 +26,15 @@ class PostgresBinding implements Binding {
   }
 
   async init(): Promise<void> {
-    try {
-      await this.ping()
-    } catch (error) {
-      throw connectionError(`binding ${this.name}`, this.address, error)
-    }
+    await this.ping()
   }
 
   async ping(): Promise<void> {
-    await this.server.during(() => this.server.pool.query('SELECT 1'))
+    try {
+      await this.server.during(() => this.server.pool.query('SELECT 1'))
+    } catch (error) {
+      throw connectionError(`binding ${this.name}`, this.address, error)
+    }
   }
 
   async invoke(request: BindingRequest): Promise<BindingResponse | undefined> {

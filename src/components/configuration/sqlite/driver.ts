@@ -102,6 +102,7 @@ export const driver: DriverModule<ConfigurationStore> = {
         database.exec(TABLES)
       },
       async ping() {
+        // It only reads: the lock of others is no concern of it.
         opened().prepare('SELECT 1').get()
       },
       async get(keys) {

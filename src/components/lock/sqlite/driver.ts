@@ -1,7 +1,8 @@
 import { type LockStore, UnlockStatus } from '../../../blocks/lock/driver.ts'
-import { type Database, inTransaction, openSqlite, type StatementSync } from '../../../storage/sqlite.ts'
+import { type Database, openSqlite, type StatementSync, whenFree } from '../../../storage/sqlite.ts'
 import type { DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
+import { checkWritable, sqliteRefusal } from '../../sqlite-refusal.ts'
 
 const fields: readonly MetadataField[] = [
   {
@@ -34,18 +35,24 @@ export const driver: DriverModule<LockStore> = {
   metadata: fields,
   create(context) {
     const values = parseMetadata(fields, context.properties)
+    const path = String(values.connectionString).replace(/^file:([^?]*).*$/, '$1')
+    const owner = `lock store ${context.name}`
     let database: Database | undefined
     let statements: Statements | undefined
     const open = (): { database: Database; statements: Statements } => {
       if (!database || !statements) throw new Error(`lock store ${context.name} is closed`)
       return { database, statements }
     }
+    const write = <T>(work: () => T): Promise<T> =>
+      whenFree(open().database, Number(values.busyTimeout), work).catch((error: unknown) => {
+        throw sqliteRefusal(owner, path, error)
+      })
     return {
       async init() {
-        database = openSqlite(String(values.connectionString).replace(/^file:([^?]*).*$/, '$1'), {
-          busyTimeout: Number(values.busyTimeout),
-        })
+        database = openSqlite(path, { busyTimeout: Number(values.busyTimeout) })
         database.exec(TABLE)
+        // From here on a held lock is waited for with the event loop free.
+        database.exec('PRAGMA busy_timeout = 0')
         statements = {
           forget: database.prepare('DELETE FROM locks WHERE expires <= ?'),
           take: database.prepare('INSERT INTO locks (resource, owner, expires) VALUES (?, ?, ?) ON CONFLICT (resource) DO NOTHING'),
@@ -54,19 +61,19 @@ export const driver: DriverModule<LockStore> = {
         }
       },
       async ping() {
-        open().statements.look.get('', 0)
+        await checkWritable(owner, path, () => open().database)
       },
       async tryLock(resource, owner, expirySeconds) {
-        const { database, statements } = open()
-        return inTransaction(database, () => {
+        const { statements } = open()
+        return write(() => {
           const now = Date.now()
           statements.forget.run(now)
           return statements.take.run(resource, owner, now + expirySeconds * 1000).changes === 1
         })
       },
       async unlock(resource, owner) {
-        const { database, statements } = open()
-        return inTransaction(database, () => {
+        const { statements } = open()
+        return write(() => {
           const row = statements.look.get(resource, Date.now())
           if (!row) return UnlockStatus.DoesNotExist
           if (row.owner !== owner) return UnlockStatus.BelongsToOthers

@@ -1,6 +1,7 @@
 import { createInbox, headers, type Msg, type Subscription } from '@nats-io/transport-node'
 import { messageOf } from '../../../errors.ts'
 import type { NatsLink } from '../../nats/link.ts'
+import { NoRoomError } from '../../no-room.ts'
 
 /** What waits for the server at most; beyond it a publish fails at once, so that memory stays flat. */
 const MOST_WAITING = 20_000
@@ -8,6 +9,9 @@ const MOST_WAITING_BYTES = 64 * 2 ** 20
 /** What a waiting message costs beside its content. */
 const OVERHEAD = 512
 const SWEEP = 100
+
+/** JetStream's error codes for no room: of an account, of the server's memory and disk, and of a stream (discard: new). */
+const FULL = new Set([10002, 10023, 10028, 10047, 10077])
 
 /** The connection went away, or no stream answers yet: the message may or may not be in. */
 class Again extends Error {}
@@ -128,6 +132,7 @@ export class StreamPublisher {
     }
     const answer = parse(message)
     if (answer.error === undefined && answer.stream) pending.resolve()
+    else if (FULL.has(answer.error?.err_code ?? 0)) pending.reject(this.#full(pending.subject, answer.error?.description))
     else
       pending.reject(
         this.#failed(`NATS at ${this.#address} refused the message: ${answer.error?.description ?? 'the answer is not that of a stream'}`),
@@ -154,6 +159,13 @@ export class StreamPublisher {
     this.#sweep = undefined
   }
 
+  #full(subject: string, reason = ''): Error {
+    const { component } = this.#link.settings
+    return new NoRoomError(
+      `${component}: NATS at ${this.#address} has no room for ${subject}: ${reason} (raise the limits of the stream or of the server, purge the stream, or let it discard old messages; it is used again at once)`,
+    )
+  }
+
   #failed(why: string): Error {
     return new Error(`${this.#link.settings.component}: ${why}`)
   }
@@ -165,7 +177,7 @@ export class StreamPublisher {
   }
 }
 
-function parse(message: Msg): { stream?: string; error?: { description?: string } } {
+function parse(message: Msg): { stream?: string; error?: { description?: string; err_code?: number } } {
   try {
     return message.json()
   } catch {

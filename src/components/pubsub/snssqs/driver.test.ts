@@ -36,6 +36,8 @@ pubsubConformance('pubsub.aws.snssqs (moto)', {
   missing: !server && help(moto),
   open: ({ appId, properties }) => open(appId, properties),
   durable: true,
+  // Most of its time it waits for the end of a poll.
+  concurrency: 4,
   groups: true,
   contentType: false,
   metadata: () => ({}),
@@ -91,7 +93,7 @@ it('brings every text and every byte through the texts of SNS', () => {
   for (const body of ['', 'x', 'null', '[]', '{"Message":"x"}', '{"TopicArn":"t","Message":1}']) assert.equal(fromSns(body), undefined)
 })
 
-describe('pubsub.aws.snssqs', { skip: server === undefined ? help(moto) : false }, () => {
+describe('pubsub.aws.snssqs', { concurrency: 4, skip: server === undefined ? help(moto) : false }, () => {
   const sns = clientOf(server?.address ?? 'http://k:s@none', SNS)
   const sqs = clientOf(server?.address ?? 'http://k:s@none', SQS)
   after(() => Promise.all([sns[Symbol.asyncDispose](), sqs[Symbol.asyncDispose]()]))

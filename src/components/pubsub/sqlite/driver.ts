@@ -4,6 +4,7 @@ import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, 
 import { type Database, openSqlite } from '../../../storage/sqlite.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
+import { checkWritable, sqliteRefusal } from '../../sqlite-refusal.ts'
 import { handlersFor } from '../running.ts'
 import { Consumer } from './consumer.ts'
 import { Doorbell } from './doorbell.ts'
@@ -105,16 +106,20 @@ class SqlitePubSub implements PubSub {
   readonly #settings: ReturnType<typeof parseMetadata>
   readonly #id = randomUUID()
   readonly #consumers = new Set<Consumer>()
+  readonly #owner: string
+  readonly #path: string
   #open: Open | undefined
 
   constructor(context: ComponentContext) {
     this.#context = context
+    this.#owner = `pub/sub component ${context.name}`
     this.#settings = parseMetadata(metadata, context.properties)
+    this.#path = (this.#settings.connectionString as string).replace(/^file:(\/\/)?/, '').replace(/\?.*$/, '')
   }
 
   async init(): Promise<void> {
     if (this.#open !== undefined) return
-    const path = (this.#settings.connectionString as string).replace(/^file:(\/\/)?/, '').replace(/\?.*$/, '')
+    const path = this.#path
     const database = openSqlite(path)
     try {
       if (this.#settings.synchronous === 'full') database.exec('PRAGMA synchronous = FULL')
@@ -127,6 +132,7 @@ class SqlitePubSub implements PubSub {
       const writer = new Writer({
         database,
         log,
+        explain: (error) => sqliteRefusal(this.#owner, this.#path, error),
         extra: () => this.#take(),
         wanted: () => [...this.#consumers].some((consumer) => consumer.wants()),
         ring: () => {
@@ -153,7 +159,7 @@ class SqlitePubSub implements PubSub {
   }
 
   async ping(): Promise<void> {
-    this.#opened().database.exec('SELECT 1')
+    await checkWritable(this.#owner, this.#path, () => this.#opened().database)
   }
 
   async publish(request: PublishRequest, signal?: AbortSignal): Promise<void> {
@@ -251,7 +257,7 @@ class SqlitePubSub implements PubSub {
   }
 
   #opened(): Open {
-    if (this.#open === undefined) throw new Error(`pub/sub component ${this.#context.name} is not open`)
+    if (this.#open === undefined) throw new Error(`${this.#owner} is not open`)
     return this.#open
   }
 

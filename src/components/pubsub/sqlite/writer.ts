@@ -1,5 +1,5 @@
 import { messageOf } from '../../../errors.ts'
-import { type Database, inTransaction } from '../../../storage/sqlite.ts'
+import { type Database, inTransaction, isBusy } from '../../../storage/sqlite.ts'
 import type { Logger } from '../../../telemetry/log.ts'
 
 /** One change; runs inside a transaction, perhaps more than once when others in the same transaction fail. */
@@ -16,6 +16,8 @@ export interface Job {
 export interface WriterOptions {
   database: Database
   log: Logger
+  /** What a failed job is told. */
+  explain(error: Error): Error
   /** Adds work of its own to the transaction (taking messages); gives what to do after the commit. */
   extra(): () => void
   /** Whether `extra` would find anything; only reads. */
@@ -145,17 +147,13 @@ export class Writer {
       return
     }
     const again = batch.filter((job) => job.failed === undefined)
-    for (const job of batch) job.failed?.(error)
-    this.#options.log.warn(`cannot write to the database: ${error.message}`)
+    const told = this.#options.explain(error)
+    for (const job of batch) job.failed?.(told)
+    this.#options.log.warn(`cannot write to the database: ${told.message}`)
     this.#jobs.unshift(...again)
     if (this.#jobs.length > 0) {
       this.#scheduled = false
       this.schedule(RETRY)
     }
   }
-}
-
-function isBusy(error: Error): boolean {
-  const code = (error as { errcode?: number }).errcode
-  return code !== undefined && ((code & 0xff) === 5 || (code & 0xff) === 6)
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { SecretStore } from '../../../blocks/secrets/driver.ts'
 import { HttpClient } from '../../../transport/http1/client.ts'
 import type { DriverModule } from '../../component.ts'
+import { type AskVault, vaultLeases } from './leases.ts'
 import { fields, readSettings } from './settings.ts'
 
 /** Bytes of one reply. */
@@ -24,6 +25,8 @@ export const driver: DriverModule<SecretStore> = {
     const client = new HttpClient({ connections: PARALLEL, silenceTimeout: PATIENCE, tls: settings.tls })
     const root = address.pathname.replace(/\/+$/, '')
     let token: Promise<string> | undefined
+    /** Of a token that was signed in for, epoch milliseconds. */
+    let life = { began: 0, ends: Number.POSITIVE_INFINITY }
 
     const send = async (method: string, path: string, headers: Record<string, string>, body: string | undefined, signal?: AbortSignal) => {
       const patience = AbortSignal.timeout(PATIENCE)
@@ -55,13 +58,17 @@ export const driver: DriverModule<SecretStore> = {
       if (auth.kind === 'file') return held
       const path = `auth/${auth.mount}/login`
       const reply = await send('POST', path, { 'content-type': 'application/json' }, JSON.stringify({ role: auth.role, jwt: held }))
-      const given = reply.status === 200 ? (parse(reply.body) as { auth?: { client_token?: string } }).auth?.client_token : undefined
+      const signed =
+        reply.status === 200 ? (parse(reply.body) as { auth?: { client_token?: string; lease_duration?: number } }).auth : undefined
+      const given = signed?.client_token
       if (!given) throw new Error(`Vault at ${address.host} refused the sign-in as role ${auth.role} (${path}): status ${reply.status}`)
+      const seconds = signed?.lease_duration
+      life = { began: Date.now(), ends: seconds ? Date.now() + seconds * 1000 : Number.POSITIVE_INFINITY }
       return given
     }
 
     /** Asks with the token at hand, and once more with a fresh one when the server refuses it. */
-    const ask = async (method: string, path: string, signal: AbortSignal | undefined) => {
+    const ask = async (method: string, path: string, signal: AbortSignal | undefined, body?: object) => {
       for (let again = auth.kind !== 'token'; ; again = false) {
         token ??= signIn()
         const mine = token
@@ -69,7 +76,8 @@ export const driver: DriverModule<SecretStore> = {
           if (token === mine) token = undefined
           throw error
         })
-        const reply = await send(method, path, { 'X-Vault-Token': bearer }, undefined, signal)
+        const headers = { 'X-Vault-Token': bearer, ...(body && { 'content-type': 'application/json' }) }
+        const reply = await send(method, path, headers, body && JSON.stringify(body), signal)
         if (reply.status !== 403 || !again) return reply
         if (token === mine) token = undefined
       }
@@ -100,7 +108,14 @@ export const driver: DriverModule<SecretStore> = {
       return found.flat()
     }
 
+    const askLeased: AskVault = (method, path, { body, fresh, signal }) => {
+      // What is leased by a token that soon ends would soon end.
+      if (fresh && Date.now() > (life.began + life.ends) / 2) token = undefined
+      return ask(method, path, signal, body)
+    }
+
     return {
+      leases: vaultLeases(askLeased, () => life.ends - Date.now(), parse),
       features: settings.text ? [] : ['MULTIPLE_KEY_VALUES_PER_SECRET'],
       async init(signal) {
         const { status } = await send('GET', 'sys/health?standbyok=true&perfstandbyok=true', {}, undefined, signal)

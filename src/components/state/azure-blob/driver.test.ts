@@ -58,7 +58,7 @@ describe('state.azure.blobstorage', { skip: server === undefined ? help(azurite)
     for (const [settings, words] of [
       [{}, 'missing or empty accountName field from metadata'],
       [{ accountName: 'a', accountKey: KEY, containerName: '' }, 'missing or empty containerName field from metadata'],
-      [{ accountName: 'a' }, /no key to the storage account: .*Entra ID is not supported/],
+      [{ accountName: 'a', azureAuthMethods: 'creds' }, /no suitable token provider for Azure AD; errors: parameters azureClientId/],
       [{ connectionString: 'AccountKey=canary' }, 'metadata field connectionString: it has neither AccountName nor BlobEndpoint'],
       [{ accountName: 'a', accountKey: KEY, endpoint: 'azure' }, 'metadata field endpoint is not an http or https URL'],
       [{ accountName: 'a', accountKey: KEY, publicAccessLevel: 'all' }, /publicAccessLevel: "all" is not one of none, blob, container/],

@@ -8,28 +8,31 @@ import {
   type StateStore,
 } from '../../../blocks/state/driver.ts'
 import { messageOf } from '../../../errors.ts'
-import { BlobClient, BlobError } from '../../azure/blob-client.ts'
+import { openContainer, pingContainer } from '../../azure/blob-container.ts'
 import { headersOf } from '../../azure/blob-headers.ts'
-import { blobFields, readBlobSettings } from '../../azure/blob-settings.ts'
+import { type BlobSettings, blobFields, readBlobSettings } from '../../azure/blob-settings.ts'
+import { StorageClient, StorageError } from '../../azure/storage-client.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 
 /** A blob for each key. Version 1 leaves the prefix of the key out, so that apps share what they keep. */
 class BlobState implements StateStore {
   readonly features: readonly StateFeature[] = ['ETAG']
-  private readonly client: BlobClient
+  private readonly settings: BlobSettings
+  private readonly client: StorageClient
   private readonly nameOf: (key: string) => string
 
   constructor(context: ComponentContext) {
-    this.client = new BlobClient(readBlobSettings(context.properties))
+    this.settings = readBlobSettings(context.properties)
+    this.client = new StorageClient(this.settings)
     this.nameOf = context.version === 'v2' ? checked : (key) => checked(withoutPrefix(key))
   }
 
   init(signal: AbortSignal): Promise<void> {
-    return this.client.open(signal)
+    return openContainer(this.client, this.settings, signal)
   }
 
   ping(signal?: AbortSignal): Promise<void> {
-    return this.client.ping(signal)
+    return pingContainer(this.client, this.settings, signal)
   }
 
   async get({ key }: StateGet, signal?: AbortSignal): Promise<StateItem | undefined> {
@@ -37,7 +40,7 @@ class BlobState implements StateStore {
       const { body, headers } = await this.client.send({ method: 'GET', blob: this.nameOf(key) }, signal)
       return { data: body, etag: headers.etag, contentType: headers['content-type'] }
     } catch (error) {
-      if (error instanceof BlobError && error.code === 'BlobNotFound') return undefined
+      if (error instanceof StorageError && error.code === 'BlobNotFound') return undefined
       throw error
     }
   }
@@ -60,7 +63,7 @@ class BlobState implements StateStore {
       await this.client.send({ method: 'DELETE', blob: this.nameOf(key), headers }, signal)
     } catch (error) {
       if (etag !== undefined && isConflict(error)) throw new EtagError('mismatch', messageOf(error))
-      if (!(error instanceof BlobError && error.code === 'BlobNotFound')) throw error
+      if (!(error instanceof StorageError && error.code === 'BlobNotFound')) throw error
     }
   }
 
@@ -70,7 +73,7 @@ class BlobState implements StateStore {
 }
 
 function isConflict(error: unknown): boolean {
-  return error instanceof BlobError && error.code === 'ConditionNotMet'
+  return error instanceof StorageError && error.code === 'ConditionNotMet'
 }
 
 /** Azure takes a backslash for a slash: two keys would be one. */

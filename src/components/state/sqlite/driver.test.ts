@@ -107,4 +107,6 @@ describe('state.sqlite', () => {
   ] as const) {
     it(`refuses ${what}`, () => assert.throws(() => make(properties), { name: 'MetadataError' }))
   }
+
+  it('says as Dapr does that its place is missing', () => assert.throws(() => make({}), /^MetadataError: missing connection string/))
 })

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import {
   EtagError,
   type StateDelete,
@@ -9,8 +10,9 @@ import {
   type StateStore,
 } from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
-import { type Database, openSqlite } from '../../../storage/sqlite.ts'
+import { type Database, isBusy, openSqlite } from '../../../storage/sqlite.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { checkWritable, sqliteRefusal } from '../../sqlite-refusal.ts'
 import { Failures } from '../bulk.ts'
 import { fields, readSettings, type SqliteSettings } from './settings.ts'
 import { openTable, type StateTable, ttlOf } from './table.ts'
@@ -23,13 +25,16 @@ interface Waiting {
   done: (error?: unknown) => void
 }
 
+/** Milliseconds between looks at a lock that another process holds, at most. */
+const STEP = 5
+
 /** Most writes committed together: bounds how long the event loop is held. */
 const GROUP = 512
 
 /**
  * State in one SQLite file. Writes that arrive in the same turn of the event loop share one transaction, so that a
- * busy sidecar pays for a commit once a turn; each still succeeds or fails alone. The queue is as long as there are
- * requests in flight.
+ * busy sidecar pays for a commit once a turn; each still succeeds or fails alone. A lock that another process holds is waited
+ * for with the event loop free. The queue is as long as there are requests in flight.
  */
 class SqliteState implements StateStore, ListsKeys {
   readonly features: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE']
@@ -39,6 +44,8 @@ class SqliteState implements StateStore, ListsKeys {
   private opened: StateTable | undefined
   private queue: Waiting[] = []
   private scheduled = false
+  /** When the write lock was first found taken; 0: it was free. */
+  private busySince = 0
   private cleaner: NodeJS.Timeout | undefined
 
   constructor(context: ComponentContext) {
@@ -61,7 +68,7 @@ class SqliteState implements StateStore, ListsKeys {
   }
 
   async ping(): Promise<void> {
-    this.table().get('')
+    await checkWritable(this.owner, this.settings.path, () => this.open())
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
@@ -101,7 +108,7 @@ class SqliteState implements StateStore, ListsKeys {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.cleaner)
-    this.flush()
+    for (this.flush(); this.queue.length > 0 && this.database; await pause(STEP)) this.flush()
     this.database?.close()
     this.database = undefined
     this.opened = undefined
@@ -134,9 +141,7 @@ class SqliteState implements StateStore, ListsKeys {
   private write(work: () => void, several = false): Promise<void> {
     return new Promise((resolve, reject) => {
       this.queue.push({ work, several, done: (error) => (error === undefined ? resolve() : reject(error)) })
-      if (this.scheduled) return
-      this.scheduled = true
-      setImmediate(() => this.flush())
+      this.schedule()
     })
   }
 
@@ -144,16 +149,17 @@ class SqliteState implements StateStore, ListsKeys {
     this.scheduled = false
     const group = this.queue.splice(0, GROUP)
     if (group.length === 0) return
-    if (this.queue.length) {
-      this.scheduled = true
-      setImmediate(() => this.flush())
-    }
     const outcomes: unknown[] = []
     try {
       const database = this.open()
-      database.exec('BEGIN IMMEDIATE')
+      this.begin(database)
       try {
-        for (const { work, several } of group) outcomes.push(attempt(database, work, several && group.length > 1))
+        for (const { work, several } of group) {
+          const error = attempt(database, work, several && group.length > 1)
+          // A full disk ends the transaction by itself.
+          if (!database.isTransaction) throw error
+          outcomes.push(error)
+        }
         const failed = group.length === 1 && outcomes[0] !== undefined
         database.exec(failed ? 'ROLLBACK' : 'COMMIT')
       } catch (error) {
@@ -161,10 +167,40 @@ class SqliteState implements StateStore, ListsKeys {
         throw error
       }
     } catch (error) {
-      for (const { done } of group) done(error)
-      return
+      if (isBusy(error)) this.busySince ||= performance.now()
+      if (isBusy(error) && performance.now() - this.busySince < this.settings.busyTimeout) {
+        this.queue.unshift(...group)
+        // Spread out, so that processes that met once do not meet again.
+        return this.schedule(1 + Math.random() * STEP)
+      }
+      this.busySince = 0
+      const told = sqliteRefusal(this.owner, this.settings.path, error)
+      for (const { done } of group) done(told)
+      return this.schedule()
     }
+    this.busySince = 0
     group.forEach(({ done }, index) => void done(outcomes[index]))
+    this.schedule()
+  }
+
+  private schedule(delay = 0): void {
+    if (this.scheduled || this.queue.length === 0) return
+    this.scheduled = true
+    if (delay > 0) setTimeout(() => this.flush(), delay)
+    else setImmediate(() => this.flush())
+  }
+
+  /** Takes the write lock if it is free: SQLite's own wait for it would hold up the event loop. */
+  private begin(database: Database): void {
+    try {
+      database.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE')
+    } finally {
+      database.exec(`PRAGMA busy_timeout = ${this.settings.busyTimeout}`)
+    }
+  }
+
+  private get owner(): string {
+    return `state store ${this.context.name}`
   }
 
   private open(): Database {

@@ -6,6 +6,8 @@ export const fields: readonly MetadataField[] = [
     aliases: ['url'],
     kind: 'string',
     required: true,
+    // As Dapr says it; alarms and its own tests wait for these words.
+    missing: 'missing connection string (connectionString)',
     description: 'Path of the database file, a file: URL, or :memory:.',
   },
   {

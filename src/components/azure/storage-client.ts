@@ -4,12 +4,25 @@ import { HttpClient, type WholeReply } from '../../transport/http1/client.ts'
 import { percentEncoded } from '../aws/sign.ts'
 import { parseXml, textIn } from '../aws/xml.ts'
 import { isUnreachable } from '../unreachable.ts'
-import type { BlobSettings } from './blob-settings.ts'
-import { sharedKey, VERSION } from './storage-key.ts'
+import type { Entra } from './entra.ts'
+import { type StorageKey, sharedKey, VERSION } from './storage-key.ts'
 
-export interface BlobRequest {
+/** A container or queue, and how to get in. */
+export interface StoragePlace {
+  /** Of the container or queue, without a slash at its end. */
+  place: URL
+  name: string
+  key: StorageKey | undefined
+  /** A shared access signature, as a query; in place of a key. */
+  signature: string
+  /** Signing in, without key and signature. */
+  entra: Entra | undefined
+  retries: number
+}
+
+export interface StorageRequest {
   method: string
-  /** undefined: the container itself. */
+  /** Of a blob or message below the place; undefined: the place itself. */
   blob?: string
   query?: readonly (readonly [name: string, value: string])[]
   /** Names in lower case. */
@@ -18,8 +31,8 @@ export interface BlobRequest {
 }
 
 /** What the service answers instead of a result. */
-export class BlobError extends Error {
-  override readonly name = 'BlobError'
+export class StorageError extends Error {
+  override readonly name = 'StorageError'
   /** e.g. `BlobNotFound`. */
   readonly code: string
 
@@ -48,80 +61,66 @@ const PAUSE = 400
 const LONGEST = 10_000
 const CONNECTIONS = 64
 
-/** Requests to one container of Blob Storage, signed, and repeated where that may help. Errors are BlobError, or say that it cannot be reached. */
-export class BlobClient implements AsyncDisposable {
-  readonly #settings: BlobSettings
+/** Requests to one container of Blob Storage, or queue of Queue Storage, signed, and repeated where that may help. Errors are StorageError, or say that it cannot be reached. */
+export class StorageClient implements AsyncDisposable {
+  readonly #settings: StoragePlace
   readonly #http = new HttpClient({ connections: CONNECTIONS, silenceTimeout: SILENCE })
 
-  constructor(settings: BlobSettings) {
+  constructor(settings: StoragePlace) {
     this.#settings = settings
   }
 
-  /** Makes the container where it is not there; else asks whether it is. */
-  async open(signal: AbortSignal): Promise<void> {
-    const { managed, name, publicAccess } = this.#settings
-    if (!managed) return
-    const headers: Record<string, string> = publicAccess === undefined ? {} : { 'x-ms-blob-public-access': publicAccess }
-    try {
-      await this.send({ method: 'PUT', query: [['restype', 'container']], headers }, signal)
-    } catch (error) {
-      if (error instanceof BlobError && /^(Container|Resource)AlreadyExists$/.test(error.code)) return
-      throw new Error(`failed to create Azure Storage container ${name}: ${messageOf(error)}`, { cause: error })
-    }
-  }
-
-  async ping(signal?: AbortSignal): Promise<void> {
-    try {
-      await this.send({ method: 'GET', query: [['restype', 'container']] }, signal)
-    } catch (error) {
-      throw new Error(`error connecting to Azure Blob Storage at '${this.#settings.container.href}': ${messageOf(error)}`, { cause: error })
-    }
-  }
-
-  async send(request: BlobRequest, signal?: AbortSignal): Promise<WholeReply> {
-    const { container, name, retries } = this.#settings
-    const what = `${request.method} ${container.host} ${name}${request.blob === undefined ? '' : ` ${request.blob}`}`
+  async send(request: StorageRequest, signal?: AbortSignal): Promise<WholeReply> {
+    const { place, name, retries } = this.#settings
+    const what = `${request.method} ${place.host} ${name}${request.blob === undefined ? '' : ` ${request.blob}`}`
+    let renewed = false
     for (let attempt = 0; ; attempt++) {
       try {
         const reply = await this.#once(request, signal)
         if (reply.status >= 200 && reply.status < 300) return reply
+        if (reply.status === 401 && this.#settings.entra && !renewed) {
+          renewed = true
+          this.#settings.entra.drop()
+          continue
+        }
         const passes = reply.status >= 500 || reply.status === 429 || reply.status === 408
-        if (attempt >= retries || !passes) throw new BlobError(what, reply)
+        if (attempt >= retries || !passes) throw new StorageError(what, reply)
       } catch (error) {
-        if (error instanceof BlobError || signal?.aborted) throw error
+        if (error instanceof StorageError || signal?.aborted) throw error
         if (attempt >= retries || !isUnreachable(error))
-          throw new Error(`${what}: no answer of ${container.host}: ${messageOf(error)}`, { cause: error })
+          throw new Error(`${what}: no answer of ${place.host}: ${messageOf(error)}`, { cause: error })
       }
       await pause(Math.min(LONGEST, PAUSE * 2 ** attempt) * (0.5 + Math.random() / 2), undefined, { signal })
     }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#http[Symbol.asyncDispose]()
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#http[Symbol.asyncDispose](), this.#settings.entra?.[Symbol.asyncDispose]()])
   }
 
   #pathOf(blob: string | undefined): string {
-    const { container } = this.#settings
-    return blob === undefined ? container.pathname : `${container.pathname}/${percentEncoded(blob, '/')}`
+    const { place } = this.#settings
+    return blob === undefined ? place.pathname : `${place.pathname}/${percentEncoded(blob, '/')}`
   }
 
-  #once({ method, blob, query = [], headers = {}, body }: BlobRequest, signal: AbortSignal | undefined): Promise<WholeReply> {
-    const { container, key, signature } = this.#settings
+  async #once({ method, blob, query = [], headers = {}, body }: StorageRequest, signal: AbortSignal | undefined): Promise<WholeReply> {
+    const { place, key, signature, entra } = this.#settings
     const path = this.#pathOf(blob)
     const sent: Record<string, string> = { ...headers, 'x-ms-version': VERSION, 'x-ms-date': new Date().toUTCString() }
     if (method === 'PUT' || body) sent['content-length'] = String(body?.length ?? 0)
     if (key) sent.authorization = sharedKey({ method, path, query, headers: sent }, key)
+    else if (entra) sent.authorization = `Bearer ${await entra.token(signal)}`
     const asked = query.map(([name, value]) => `${percentEncoded(name)}=${percentEncoded(value)}`)
     const search = [...asked, ...(key || signature === '' ? [] : [signature])].join('&')
     return this.#http.request({
       method,
-      url: container,
+      url: place,
       path: search === '' ? path : `${path}?${search}`,
       headers: sent,
       body,
       signal,
       limit: LIMIT,
-      tooLarge: () => new Error(`the blob is larger than ${LIMIT} bytes`),
+      tooLarge: () => new Error(`the answer is larger than ${LIMIT} bytes`),
     })
   }
 }

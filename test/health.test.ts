@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import pg from 'pg'
+import { SQS } from '../src/components/aws/services.ts'
+import { accountOf, clientOf, makeTable } from '../src/components/aws/testing.ts'
+import { ACCOUNT, KEY } from '../src/components/azure/testing.ts'
+import { bindingDrivers } from '../src/components/bindings/registry.ts'
+import { configurationDrivers } from '../src/components/configuration/registry.ts'
+import { lockDrivers } from '../src/components/lock/registry.ts'
+import { pubsubDrivers } from '../src/components/pubsub/registry.ts'
+import { makeStream } from '../src/components/pubsub/testing/stream.ts'
+import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
+import { stateDrivers } from '../src/components/state/registry.ts'
+import { azurite } from './servers/azurite.ts'
+import { etcd } from './servers/etcd.ts'
+import { kafka, startKafka } from './servers/kafka.ts'
+import { mariadb } from './servers/mariadb.ts'
+import { memcached } from './servers/memcached.ts'
+import { mosquitto } from './servers/mosquitto.ts'
+import { moto } from './servers/moto.ts'
+import { nats } from './servers/nats.ts'
+import { postgres } from './servers/postgres.ts'
+import { freePort } from './servers/process.ts'
+import { type Proxy as CutProxy, startProxy } from './servers/proxy.ts'
+import { rabbitmq } from './servers/rabbitmq.ts'
+import { redis } from './servers/redis.ts'
+import { type ServerKind, serverOf } from './servers/server.ts'
+import { startSidecar } from './sidecar.ts'
+
+// Every driver that has a server, under one sidecar: whether health and metadata tell of a server that goes and comes back.
+const root = mkdtempSync(join(tmpdir(), 'outrider-health-'))
+after(() => rmSync(root, { recursive: true, force: true }))
+const own = `health${process.pid}`
+
+/** The same server at the proxy's address. */
+function through(address: string, port: number): string {
+  if (!address.includes('://')) return `127.0.0.1:${port}`
+  const url = new URL(address)
+  url.host = `127.0.0.1:${port}`
+  return url.href.replace(/\/$/, '')
+}
+
+interface Row {
+  server: ServerKind
+  /** Components by type; `address` leads through the proxy. */
+  components(address: string): Record<string, Record<string, string>>
+  /** What they need there. */
+  prepare?(address: string): Promise<void>
+}
+
+const ROWS: readonly Row[] = [
+  {
+    server: redis,
+    components: (redisHost) => ({
+      'state.redis': { redisHost },
+      'pubsub.redis': { redisHost },
+      'configuration.redis': { redisHost },
+      'lock.redis': { redisHost },
+    }),
+  },
+  {
+    server: postgres,
+    components: (connectionString) => ({
+      'state.postgresql': { connectionString, tablePrefix: `${own}_` },
+      'bindings.postgresql': { url: connectionString },
+      'configuration.postgresql': { connectionString, table: own },
+    }),
+    async prepare(address) {
+      const client = new pg.Client({ connectionString: address })
+      await client.connect()
+      await client.query(`CREATE TABLE ${own} (KEY VARCHAR NOT NULL, VALUE VARCHAR NOT NULL, VERSION VARCHAR NOT NULL, METADATA JSON)`)
+      await client.end()
+    },
+  },
+  {
+    server: mariadb,
+    components(address) {
+      const { username, password, host } = new URL(address)
+      const dsn = `${username}:${password}@tcp(${host})/`
+      return { 'state.mysql': { connectionString: dsn, schemaName: own }, 'bindings.mysql': { url: `${dsn}mysql` } }
+    },
+  },
+  { server: etcd, components: (endpoints) => ({ 'state.etcd': { endpoints } }) },
+  { server: memcached, components: (hosts) => ({ 'state.memcached': { hosts } }) },
+  {
+    server: rabbitmq,
+    components: (address) => ({ 'pubsub.rabbitmq': { connectionString: address }, 'bindings.rabbitmq': { host: address, queueName: own } }),
+  },
+  { server: nats, components: (natsURL) => ({ 'pubsub.jetstream': { natsURL } }), prepare: (address) => makeStream(address, own, [own]) },
+  {
+    server: mosquitto,
+    components: (url) => ({ 'pubsub.mqtt3': { url, consumerID: own }, 'bindings.mqtt3': { url, topic: own, consumerID: `${own}b` } }),
+  },
+  {
+    server: {
+      ...kafka,
+      variable: '',
+      // It sends its clients on to the address that it is told: its proxy's.
+      async start() {
+        const [port, seen] = [await freePort(), await freePort()]
+        const listeners = `PLAINTEXT://127.0.0.1:${port},CONTROLLER://{controller}`
+        const server = await startKafka({ settings: { listeners, 'advertised.listeners': `PLAINTEXT://127.0.0.1:${seen}` } })
+        return { address: `127.0.0.1:${port}:${seen}`, stop: () => server.stop() }
+      },
+    },
+    components: (brokers) => ({
+      'pubsub.kafka': { brokers, authType: 'none' },
+      'bindings.kafka': { brokers, authType: 'none', topics: own, publishTopic: own, consumerGroup: own },
+    }),
+  },
+  {
+    server: moto,
+    components(address) {
+      const account = accountOf(address)
+      return {
+        'state.aws.dynamodb': { ...account, table: own },
+        'pubsub.aws.snssqs': { ...account, consumerID: own },
+        'bindings.aws.sqs': { ...account, queueName: own },
+        'secretstores.aws.secretmanager': account,
+        'secretstores.aws.parameterstore': account,
+      }
+    },
+    async prepare(address) {
+      await makeTable(address, own)
+      await using client = clientOf(address, SQS)
+      await client.json('CreateQueue', { QueueName: own })
+    },
+  },
+  {
+    server: azurite,
+    components(address) {
+      const account = { accountName: ACCOUNT, accountKey: KEY, endpoint: address, containerName: own }
+      return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
+    },
+  },
+]
+
+/** What the table leaves out, and why health has nothing to tell there or where else it is seen to. */
+const OTHERS: Readonly<Record<string, string>> = {
+  'state.in-memory': 'no server',
+  'pubsub.in-memory': 'no server',
+  'state.sqlite': 'a file: src/runtime/locked-files.test.ts',
+  'state.sqlite3': 'a file: src/runtime/locked-files.test.ts',
+  'pubsub.sqlite': 'a file: src/runtime/locked-files.test.ts',
+  'lock.sqlite': 'a file: src/runtime/locked-files.test.ts',
+  'configuration.sqlite': 'a file that is only read',
+  'state.postgres': 'another name',
+  'bindings.postgres': 'another name',
+  'bindings.mqtt': 'another name',
+  'pubsub.mqtt': 'another name',
+  'pubsub.snssqs': 'another name',
+  'configuration.postgres': 'another name',
+  'secretstores.local.file': 'no server',
+  'secretstores.local.env': 'no server',
+  'secretstores.hashicorp.vault': 'its server cannot be had here; asked of a stand-in beside the driver',
+  'secretstores.kubernetes': 'its server cannot be had here; asked of a stand-in beside the driver',
+  'bindings.cron': 'no server',
+  'bindings.localstorage': 'no server',
+  'bindings.http': 'any address, which a question might change something at',
+  'bindings.graphql': 'any address, which a question might change something at',
+  'bindings.smtp': 'a connection for each mail, no lasting one',
+  'bindings.aws.s3': 'a request for each call, no lasting connection, as AWS charges for them',
+  'bindings.aws.sns': 'a request for each call, no lasting connection, as AWS charges for them',
+  'bindings.aws.dynamodb': 'a request for each call, no lasting connection, as AWS charges for them',
+}
+
+test('the table names every driver', () => {
+  const all = [stateDrivers, pubsubDrivers, bindingDrivers, configurationDrivers, lockDrivers, secretStoreDrivers].flat()
+  const told = new Set([...Object.keys(OTHERS), ...ROWS.flatMap(({ components }) => Object.keys(components('http://a:b@127.0.0.1:1')))])
+  assert.deepEqual(new Set(all.map(({ type }) => type)), told)
+})
+
+interface Part {
+  kind: string
+  name: string
+  detail: string
+  state: string
+  since: string
+  error?: string
+}
+
+test('every server goes away and comes back: health and metadata tell of each component since when, and why', {
+  timeout: 150_000,
+}, async (context) => {
+  const resources = join(root, 'resources')
+  mkdirSync(resources)
+  await using things = new AsyncDisposableStack()
+  const proxies: CutProxy[] = []
+  const types: string[] = []
+  await Promise.all(
+    ROWS.map(async ({ server: kind, components, prepare }) => {
+      const server = await serverOf(kind)
+      if (!server) return context.diagnostic(`no ${kind.name} on this machine`)
+      things.defer(() => server.stop())
+      const [given, seen] = /^(127\.0\.0\.1:\d+):(\d+)$/.exec(server.address)?.slice(1) ?? [server.address]
+      const { hostname, port } = new URL((given as string).includes('://') ? (given as string) : `tcp://${given}`)
+      await prepare?.(given as string)
+      const proxy = things.use(await startProxy(hostname, Number(port), Number(seen ?? 0)))
+      proxies.push(proxy)
+      for (const [type, properties] of Object.entries(components(through(given as string, proxy.port)))) {
+        const metadata = Object.entries(properties).map(([name, value]) => ({ name, value }))
+        const spec = { type, version: 'v1', metadata }
+        const resource = { apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: type }, spec }
+        writeFileSync(join(resources, `${type}.yaml`), JSON.stringify(resource))
+        types.push(type)
+      }
+    }),
+  )
+  const sidecar = things.use(await startSidecar({ appId: `health-${process.pid}`, dataDir: root, resources }))
+  const parts = async () => {
+    const { parts } = (await (await fetch(`${sidecar.http}/v1.0/healthz?verbose`)).json()) as { parts: Part[] }
+    return new Map(parts.filter(({ kind }) => kind === 'component').map((part) => [part.name, part]))
+  }
+  const all = async (state: string) => {
+    let found = await parts()
+    for (const end = performance.now() + 30_000; types.some((type) => found.get(type)?.state !== state); found = await parts()) {
+      const missing = types.filter((type) => found.get(type)?.state !== state)
+      assert.ok(performance.now() < end, `not ${state} in time: ${missing}`)
+      await pause(100)
+    }
+    return found
+  }
+  await all('up')
+  const began = Date.now()
+  for (const proxy of proxies) proxy.cut()
+  const told = await all('retrying')
+  context.diagnostic(`${types.length} components told after ${Date.now() - began} ms`)
+  const { extended } = (await (await fetch(`${sidecar.http}/v1.0/metadata`)).json()) as { extended: Record<string, string> }
+  assert.equal(extended['outrider.state'], 'degraded')
+  for (const type of types) {
+    const { error = '', since, detail } = told.get(type) as Part
+    assert.equal(detail, type)
+    assert.match(error, /127\.0\.0\.1/, `${type} names its server: ${error}`)
+    assert.ok(Date.parse(since) >= began - 1000, `${type} is away since ${since}`)
+    assert.match(extended[`outrider.component.${type}`] ?? '', /^retrying: .+; next attempt \d{4}-/, type)
+  }
+  const back = Date.now()
+  for (const proxy of proxies) proxy.heal()
+  const well = await all('up')
+  context.diagnostic(`and well ${Date.now() - back} ms after they were back`)
+  for (const type of types) assert.equal(well.get(type)?.error, undefined)
+})
