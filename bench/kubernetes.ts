@@ -13,7 +13,7 @@ import { cpuSeconds, end, freePort, memoryOf, untilListening } from './processes
 
 /**
  * node bench/kubernetes.ts [--seconds 20] [--rate 50] [--pods 1000] [--originals DIR]
- * The programs of the control plane against a stand-in of the API server: how long an admission takes at so many pods a second; what
+ * The programs of the control plane, ours in one process and each by itself, against a stand-in of the API server: how long an admission takes at so many pods a second; what
  * an operator with so many sidecars weighs, and how long a change takes to all of them; what both weigh idle. With the folder of
  * Dapr's injector and operator the same of these. Linux only.
  */
@@ -53,12 +53,15 @@ const subjects = [
 interface Started {
   child: ChildProcess
   pid: number
+  /** Of the program; of all programs in one process the operator's. */
   port: number
+  injector: number
 }
 
 async function start(program: 'injector' | 'operator' | 'control', path: string): Promise<Started> {
-  const [port = 0, health, metrics, webhook, other, third] = await Promise.all(Array.from({ length: 6 }, freePort))
-  const ports = program === 'control' ? [`-operator-port=${port}`, `-injector-port=${other}`, `-sentry-port=${third}`] : [`-port=${port}`]
+  const [port = 0, health, metrics, webhook, injector = 0, sentry] = await Promise.all(Array.from({ length: 6 }, freePort))
+  const ports =
+    program === 'control' ? [`-operator-port=${port}`, `-injector-port=${injector}`, `-sentry-port=${sentry}`] : [`-port=${port}`]
   const argv = [...ports, '-listen-address=127.0.0.1', `-healthz-port=${health}`, '-healthz-listen-address=127.0.0.1']
   argv.push(`-metrics-port=${metrics}`, '-metrics-listen-address=127.0.0.1', `-kubeconfig=${api.kubeconfig()}`, '-log-level=warn')
   if (program !== 'injector')
@@ -74,11 +77,11 @@ async function start(program: 'injector' | 'operator' | 'control', path: string)
     KUBE_CLUSTER_DOMAIN: 'cluster.local',
     ENABLE_WEBHOOKS: 'false',
     DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK: 'true',
-    ...programEnvironment(authority, program),
+    ...programEnvironment(authority, program === 'control' ? 'operator' : program),
   }
   const child = spawn(path, argv, { env, stdio: ['ignore', 'inherit', 'inherit'] })
   await untilListening(port)
-  return { child, pid: child.pid as number, port }
+  return { child, pid: child.pid as number, port, injector: program === 'control' ? injector : port }
 }
 
 async function admissions(port: number): Promise<{ p50: number; p99: number; most: number; failed: number }> {
@@ -192,26 +195,38 @@ async function changes(port: number): Promise<{ opened: number; took: number[]; 
 
 console.log(`${cpus().length} cores (${cpus()[0]?.model}), load average ${loadavg()[0]?.toFixed(1)}, Node ${process.version}`)
 const shown = (pid: number) => `${memoryOf(pid).rss.toFixed(0)} MiB`
+async function admit(name: string, { pid, injector }: Started): Promise<void> {
+  const idle = shown(pid)
+  const before = cpuSeconds(pid)
+  const { p50, p99, most, failed } = await admissions(injector)
+  const cpu = ((cpuSeconds(pid) - before) / (seconds * rate + 50)) * 1000
+  console.log(
+    `${name}: idle ${idle}; ${rate} pods/s for ${seconds} s: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, most ${most.toFixed(1)} ms, failed ${failed}, CPU ${cpu.toFixed(1)} ms each; then ${shown(pid)}; load ${loadavg()[0]?.toFixed(1)}`,
+  )
+}
+async function watch(name: string, { pid, port }: Started): Promise<void> {
+  const quiet = shown(pid)
+  const { took, opened, ...rest } = await changes(port)
+  const busy = shown(pid)
+  await delay(5000)
+  console.log(
+    `${name}: before ${quiet}; ${pods} sidecars (7 streams each) in ${(opened / 1000).toFixed(1)} s: ${busy}, five seconds later ${shown(pid)}; a change at all of them after ${took.map((each) => each.toFixed(0)).join(', ')} ms; load ${loadavg()[0]?.toFixed(1)}`,
+  )
+  await rest[Symbol.asyncDispose]()
+}
+
+const together = await start('control', ours('control'))
+await delay(3000)
+await admit('outrider  control (authority, operator, injector)', together)
+await watch('outrider  control (authority, operator, injector)', together)
+await end(together.child)
 for (const { name, path } of subjects) {
   const injector = await start('injector', path('injector'))
   await delay(3000)
-  const idle = shown(injector.pid)
-  const before = cpuSeconds(injector.pid)
-  const { p50, p99, most, failed } = await admissions(injector.port)
-  const cpu = ((cpuSeconds(injector.pid) - before) / (seconds * rate + 50)) * 1000
-  console.log(
-    `${name.padEnd(9)} injector: idle ${idle}; ${rate} pods/s for ${seconds} s: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, most ${most.toFixed(1)} ms, failed ${failed}, CPU ${cpu.toFixed(1)} ms each; then ${shown(injector.pid)}; load ${loadavg()[0]?.toFixed(1)}`,
-  )
+  await admit(`${name.padEnd(9)} injector`, injector)
   await end(injector.child)
   const operator = await start('operator', path('operator'))
   await delay(3000)
-  const quiet = shown(operator.pid)
-  const { took, opened, ...rest } = await changes(operator.port)
-  const busy = shown(operator.pid)
-  await delay(10_000)
-  console.log(
-    `${name.padEnd(9)} operator: idle ${quiet}; ${pods} sidecars (7 streams each) in ${(opened / 1000).toFixed(1)} s: ${busy}, ten seconds later ${shown(operator.pid)}; a change at all of them after ${took.map((each) => each.toFixed(0)).join(', ')} ms; load ${loadavg()[0]?.toFixed(1)}`,
-  )
-  await rest[Symbol.asyncDispose]()
+  await watch(`${name.padEnd(9)} operator`, operator)
   await end(operator.child)
 }

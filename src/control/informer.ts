@@ -217,7 +217,7 @@ function keyOf({ metadata }: KubeObject): string {
 }
 
 /** Who wrote which field is of no use here, and often larger than the rest. */
-function withoutManaged(object: KubeObject): KubeObject {
+export function withoutManaged(object: KubeObject): KubeObject {
   if (object.metadata.managedFields === undefined) return object
   const { managedFields: _, ...metadata } = object.metadata
   return { ...object, metadata }

@@ -1,14 +1,17 @@
+import type { ConnectionOptions } from 'node:tls'
 import { messageOf } from '../errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { ServerExchange } from '../transport/http1/server-exchange.ts'
 import type { OriginalDestination } from '../transport/original-destination.ts'
 import { ClusterRuntime } from './cluster/cluster.ts'
 import { type DiscoveryContext, discover } from './cluster/discovery.ts'
+import { Followed } from './followed.ts'
 import { LogFiles } from './http/access-log.ts'
+import type { Cluster } from './model/cluster.ts'
 import type { ProxyModel } from './model/model.ts'
 import { ProxyListener } from './net/listener.ts'
 import { type Figures, httpFigures } from './stats.ts'
-import { clientOptions } from './tls.ts'
+import { clientOptions, filesOf, KEPT } from './tls.ts'
 
 export interface ProxyOptions extends Pick<DiscoveryContext, 'readFile'> {
   log: Logger
@@ -32,6 +35,7 @@ export class ProxyServer implements AsyncDisposable {
   readonly started: number = Date.now()
   readonly log: Logger
   readonly #files = new LogFiles()
+  readonly #followed: Disposable[] = []
   #state: 'opening' | 'open' | 'draining' | 'closed' = 'opening'
 
   /** Throws for what cannot be used; nothing is left open then. */
@@ -43,12 +47,12 @@ export class ProxyServer implements AsyncDisposable {
     const context: DiscoveryContext = { log, readFile: options.readFile }
     try {
       for (const cluster of model.clusters) {
-        const tls = cluster.tls && named(`service ${cluster.name}`, () => clientOptions(cluster.tls as NonNullable<typeof cluster.tls>))
+        const tls = this.#followTls(cluster)
         this.clusters.set(
           cluster.name,
           new ClusterRuntime(cluster, {
             log,
-            tls,
+            tls: tls && (() => tls.current),
             guesses: options.original === 'guess',
             discover: async (...given) => discover(...given, context),
           }),
@@ -82,6 +86,23 @@ export class ProxyServer implements AsyncDisposable {
     return this.#state
   }
 
+  /** TLS towards a cluster, read again when its files change. */
+  #followTls({ name, tls }: Cluster): Followed<ConnectionOptions> | undefined {
+    if (!tls) return undefined
+    const certificates = tls.certificate ? [tls.certificate] : []
+    const followed = named(
+      `service ${name}`,
+      () =>
+        new Followed(filesOf({ certificates, validation: tls.validation }), {
+          make: () => clientOptions(tls),
+          changed: () => this.log.info(`service ${name}: its certificates have been read again`),
+          refused: (why) => this.log.warn(`service ${name}: its certificates cannot be used: ${why}; ${KEPT}`),
+        }),
+    )
+    this.#followed.push(followed)
+    return followed
+  }
+
   #figuresOf(stat: string): Figures {
     const known = this.figures.get(stat) ?? httpFigures()
     this.figures.set(stat, known)
@@ -112,6 +133,7 @@ export class ProxyServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    for (const one of this.#followed) one[Symbol.dispose]()
     await Promise.all(this.listeners.map((listener) => listener[Symbol.asyncDispose]()))
     await Promise.all([...this.clusters.values()].map((cluster) => cluster[Symbol.asyncDispose]()))
     await this.#files[Symbol.asyncDispose]()

@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { ConnectionOptions, PeerCertificate, TLSSocket, TlsOptions } from 'node:tls'
+import { type ConnectionOptions, createSecureContext, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls'
 import { trustedAuthorities } from '../transport/system-authorities.ts'
 import { compileText } from './http/match.ts'
 import type { ServerTls } from './model/listener.ts'
@@ -16,13 +16,36 @@ export function textOf(source: TextSource): string {
 }
 
 function certificateOf({ chain, key, password }: CertificateSource): { cert: string; key: string; passphrase?: string } {
-  return { cert: textOf(chain), key: textOf(key), ...(password && { passphrase: textOf(password).trimEnd() }) }
+  return { cert: pemOf(chain), key: pemOf(key), ...(password && { passphrase: textOf(password).trimEnd() }) }
 }
+
+/** A file that is being written may be empty, which TLS would take for no certificate at all. */
+function pemOf(source: TextSource): string {
+  const text = textOf(source)
+  if (!text.includes('-----BEGIN ')) throw new Error(`${'file' in source ? source.file : 'the text'} has nothing in PEM`)
+  return text
+}
+
+/** The files of which TLS is made. */
+export function filesOf({
+  certificates,
+  validation,
+}: {
+  certificates: readonly CertificateSource[]
+  validation: Validation | undefined
+}): string[] {
+  const sources = [...certificates.flatMap(({ chain, key, password }) => [chain, key, password]), validation?.ca]
+  return sources.flatMap((source) => (source && 'file' in source ? [source.file] : []))
+}
+
+/** What to do about files that have changed into what cannot be used. */
+export const KEPT =
+  'what was read before stays in use; put a certificate and its key there, both whole (written beside and renamed), and they are taken within a second'
 
 function authorities(validation: Validation | undefined): string[] | undefined {
   if (!validation) return undefined
   const { ca, systemCa } = validation
-  const own = ca && textOf(ca)
+  const own = ca && pemOf(ca)
   return [...(own === undefined ? [] : [own]), ...(systemCa ? trustedAuthorities() : [])]
 }
 
@@ -54,13 +77,13 @@ export function parsedNames(raw: Buffer): { kind: string; name: string }[] {
   })
 }
 
-/** TLS towards endpoints. What is in files is read once, now; throws when it cannot be. */
+/** TLS towards endpoints. What is in files is read now; throws when it cannot be, or does not belong together. */
 export function clientOptions(tls: ClientTls): ConnectionOptions {
   const own = tls.certificate && certificateOf(tls.certificate)
   const ca = authorities(tls.validation)
   const right = compileNames(tls.validation)
   const checked = (tls.validation !== undefined && !tls.validation.acceptUntrusted && (ca?.length ?? 0) > 0) || tls.checkName
-  return {
+  const options: ConnectionOptions = {
     ...own,
     ...(ca && ca.length > 0 ? { ca } : {}),
     minVersion: tls.versions.min,
@@ -70,13 +93,15 @@ export function clientOptions(tls: ClientTls): ConnectionOptions {
     ...(tls.sni === '' ? {} : { servername: tls.sni }),
     ...(tls.checkName ? {} : { checkServerIdentity: (_: string, certificate: PeerCertificate) => right(certificate.raw) }),
   }
+  createSecureContext(options)
+  return options
 }
 
-/** TLS towards clients. */
+/** TLS towards clients. Reads and throws as {@link clientOptions}. */
 export function serverOptions(tls: ServerTls): TlsOptions {
   const own = tls.certificates.map(certificateOf)
   const ca = authorities(tls.validation)
-  return {
+  const options: TlsOptions = {
     cert: own.map(({ cert }) => cert),
     key: own.map(({ key, passphrase }) => ({ pem: key, ...(passphrase !== undefined && { passphrase }) })),
     ...(ca && ca.length > 0 ? { ca } : {}),
@@ -87,6 +112,8 @@ export function serverOptions(tls: ServerTls): TlsOptions {
     requestCert: tls.requireClientCertificate || tls.validation !== undefined,
     rejectUnauthorized: tls.requireClientCertificate && !tls.validation?.acceptUntrusted,
   }
+  createSecureContext(options)
+  return options
 }
 
 /** What the client of a connection has shown. */

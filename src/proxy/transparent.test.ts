@@ -16,12 +16,11 @@ const has = (tool: string) => spawnSync('sh', ['-c', `command -v ${tool}`]).stat
 /** Why connections cannot be redirected here; undefined: they can. */
 function missing(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs Linux and root'
-  const tools = ['ip', 'iptables', 'curl', 'setpriv'].filter((tool) => !has(tool))
+  const tools = ['ip', 'iptables', 'ip6tables', 'curl', 'setpriv'].filter((tool) => !has(tool))
   if (tools.length > 0 && process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(`${tools.join(', ')}: not on this machine`)
   if (tools.length > 0) return `needs ${tools.join(', ')}`
-  return spawnSync('unshare', ['-n', 'iptables', '-t', 'nat', '-L']).status === 0
-    ? undefined
-    : 'needs a network namespace of its own with a nat table'
+  const table = (tool: string) => spawnSync('unshare', ['-n', tool, '-t', 'nat', '-L']).status === 0
+  return table('iptables') && table('ip6tables') ? undefined : 'needs a network namespace of its own with nat tables'
 }
 
 test('rules are the same every time, and leave the proxy and what is excluded alone', () => {
@@ -68,7 +67,7 @@ test('HTTP is told from other bytes as soon as that can be', () => {
     assert.equal(detectHttp(Buffer.from(text)), wanted, text)
 })
 
-test('programs that know of no proxy go through it: HTTP by name and by address, and other bytes', {
+test('programs that know of no proxy go through it, over IPv4 and IPv6: HTTP by name and by address, and other bytes', {
   skip: missing() ?? false,
 }, async () => {
   const name = `outrider-${process.pid}`
@@ -87,11 +86,16 @@ test('programs that know of no proxy go through it: HTTP by name and by address,
     ip(...within('ip', 'link', 'set', 'lo', 'up'))
     // Addresses outside 127.0.0.0/8: on one of them stands a server.
     ip(...within('ip', 'addr', 'add', '10.99.0.1/24', 'dev', 'lo'))
+    ip(...within('ip', 'addr', 'add', 'fd99::1/64', 'dev', 'lo', 'nodad'))
     writeFileSync(
       join(folder, 'server.mjs'),
       `import { createServer } from 'node:http'; import net from 'node:net'
-       createServer((q, r) => r.end(q.headers.host + ' ' + (q.headers['x-seen'] ?? 'plain') + '\\n')).listen(8080, '10.99.0.1')
-       net.createServer((s) => s.end('bytes\\n')).listen(8081, '10.99.0.1', () => console.log('ready'))`,
+       const open = (server, port, host) => new Promise((done) => server.listen(port, host, done))
+       for (const host of ['10.99.0.1', 'fd99::1']) {
+         await open(createServer((q, r) => r.end(q.headers.host + ' ' + (q.headers['x-seen'] ?? 'plain') + '\\n')), 8080, host)
+         await open(net.createServer((s) => s.end('bytes\\n')), 8081, host)
+       }
+       console.log('ready')`,
     )
     writeFileSync(
       join(folder, 'proxy.yaml'),
@@ -100,10 +104,15 @@ test('programs that know of no proxy go through it: HTTP by name and by address,
     await start([process.execPath, join(folder, 'server.mjs')], /ready/)
     await start([outrider, 'proxy', '-c', join(folder, 'proxy.yaml'), '--outrider-data-dir', folder], /initialising → up/)
     const rules = (word: string) =>
-      ip(...within(outrider, 'iptables', word, ...(word === 'remove' ? [] : ['--uid', '0', '--inbound-port', '0']), '--ipv6=false'))
+      ip(...within(outrider, 'iptables', word, ...(word === 'remove' ? [] : ['--uid', '0', '--inbound-port', '0'])))
     rules('install')
     rules('install')
-    assert.equal(ip(...within('iptables', '-t', 'nat', '-S', 'OUTPUT')).match(/OUTRIDER_OUT/g)?.length, 1)
+    const tools = ['iptables', 'ip6tables']
+    const saved = () => tools.map((tool) => ip(...within(tool, '-t', 'nat', '-S')))
+    const once = saved()
+    for (const rule of once) assert.equal(rule.match(/-A OUTPUT .*OUTRIDER_OUT/g)?.length, 1)
+    rules('install')
+    assert.deepEqual(saved(), once)
     // Another user's programs: what root sends, as the proxy does, is left alone.
     const curl = (...args: string[]) =>
       ip(...within('setpriv', '--reuid=65534', '--clear-groups', 'curl', '-sS', '--max-time', '10', ...args))
@@ -111,13 +120,16 @@ test('programs that know of no proxy go through it: HTTP by name and by address,
     // A name that only the proxy knows, sent to an address where nobody is.
     assert.equal(curl('--resolve', 'orders:80:10.99.0.7', 'http://orders/'), 'orders plain\n')
     assert.equal(curl('--http0.9', 'telnet://10.99.0.1:8081'), 'bytes\n')
+    assert.equal(curl('http://[fd99::1]:8080/'), '[fd99::1]:8080 plain\n')
+    assert.equal(curl('--resolve', 'orders:80:[fd99::7]', 'http://orders/'), 'orders plain\n')
+    assert.equal(curl('--http0.9', 'telnet://[fd99::1]:8081'), 'bytes\n')
     const stats = ip(
       ...within('curl', '-s', 'http://127.0.0.1:15000/stats?filter=cluster.orders.upstream_rq_2xx|http.outbound.downstream_rq_2xx'),
     )
-    assert.equal(stats, 'cluster.orders.upstream_rq_2xx: 1\nhttp.outbound.downstream_rq_2xx: 2\n')
+    assert.equal(stats, 'cluster.orders.upstream_rq_2xx: 2\nhttp.outbound.downstream_rq_2xx: 4\n')
     rules('remove')
     rules('remove')
-    assert.doesNotMatch(ip(...within('iptables', '-t', 'nat', '-S')), /OUTRIDER/)
+    for (const left of saved()) assert.doesNotMatch(left, /OUTRIDER/)
   } finally {
     for (const child of children) child.kill('SIGKILL')
     // The program that ip has become is gone before its namespace is.

@@ -107,7 +107,7 @@ const service = object({
     connections: count('To one endpoint. Default 1024.'),
     pending: count('Requests that wait for one. Default 1024.'),
     requests: count('At once. Default 1024.'),
-    retries: count('At once. Default 3.'),
+    retries: count('At once. Default 1024.'),
   }),
 })
 
@@ -131,7 +131,7 @@ export const proxySpec: Schema = {
       object({
         outbound: port('Port for what the application sends. Default 15001.'),
         inbound: port('Port for what is sent to the application. Default 15006.'),
-        address: said('Default 0.0.0.0; :: for both families.', text),
+        address: said('Default :: (both families; 0.0.0.0 where there is no IPv6).', text),
       }),
     ),
     prana: said(

@@ -5,15 +5,15 @@ import type { Configuration } from '../resources/configuration-spec.ts'
 import type { Resources } from '../resources/kinds.ts'
 import { readDocuments } from '../resources/load.ts'
 import { OperatorClient } from '../resources/operator/client.ts'
-import { manifestOf } from '../resources/operator/manifest.ts'
-import { OPERATOR_KINDS, type OperatorKindName } from '../resources/operator/messages.ts'
+import { manifestOf, ownManifestOf } from '../resources/operator/manifest.ts'
+import { type FollowedName, followedKind, OPERATOR_KINDS, OWN_GROUP } from '../resources/operator/messages.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { WorkloadIdentity } from '../transport/identity/workload-identity.ts'
 import { NewLines } from './new-lines.ts'
 import type { ResourceSource } from './resource-source.ts'
 
-type Listed = Exclude<OperatorKindName, 'Configuration'>
-const LISTED = Object.keys(OPERATOR_KINDS).filter((name) => name !== 'Configuration') as Listed[]
+type Listed = Exclude<FollowedName, 'Configuration'>
+const LISTED = [...Object.keys(OPERATOR_KINDS).filter((name) => name !== 'Configuration'), OWN_GROUP] as Listed[]
 
 /** Documents that are kept; a namespace with more has more than a sidecar can use. */
 const MOST = 10_000
@@ -28,7 +28,7 @@ export class OperatorSource implements ResourceSource {
   readonly #client: OperatorClient
   readonly #lines = new NewLines()
   readonly #stop = new AbortController()
-  /** JSON texts by the name of the resource. */
+  /** JSON texts by the name of the resource, of our own kinds with the kind before it. */
   readonly #known = new Map<Listed, Map<string, string>>()
 
   constructor(flags: DaprdFlags, identity: WorkloadIdentity, log: Logger) {
@@ -119,7 +119,7 @@ export class OperatorSource implements ResourceSource {
     const found = await this.#client.list(kind, this.#stop.signal)
     const fresh = new Map<string, string>()
     for (const resource of found.slice(0, MOST)) {
-      const name = nameOf(resource)
+      const name = nameOf(kind, resource)
       if (name) fresh.set(name, textOf(kind, resource))
     }
     this.#known.set(kind, fresh)
@@ -128,7 +128,7 @@ export class OperatorSource implements ResourceSource {
   /** False when it changes nothing. */
   #take(kind: Listed, type: 'put' | 'delete', resource: unknown): boolean {
     const known = this.#known.get(kind)
-    const name = nameOf(resource)
+    const name = nameOf(kind, resource)
     if (!known || !name) return false
     if (type === 'delete') return known.delete(name)
     const text = textOf(kind, resource)
@@ -145,12 +145,13 @@ export class OperatorSource implements ResourceSource {
   }
 }
 
-function nameOf(resource: unknown): string | undefined {
-  return (resource as { metadata?: { name?: string } } | null)?.metadata?.name
+function nameOf(kind: Listed, resource: unknown): string | undefined {
+  const { kind: own, metadata } = (resource ?? {}) as { kind?: string; metadata?: { name?: string } }
+  return kind === OWN_GROUP && metadata?.name ? `${own}/${metadata.name}` : metadata?.name
 }
 
 function textOf(kind: Listed, resource: unknown): string {
-  return JSON.stringify(manifestOf(kind, OPERATOR_KINDS[kind].apiVersion, resource))
+  return JSON.stringify(kind === OWN_GROUP ? ownManifestOf(resource) : manifestOf(kind, followedKind(kind).apiVersion, resource))
 }
 
 /** Where a resource is said to stand, in messages. */

@@ -24,7 +24,7 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
     ['alicloud.tablestore azure.cosmosdb azure.cosmosdb.gremlinapi rethinkdb.statechange', 'bindings.aws.dynamodb or bindings.postgresql'],
     ['azure.openai', 'a conversation component'],
-    ['alicloud.dubbo alicloud.sls dubbo kitex kubernetes wasm zeebe.command zeebe.jobworker redis', ''],
+    ['alicloud.dubbo alicloud.sls dubbo kitex kubernetes wasm zeebe.command zeebe.jobworker', ''],
   ],
   secretstores: [
     [

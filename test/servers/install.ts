@@ -10,10 +10,10 @@ import { installOpenSearch } from './opensearch.ts'
 const installs = {
   'Kafka (Maven Central)': installKafka,
   'Cassandra (Maven Central)': installCassandra,
+  'mongo-java-server (Maven Central)': installMongodb,
+  'OpenSearch (Maven Central)': installOpenSearch,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
-  'OpenSearch (Maven Central)': installOpenSearch,
-  'mongo-java-server (Maven Central)': installMongodb,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

@@ -17,6 +17,7 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.cron', versions: ['v1'], load: async () => (await import('./cron/driver.ts')).driver },
   { type: 'bindings.localstorage', versions: ['v1'], load: async () => (await import('./localstorage/driver.ts')).driver },
   { type: 'bindings.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
+  { type: 'bindings.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'bindings.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },

@@ -1,3 +1,4 @@
+import type { QueryError } from 'mysql2'
 import { NoRoomError } from '../no-room.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 
@@ -21,16 +22,6 @@ export function isSlow(error: unknown): boolean {
 
 export function isDeadlock(error: unknown): boolean {
   return (error as { errno?: number }).errno === DEADLOCK
-}
-
-/** What an operation is told when the server is full; any other error as it is. */
-export function noRoom(owner: string, where: string, error: unknown): unknown {
-  const { errno = 0, message } = error as Error & { errno?: number }
-  if (!FULL.has(errno) && !NO_SPACE.test(message)) return error
-  return new NoRoomError(
-    `${owner}: MySQL at ${where} has no room: ${message} (free space on the server's disk, or raise the size of its tablespace; it is used again at once)`,
-    { cause: error },
-  )
 }
 
 const TLS_FIELDS = {
@@ -58,4 +49,14 @@ export function unreachable(owner: string, where: string, timeout: number, error
   return new Error(`${owner}: cannot reach MySQL at ${where}: ${reason || String((error as { code?: string }).code)} (${next})`, {
     cause: error,
   })
+}
+
+/** What an operation is told when the server is full; any other error as it is. */
+export function full(owner: string, where: string, error: unknown): unknown {
+  const { errno = 0, message } = error as QueryError
+  if (!FULL.has(errno) && !NO_SPACE.test(message)) return error
+  return new NoRoomError(
+    `${owner}: MySQL at ${where} has no room: ${message} (free space on the server's disk, or raise the size of its tablespace; it is used again at once)`,
+    { cause: error },
+  )
 }

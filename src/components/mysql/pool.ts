@@ -3,7 +3,7 @@ import type { Connection, ConnectionOptions, QueryError } from 'mysql2'
 import { Silence } from '../silence.ts'
 import { Dialer, socketOf } from './dialer.ts'
 import { describeAddress, type MysqlAddress } from './dsn.ts'
-import { isDeadlock, isLate, isSlow, Late, noRoom, unreachable } from './errors.ts'
+import { full, isDeadlock, isLate, isSlow, Late, unreachable } from './errors.ts'
 
 export interface MysqlPoolOptions {
   address: MysqlAddress
@@ -118,7 +118,7 @@ export class MysqlPool implements AsyncDisposable {
         if (held.broken && again && attempt === 1 && !isLate(error)) continue
         // Its answer will not come any more.
         if (this.#silence.error) held.broken = true
-        throw held.broken && error !== this.#silence.error ? this.#lost(error) : noRoom(this.#options.owner, this.where, error)
+        throw held.broken && error !== this.#silence.error ? this.#lost(error) : full(this.#options.owner, this.where, error)
       } finally {
         this.#release(held)
       }

@@ -1,6 +1,13 @@
 import { Empty } from '../../api/grpc/empty.ts'
 import { Code, messageOf } from '../../errors.ts'
-import { GET_CONFIGURATION, OPERATOR_KINDS, type OperatorKind, type OperatorKindName } from '../../resources/operator/messages.ts'
+import {
+  type FollowedName,
+  followedKind,
+  GET_CONFIGURATION,
+  OPERATOR_KINDS,
+  type OperatorKindName,
+  OWN_GROUP,
+} from '../../resources/operator/messages.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { bytes, message, repeated, string } from '../../transport/grpc/message.ts'
 import { decodeRequest, type GrpcCall, type GrpcMethod, type GrpcStream, unary } from '../../transport/grpc/server.ts'
@@ -19,6 +26,8 @@ const ListSubscriptionsResponse = message(`${PACKAGE}ListSubscriptionsV1Response
 
 export interface OperatorApiOptions {
   informers: Readonly<Record<OperatorKindName, Informer>>
+  /** Resources of outrider.dev. */
+  own: Pick<Informer, 'values' | 'subscribe'>
   secrets: SecretReader
   /** The Configuration that an app's pods name; empty: none. */
   configurationOf(namespace: string, appId: string): string
@@ -35,7 +44,7 @@ export class OperatorApi {
 
   constructor(options: OperatorApiOptions) {
     this.#options = options
-    this.#streams = (Object.keys(OPERATOR_KINDS) as OperatorKindName[]).map((kind) => this.#serve(kind))
+    this.#streams = [...(Object.keys(OPERATOR_KINDS) as OperatorKindName[]), OWN_GROUP].map((kind) => this.#serve(kind as FollowedName))
     this.#get(GET_CONFIGURATION.path, 'Configuration', GET_CONFIGURATION.request.decode, (configuration) =>
       GET_CONFIGURATION.reply.encode({ configuration }),
     )
@@ -55,10 +64,10 @@ export class OperatorApi {
     return this.#streams.reduce((sum, { size }) => sum + size, 0)
   }
 
-  #serve(kind: OperatorKindName): UpdateStreams {
-    const { informers, secrets, log } = this.#options
-    const informer = informers[kind]
-    const { list, updates } = OPERATOR_KINDS[kind] as OperatorKind
+  #serve(kind: FollowedName): UpdateStreams {
+    const { informers, own, secrets, log } = this.#options
+    const informer = kind === OWN_GROUP ? own : informers[kind]
+    const { list, updates } = followedKind(kind)
     const streams = new UpdateStreams(kind, informer, (object) => withSecrets(kind, object, secrets), log)
     if (list) {
       const method = unary(list.request.decode, list.reply.encode, async ({ namespace }, call) => {
@@ -84,7 +93,7 @@ export class OperatorApi {
     return streams
   }
 
-  #open(kind: OperatorKindName, streams: UpdateStreams, stream: GrpcStream, namespace: string): void {
+  #open(kind: FollowedName, streams: UpdateStreams, stream: GrpcStream, namespace: string): void {
     const { appId } = authorise(stream, namespace)
     if (kind !== 'Configuration') return streams.add({ namespace, appId, stream })
     // A sidecar does not say itself which one it has: others than its own would only restart it.
@@ -108,7 +117,7 @@ export class OperatorApi {
     this.methods.set(path, method)
   }
 
-  async #text(kind: OperatorKindName, object: KubeObject): Promise<Buffer> {
+  async #text(kind: FollowedName, object: KubeObject): Promise<Buffer> {
     const known = this.#texts.get(object)
     if (known) return known
     let whole: KubeObject

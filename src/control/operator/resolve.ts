@@ -1,4 +1,4 @@
-import type { OperatorKindName } from '../../resources/operator/messages.ts'
+import type { FollowedName } from '../../resources/operator/messages.ts'
 import type { KubeObject } from '../informer.ts'
 import type { SecretReader } from './secrets.ts'
 
@@ -18,7 +18,7 @@ type Json = Record<string, unknown>
  * Values of a Configuration's headers come as text. Resolves with the same object when nothing is referred to; rejects naming what is
  * missing.
  */
-export async function withSecrets(kind: OperatorKindName, object: KubeObject, secrets: SecretReader): Promise<KubeObject> {
+export async function withSecrets(kind: FollowedName, object: KubeObject, secrets: SecretReader): Promise<KubeObject> {
   const namespace = object.metadata.namespace ?? ''
   const { auth } = object as { auth?: { secretStore?: string } }
   const builtIn = auth?.secretStore === undefined || auth.secretStore === '' || auth.secretStore === 'kubernetes'
@@ -43,7 +43,7 @@ function refers({ secretKeyRef }: Pair): boolean {
 }
 
 /** Where a resource of a kind may refer to secrets. */
-function pairsOf(kind: OperatorKindName, spec: Json): Pair[] {
+function pairsOf(kind: FollowedName, spec: Json): Pair[] {
   const at = (...path: string[]) => path.reduce((value: unknown, name) => (value as Json | null | undefined)?.[name], spec)
   const list = (value: unknown) => (Array.isArray(value) ? (value as Pair[]) : [])
   if (kind === 'Component') return list(spec.metadata)

@@ -15,6 +15,7 @@ import { convertReview, publishConversion } from './conversion.ts'
 import type { OPERATOR_FLAGS } from './flags.ts'
 import { COLLECTIONS, collectionPath } from './kinds.ts'
 import type { OperatorMetrics } from './metrics.ts'
+import { OwnResources } from './own-resources.ts'
 import { podInformer } from './pods.ts'
 import { SecretReader } from './secrets.ts'
 import { reconcileServices, workloadInformers } from './services.ts'
@@ -78,10 +79,12 @@ export async function serveOperator(options: OperatorOptions, signal: AbortSigna
   const pods = podInformer(cluster, watched, log)
   const services = !flags['disable-service-reconciler']
   const workloads = services ? workloadInformers(cluster, watched, flags['enable-argo-rollout-service-reconciler'], log) : []
-  open.use(followAll([pods, ...workloads]))
+  const own = new OwnResources({ cluster, namespace: watched, log })
+  open.use(followAll([pods, own, ...workloads]))
 
   const api = new OperatorApi({
     informers,
+    own,
     secrets: new SecretReader(cluster),
     configurationOf(of, appId) {
       for (const pod of pods.values()) if (pod.namespace === of && pod.appId === appId) return pod.config

@@ -1,5 +1,5 @@
 import { Code, messageOf } from '../../errors.ts'
-import { EventType, OPERATOR_KINDS, type OperatorKind, type OperatorKindName } from '../../resources/operator/messages.ts'
+import { EventType, type FollowedName, followedKind } from '../../resources/operator/messages.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { frame } from '../../transport/grpc/frames.ts'
 import type { GrpcStream } from '../../transport/grpc/server.ts'
@@ -23,23 +23,31 @@ export interface Subscriber {
   readonly stream: GrpcStream
 }
 
+/** One for each stream of a thousand sidecars: it is kept small. */
 interface Waiting {
-  /** By resource, the last thing that happened to it. */
-  readonly frames: Map<string, Buffer>
+  /** By resource, the last thing that happened to it; undefined: all of it has gone out. */
+  frames: Map<string, Buffer> | undefined
   blocked: boolean
 }
 
 /** Sends the changes of one kind to the sidecars that listen. Each is made ready once, however many they are. */
 export class UpdateStreams {
-  readonly #kind: OperatorKindName
+  readonly #kind: FollowedName
   readonly #prepare: (object: KubeObject) => Promise<KubeObject>
   readonly #log: Logger
   readonly #subscribers = new Map<Subscriber, Waiting>()
+  /** Of the server that all streams belong to. */
+  #draining: AbortSignal | undefined
   /** Changes go out in the order in which they came, even when secrets are slow. */
   #tail: Promise<void> = Promise.resolve()
 
   /** @param prepare puts secrets into a resource; rejects when one is missing. */
-  constructor(kind: OperatorKindName, informer: Informer, prepare: (object: KubeObject) => Promise<KubeObject>, log: Logger) {
+  constructor(
+    kind: FollowedName,
+    informer: Pick<Informer, 'subscribe'>,
+    prepare: (object: KubeObject) => Promise<KubeObject>,
+    log: Logger,
+  ) {
     this.#kind = kind
     this.#prepare = prepare
     this.#log = log
@@ -55,20 +63,19 @@ export class UpdateStreams {
   /** Until the stream is over. */
   add(subscriber: Subscriber): void {
     const { stream } = subscriber
-    const waiting: Waiting = { frames: new Map(), blocked: false }
+    const waiting: Waiting = { frames: undefined, blocked: false }
+    if (!this.#draining) {
+      this.#draining = stream.draining
+      stream.draining.addEventListener('abort', () => this.#end(), { once: true })
+    }
     this.#subscribers.set(subscriber, waiting)
     stream.onClose = () => void this.#subscribers.delete(subscriber)
-    stream.onDrain = () => {
-      waiting.blocked = false
-      for (const [name, framed] of waiting.frames) {
-        waiting.frames.delete(name)
-        if (!stream.write(framed)) {
-          waiting.blocked = true
-          return
-        }
-      }
-    }
-    stream.draining.addEventListener('abort', () => stream.end(), { once: true })
+    stream.onDrain = () => drained(stream, waiting)
+    if (stream.draining.aborted) stream.end()
+  }
+
+  #end(): void {
+    for (const { stream } of [...this.#subscribers.keys()]) stream.end()
   }
 
   async #send(change: InformerChange<KubeObject>): Promise<void> {
@@ -93,20 +100,32 @@ export class UpdateStreams {
       if (change.type === 'deleted') framed = now ? await variant(EventType.DELETED, object) : undefined
       else if (now) framed = await variant(before && then ? EventType.UPDATED : EventType.CREATED, object)
       else if (then && before) framed = await variant(EventType.DELETED, before)
-      if (framed) write(subscriber.stream, waiting, object.metadata.name, framed)
+      if (framed) write(subscriber.stream, waiting, `${object.kind}/${object.metadata.name}`, framed)
     }
   }
 
   async #encode(type: number, object: KubeObject): Promise<Buffer | undefined> {
     try {
       const resource = Buffer.from(JSON.stringify(type === EventType.DELETED ? object : await this.#prepare(object)))
-      return frame((OPERATOR_KINDS[this.#kind] as OperatorKind).updates.event.encode({ resource, type }))
+      return frame(followedKind(this.#kind).updates.event.encode({ resource, type }))
     } catch (error) {
       const { namespace, name } = object.metadata
-      this.#log.error(`a change of the ${this.#kind} ${namespace}/${name} is not told to sidecars: ${messageOf(error)}`)
+      this.#log.error(`a change of the ${object.kind ?? this.#kind} ${namespace}/${name} is not told to sidecars: ${messageOf(error)}`)
       return undefined
     }
   }
+}
+
+function drained(stream: GrpcStream, waiting: Waiting): void {
+  waiting.blocked = false
+  for (const [name, framed] of waiting.frames ?? []) {
+    waiting.frames?.delete(name)
+    if (!stream.write(framed)) {
+      waiting.blocked = true
+      return
+    }
+  }
+  waiting.frames = undefined
 }
 
 function write(stream: GrpcStream, waiting: Waiting, name: string, framed: Buffer): void {
@@ -115,6 +134,7 @@ function write(stream: GrpcStream, waiting: Waiting, name: string, framed: Buffe
     return
   }
   // Later than what happened to others meanwhile.
+  waiting.frames ??= new Map()
   waiting.frames.delete(name)
   waiting.frames.set(name, framed)
   if (waiting.frames.size > MOST_WAITING)

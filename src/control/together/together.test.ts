@@ -9,6 +9,7 @@ import { NAMESPACE, SENTRY_ID, startCluster, TRUST_DOMAIN } from '../../../test/
 import { OPERATOR_KINDS } from '../../resources/operator/messages.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import { createGrpcClient } from '../../transport/grpc/client.ts'
+import { frame } from '../../transport/grpc/frames.ts'
 import { requestIdentity } from '../../transport/identity/sentry.ts'
 import { TokenValidator } from '../../transport/identity/sentry-messages.ts'
 import { fixedTrustAnchors } from '../../transport/identity/trust-anchors.ts'
@@ -30,7 +31,7 @@ interface Ports {
 }
 
 /** Control planes of one process each in one cluster, as many as are started; admission asks the one that `asked` names. */
-async function place() {
+async function place(mtls: Record<string, string> = { workloadCertTTL: '2h' }) {
   const all: { ports: Ports; lines: string[]; stop(): Promise<void> }[] = []
   let asked = 0
   const api = await startCluster({
@@ -41,7 +42,7 @@ async function place() {
   })
   api.store.create('dapr.io/configurations', {
     metadata: { name: 'daprsystem', namespace: NAMESPACE },
-    spec: { mtls: { workloadCertTTL: '2h', controlPlaneTrustDomain: TRUST_DOMAIN } },
+    spec: { mtls: { ...mtls, controlPlaneTrustDomain: TRUST_DOMAIN } },
   })
   for (const { name, objects } of installation(DEFAULT_VALUES))
     if (name === 'webhook') for (const object of objects) await api.apply(object as never)
@@ -141,6 +142,15 @@ async function admitted(api: ApiServer): Promise<string[]> {
   return (object.spec.containers as { name: string }[]).map(({ name }) => name)
 }
 
+/** The API server knows by which certificates it is to believe the webhook. */
+async function published(api: ApiServer): Promise<void> {
+  const known = () => {
+    const found = api.store.get('admissionregistration.k8s.io/mutatingwebhookconfigurations', undefined, 'dapr-sidecar-injector')
+    return Boolean(found?.webhooks[0].clientConfig.caBundle)
+  }
+  while (!known()) await new Promise((resolve) => setImmediate(resolve))
+}
+
 /** Asks the conversion webhook as an API server does: by its Service's name. */
 function converted(port: number, ca: string): Promise<string> {
   const body = JSON.stringify({
@@ -187,11 +197,7 @@ test('one process signs, serves resources, adds sidecars and converts, with one 
   })
   while ((await components(identity, ports.operator)).length === 0);
   assert.deepEqual(await components(identity, ports.operator), ['store'])
-  while (
-    !api.store.get('admissionregistration.k8s.io/mutatingwebhookconfigurations', undefined, 'dapr-sidecar-injector')?.webhooks[0]
-      .clientConfig.caBundle
-  )
-    await new Promise((resolve) => setImmediate(resolve))
+  await published(api)
   assert.deepEqual(await admitted(api), ['app', 'daprd'])
   assert.match(await converted(ports.conversion, at.anchors()), /"routes":\{"default":"\/a"\}/)
   assert.equal((await fetch(`http://127.0.0.1:${ports.health}/healthz`)).status, 200)
@@ -218,6 +224,47 @@ test('one that does not lead signs, serves, adds sidecars and converts all the s
   // Both sign with one issuer.
   const issuers = await Promise.all(at.all.map((each) => identityOf(api, each.ports.authority, at.anchors(), 'orders')))
   for (const each of issuers) each[Symbol.dispose]()
+})
+
+test('certificates that live for three seconds: webhooks, resources and streams go on over many of them, renewed at half of their life', async () => {
+  await using at = await place({ workloadCertTTL: '3s', allowedClockSkew: '0s' })
+  const { api } = at
+  const ports = await at.start()
+  const lines = at.all[0]?.lines as string[]
+  const renewed = () => lines.filter((line) => /^identity .*dapr-operator is valid until/.test(line)).length
+  using identity = await identityOf(api, ports.authority, at.anchors(), 'orders')
+  await using client = createGrpcClient({ tls: identity.dial, idleTimeout: 0 })
+  const { updates } = OPERATOR_KINDS.Component
+  const heard = Promise.withResolvers<void>()
+  heard.promise.catch(() => {})
+  const stream = client.stream(
+    `127.0.0.1:${ports.operator}/ns/${NAMESPACE}/dapr-operator`,
+    updates.path,
+    {},
+    {
+      onMessage: () => heard.resolve(),
+      onClose: (status) => heard.reject(status ?? new Error('the stream ended')),
+    },
+  )
+  stream.end(frame(updates.request.encode({ namespace: 'default' })))
+  await published(api)
+  const began = performance.now()
+  for (let round = 0; performance.now() - began < 5000; round++) {
+    assert.deepEqual(await admitted(api), ['app', 'daprd'], `round ${round}`)
+    assert.match(await converted(ports.conversion, at.anchors()), /Success/)
+    // A connection of its own each time, so with the certificates of that moment.
+    await components(identity, ports.operator)
+  }
+  const seconds = (performance.now() - began) / 1000
+  assert.ok(renewed() >= 3 && renewed() <= seconds + 3, `${renewed()} certificates in ${seconds} s`)
+  await api.apply({
+    apiVersion: 'dapr.io/v1alpha1',
+    kind: 'Component',
+    metadata: { name: 'store', namespace: 'default' },
+    spec: { type: 'state.in-memory', version: 'v1' },
+  })
+  await heard.promise
+  stream.cancel()
 })
 
 test('flags of the three programs, for all of them or for one; ports only for one', () => {

@@ -20,8 +20,8 @@ interface Level {
 
 export interface ClusterOptions {
   log: Logger
-  /** TLS towards its endpoints, asked anew for each pool of connections; undefined: in clear. */
-  tls: ConnectionOptions | undefined
+  /** TLS towards its endpoints, asked anew for each connection; undefined: in clear. */
+  tls: (() => ConnectionOptions) | undefined
   /** Where a connection wants to go is taken from what it says, for nobody can ask the socket. */
   guesses?: boolean
   /** Follows where the endpoints come from. */
@@ -41,7 +41,7 @@ export class ClusterRuntime implements AsyncDisposable {
   retries = 0
   hosts: Host[] = []
   readonly log: Logger
-  readonly tls: ClusterOptions['tls']
+  readonly #tls: ClusterOptions['tls']
   readonly guesses: boolean
   readonly #outliers: Outliers | undefined
   readonly #discovery: Promise<Discovered>
@@ -53,13 +53,18 @@ export class ClusterRuntime implements AsyncDisposable {
   constructor(model: Cluster, options: ClusterOptions) {
     this.model = model
     this.log = options.log
-    this.tls = options.tls
+    this.#tls = options.tls
     this.guesses = options.guesses ?? false
     this.#outliers = model.outliers && new Outliers(this, model.outliers)
     this.#set(model.discovery === 'static' || model.discovery === 'logical-dns' ? model.endpoints : [])
     this.#discovery = options.discover(model, (endpoints) => this.#set(endpoints), this.figures)
     this.#discovery.catch(() => {})
     if (model.health) this.#checks = startHealthChecks(this, model.health)
+  }
+
+  /** For a connection that is opened now. */
+  get tls(): ConnectionOptions | undefined {
+    return this.#tls?.()
   }
 
   /** Resolves when the first look for endpoints is over, whatever it found. */
@@ -85,7 +90,7 @@ export class ClusterRuntime implements AsyncDisposable {
     const known = this.hosts.find((one) => one.address === address)
     if (known) return known
     if (this.hosts.length >= MAX_DIRECT) void this.hosts.shift()?.retire()
-    const made = new Host(this.model, { host, port, weight: 1, priority: 0 }, this.tls)
+    const made = new Host(this.model, { host, port, weight: 1, priority: 0 }, this.#tls)
     this.hosts.push(made)
     return made
   }
@@ -125,7 +130,7 @@ export class ClusterRuntime implements AsyncDisposable {
         before.delete(known.address)
         hosts.push(known)
       } else {
-        const made = new Host(this.model, endpoint, this.tls)
+        const made = new Host(this.model, endpoint, this.#tls)
         // Nobody has asked it yet: with active checks it must pass one first, unless it is all there is.
         if (this.model.health && this.hosts.length > 0) made.health.failedCheck = true
         hosts.push(made)

@@ -112,7 +112,7 @@ function probeTcp(cluster: ClusterRuntime, { endpoint }: Host, check: HealthChec
 function probeHttp(cluster: ClusterRuntime, host: Host, check: HealthCheck, signal: AbortSignal): Promise<void> {
   const { healthPort } = host.endpoint
   const { model, tls } = cluster
-  const asked = healthPort === undefined ? host : new Host(model, { ...host.endpoint, port: healthPort }, tls)
+  const asked = healthPort === undefined ? host : new Host(model, { ...host.endpoint, port: healthPort }, tls && (() => tls))
   const grpc = check.kind === 'grpc'
   return new Promise<void>((resolve, reject) => {
     let attempt: Attempt | undefined

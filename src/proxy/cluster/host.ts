@@ -41,11 +41,11 @@ export class Host {
   /** For the weighted round. */
   current = 0
   readonly #cluster: Cluster
-  readonly #tls: ConnectionOptions | undefined
+  readonly #tls: (() => ConnectionOptions) | undefined
   #http1: HttpPool | undefined
   #http2: ClientPool | undefined
 
-  constructor(cluster: Cluster, endpoint: Endpoint, tls: ConnectionOptions | undefined) {
+  constructor(cluster: Cluster, endpoint: Endpoint, tls: (() => ConnectionOptions) | undefined) {
     this.#cluster = cluster
     this.endpoint = endpoint
     this.#tls = tls
@@ -91,7 +91,7 @@ export class Host {
       host: endpoint.host,
       port: endpoint.port,
       socketPath: endpoint.path,
-      tls: this.#tls && { ...this.#tls, ALPNProtocols: ['http/1.1'] },
+      tls: this.#tls,
       connectTimeout,
       idleTimeout: idleTimeout || 2 ** 31 - 1,
       maxSockets: limits.connections,
@@ -102,8 +102,9 @@ export class Host {
 
   #openHttp2(): ClientPool {
     const { limits, connectTimeout, idleTimeout } = this.#cluster
+    const tls = this.#tls
     return new ClientPool({
-      tls: this.#tls && (() => ({ ...this.#tls, ALPNProtocols: ['h2'] })),
+      tls: tls && (() => ({ ...tls(), ALPNProtocols: ['h2'] })),
       maxConnections: limits.connections,
       maxWaiting: limits.pending,
       streamWindow: STREAM_WINDOW,

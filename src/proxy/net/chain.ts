@@ -4,6 +4,7 @@ import { ServerConnection } from '../../transport/http1/server-connection.ts'
 import type { ServerExchange } from '../../transport/http1/server-exchange.ts'
 import { Http2Connection } from '../../transport/http2/connection.ts'
 import { PREFACE } from '../../transport/http2/input.ts'
+import { Followed } from '../followed.ts'
 import type { AccessTester } from '../http/access.ts'
 import { compileAccess } from '../http/access.ts'
 import type { LogFiles } from '../http/access-log.ts'
@@ -13,7 +14,7 @@ import { Http2Downstream } from '../http/downstream-http2.ts'
 import { HttpHandler } from '../http/handler.ts'
 import type { FilterChain, HttpHandling } from '../model/listener.ts'
 import type { Figures } from '../stats.ts'
-import { compileNames, serverOptions } from '../tls.ts'
+import { compileNames, filesOf, KEPT, serverOptions } from '../tls.ts'
 import { connectionInfo } from './connection-info.ts'
 import { TcpHandler } from './tcp.ts'
 
@@ -45,6 +46,7 @@ export class Chain implements Disposable {
   readonly model: FilterChain
   readonly handler: HttpHandler | TcpHandler
   readonly #tls: TlsServer | undefined
+  #followed: Disposable | undefined
   readonly #figures: Figures
   readonly #access: readonly AccessTester[]
   readonly #intercept: ChainContext['intercept']
@@ -60,12 +62,23 @@ export class Chain implements Disposable {
     const { handling } = model
     this.handler =
       handling.kind === 'http' ? new HttpHandler({ ...context, settings: handling }) : new TcpHandler({ ...context, settings: handling })
-    if (model.tls) this.#tls = this.#openTls(model.tls)
+    if (model.tls) this.#tls = this.#openTls(model.tls, context.log)
   }
 
-  #openTls(tls: NonNullable<FilterChain['tls']>): TlsServer {
+  #openTls(tls: NonNullable<FilterChain['tls']>, log: ChainContext['log']): TlsServer {
     const right = compileNames(tls.validation)
-    const server = createTlsServer({ ...serverOptions(tls), allowHalfOpen: true })
+    const what = `the filter chain ${this.model.name || tls.certificates.map(({ chain }) => ('file' in chain ? chain.file : 'inline')).join(', ')}`
+    const options = new Followed(filesOf(tls), {
+      make: () => serverOptions(tls),
+      // For connections to come; those that are there keep what they were opened with.
+      changed: (made) => {
+        server.setSecureContext(made)
+        log.info(`${what}: its certificates have been read again`)
+      },
+      refused: (why) => log.warn(`${what}: its certificates cannot be used: ${why}; ${KEPT}`),
+    })
+    this.#followed = options
+    const server = createTlsServer({ ...options.current, allowHalfOpen: true })
     server.on('secureConnection', (socket: TLSSocket) => {
       const { raw } = socket.getPeerCertificate() ?? {}
       const wrong = raw ? right(raw) : undefined
@@ -199,6 +212,7 @@ export class Chain implements Disposable {
 
   [Symbol.dispose](): void {
     this.handler[Symbol.dispose]()
+    this.#followed?.[Symbol.dispose]()
     this.#tls?.removeAllListeners()
   }
 }

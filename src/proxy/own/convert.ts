@@ -83,7 +83,7 @@ function serviceText({
   limits,
 }: Cluster): ServiceText {
   const fewer = Object.fromEntries(
-    Object.entries(limits).filter(([name, value]) => value !== { connections: 1024, pending: 1024, requests: 1024, retries: 3 }[name]),
+    Object.entries(limits).filter(([name, value]) => value !== { connections: 1024, pending: 1024, requests: 1024, retries: 1024 }[name]),
   )
   const ca = tls?.validation?.ca
   return {

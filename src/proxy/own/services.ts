@@ -28,7 +28,8 @@ export function serviceCluster(name: string, text: ServiceText): Cluster {
     health: text.health && healthOf(text.health),
     // The sidecar puts those of an app aside that fail; it is no endpoint to put aside itself.
     outliers: text.app !== undefined || text.outliers?.failures === 0 ? undefined : outliersOf(text.outliers ?? {}),
-    limits: { connections: 1024, pending: 1024, requests: 1024, retries: 3, ...limits },
+    // An endpoint that dies fails all that it had under way at once: three second attempts, as Envoy allows, are soon not enough.
+    limits: { connections: 1024, pending: 1024, requests: 1024, retries: 1024, ...limits },
     dnsRefresh: 5000,
     family: 'auto',
     panicPercent: 50,

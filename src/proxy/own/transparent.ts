@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { ProxySpec } from '../../resources/proxy-schema.ts'
 import type { Cluster } from '../model/cluster.ts'
 import type { FilterChain, Listener, TcpHandling } from '../model/listener.ts'
@@ -17,10 +18,15 @@ export function originalCluster(): Cluster {
 
 /** HTTP to services by name, all else where it wanted to go: TLS stays closed, other bytes are passed on. */
 export function transparentListeners(
-  { outbound = 15001, inbound = 15006, address = '0.0.0.0' }: NonNullable<ProxySpec['transparent']>,
+  { outbound = 15001, inbound = 15006, address = everyAddress() }: NonNullable<ProxySpec['transparent']>,
   services: readonly string[],
 ): Listener[] {
   return [one('outbound', address, outbound, services), one('inbound', address, inbound, [])]
+}
+
+/** Connections come over both families, for `outrider iptables` sends those of both; a kernel without IPv6 has only the older one. */
+function everyAddress(): string {
+  return process.platform === 'linux' && !existsSync('/proc/net/if_inet6') ? '0.0.0.0' : '::'
 }
 
 function one(name: string, address: string, port: number, services: readonly string[]): Listener {

@@ -5,7 +5,7 @@ import type { Logger } from '../../telemetry/log.ts'
 import { createGrpcClient, type GrpcClient } from '../../transport/grpc/client.ts'
 import { frame } from '../../transport/grpc/frames.ts'
 import { describeStatus, GrpcStatus } from '../../transport/grpc/status.ts'
-import { EventType, GET_CONFIGURATION, OPERATOR_KINDS, type OperatorKind, type OperatorKindName } from './messages.ts'
+import { EventType, type FollowedName, followedKind, GET_CONFIGURATION, OWN_GROUP } from './messages.ts'
 
 export interface OperatorClientOptions {
   /** host:port. */
@@ -53,8 +53,8 @@ export class OperatorClient implements AsyncDisposable {
    * Resources of one kind as parsed JSON; none of a kind that the operator does not know. Waits while the operator cannot be
    * reached, for it may start after us; rejects with what it answers otherwise.
    */
-  async list(name: OperatorKindName, signal: AbortSignal): Promise<unknown[]> {
-    const { list } = OPERATOR_KINDS[name] as OperatorKind
+  async list(name: FollowedName, signal: AbortSignal): Promise<unknown[]> {
+    const { list } = followedKind(name)
     if (!list) return []
     const reply = await this.#call(list.path, list.request.encode({ namespace: this.#options.namespace }), `list ${name} resources`, signal)
     return reply === undefined ? [] : list.reply.decode(reply).items.map(parse)
@@ -70,7 +70,7 @@ export class OperatorClient implements AsyncDisposable {
   }
 
   /** Follows the changes of one kind, over connections as they come and go, until disposed. */
-  watch(name: OperatorKindName, watcher: OperatorWatcher): Disposable {
+  watch(name: FollowedName, watcher: OperatorWatcher): Disposable {
     const ended = new AbortController()
     const signal = AbortSignal.any([ended.signal, this.#stop.signal])
     void this.#follow(name, watcher, signal)
@@ -109,14 +109,19 @@ export class OperatorClient implements AsyncDisposable {
     }
   }
 
-  async #follow(name: OperatorKindName, watcher: OperatorWatcher, signal: AbortSignal): Promise<void> {
+  async #follow(name: FollowedName, watcher: OperatorWatcher, signal: AbortSignal): Promise<void> {
     const { log } = this.#options
     let wait = FIRST_WAIT
     while (!signal.aborted) {
       const began = performance.now()
       const status = await this.#stream(name, watcher, signal)
       if (signal.aborted) return
-      if (status?.code === Code.Unimplemented) return log.debug(`the operator does not tell of changes of ${name} resources`)
+      if (status?.code === Code.Unimplemented)
+        return log.debug(
+          name === OWN_GROUP
+            ? "this operator is Dapr's: it has no resources of outrider.dev (TrafficPolicy and others), so there are none"
+            : `the operator does not tell of changes of ${name} resources`,
+        )
       // A stream that stood for a while has earned a quick return.
       wait = performance.now() - began > LONGEST_WAIT ? FIRST_WAIT : Math.min(wait * 2, LONGEST_WAIT)
       log.debug(
@@ -127,8 +132,8 @@ export class OperatorClient implements AsyncDisposable {
   }
 
   /** One stream, from its beginning to its end; gives what ended it. */
-  #stream(name: OperatorKindName, watcher: OperatorWatcher, signal: AbortSignal): Promise<GrpcStatus | undefined> {
-    const { updates } = OPERATOR_KINDS[name] as OperatorKind
+  #stream(name: FollowedName, watcher: OperatorWatcher, signal: AbortSignal): Promise<GrpcStatus | undefined> {
+    const { updates } = followedKind(name)
     return new Promise((resolve) => {
       const stream = this.#client.stream(
         this.#address,

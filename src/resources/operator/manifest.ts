@@ -35,6 +35,12 @@ export function manifestOf(kind: string, apiVersion: string, given: unknown): Js
   }
 }
 
+/** One of ours, which the operator passes on as it was applied; it says itself of which kind it is. */
+export function ownManifestOf(given: unknown): Json {
+  const { status: _status, ...rest } = given as Json
+  return rest
+}
+
 function pairs(list: unknown, store: string): unknown[] {
   return Array.isArray(list) ? list.map((pair) => (isObject(pair) ? revealed(pair, store) : pair)) : []
 }

@@ -72,6 +72,37 @@ export const OPERATOR_KINDS = {
 
 export type OperatorKindName = keyof typeof OPERATOR_KINDS
 
+const OWN_SERVICE = '/outrider.operator.v1.Resources/'
+const OWN_PACKAGE = 'outrider.operator.v1.'
+
+/** Stands for all kinds of our own where a kind is named. */
+export const OWN_GROUP = 'outrider.dev'
+
+/**
+ * Kinds of outrider.dev: one list and one stream for all of them, of a service of our own, which Dapr's operator does not have. Each
+ * text says itself of which kind it is.
+ */
+export const OWN_RESOURCES: OperatorKind = {
+  apiVersion: `${OWN_GROUP}/v1`,
+  list: {
+    path: `${OWN_SERVICE}List`,
+    request: message(`${OWN_PACKAGE}ListRequest`, { namespace: string(1) }),
+    reply: message(`${OWN_PACKAGE}ListReply`, { items: repeated(bytes(1)) }),
+  },
+  updates: {
+    path: `${OWN_SERVICE}Watch`,
+    request: message(`${OWN_PACKAGE}WatchRequest`, { namespace: string(1) }),
+    event: message(`${OWN_PACKAGE}WatchEvent`, { resource: bytes(1), type: enumeration(2, eventType) }),
+  },
+}
+
+/** What a sidecar lists and follows. */
+export type FollowedName = OperatorKindName | typeof OWN_GROUP
+
+export function followedKind(name: FollowedName): OperatorKind {
+  return name === OWN_GROUP ? OWN_RESOURCES : OPERATOR_KINDS[name]
+}
+
 export const GET_CONFIGURATION = {
   path: `${SERVICE}GetConfiguration`,
   request: message(`${PACKAGE}GetConfigurationRequest`, { name: string(1), namespace: string(2) }),

@@ -138,7 +138,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
           },
           typeof encoding === 'string' ? encoding : '',
           'server',
-          this.#hold,
+          (length) => this.#hold(length),
           this.borrows,
         )
       }
@@ -149,7 +149,7 @@ export class GrpcServerCall implements GrpcStream, StreamSink {
   }
 
   /** Its largest message counts as long as the call lasts; unary ones of other sizes than announced were compressed. */
-  readonly #hold = (length: number): void => {
+  #hold(length: number): void {
     const { bodies } = this.#context.options
     if (!bodies || length < COUNTED) return
     this.#held ??= new HeldBody(bodies)

@@ -1,12 +1,15 @@
 import { isIPv6 } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import { Connection, type ConnectionOwner, type ConnectionTarget } from './connection.ts'
 import { HttpCallError } from './errors.ts'
 import { type Carrier, type Exchange, givenUp } from './exchange.ts'
 import { fieldLine, type RequestHead, requestHead } from './request-head.ts'
 
-export interface PoolOptions extends Partial<ConnectionTarget> {
+export interface PoolOptions extends Omit<Partial<ConnectionTarget>, 'tls'> {
   host: string
   port: number
+  /** Speaks TLS; a function is asked for each connection, for certificates change. */
+  tls?: ConnectionOptions | (() => ConnectionOptions) | undefined
   /** Connections at once. Default 1024, as daprd's. */
   maxSockets?: number
   /** Requests that wait for a connection; more fail with EBUSY. Default 10,000. */
@@ -21,6 +24,7 @@ export interface PoolOptions extends Partial<ConnectionTarget> {
  */
 export class HttpPool implements ConnectionOwner, Carrier {
   readonly #target: ConnectionTarget
+  readonly #tls: (() => ConnectionOptions) | undefined
   readonly #maxSockets: number
   readonly #maxWaiting: number
   readonly #hostLine: string
@@ -33,11 +37,13 @@ export class HttpPool implements ConnectionOwner, Carrier {
   readonly #reserved = new Map<Connection, [Exchange, RequestHead]>()
   #opening = 0
   #session: Buffer | undefined
+  #sessionOf: ConnectionOptions | undefined
   #sweep: NodeJS.Timeout | undefined
   #closing: PromiseWithResolvers<void> | undefined
 
   constructor(options: PoolOptions) {
-    const { maxSockets = 1024, maxWaiting = 10_000, extra = [], ...target } = options
+    const { maxSockets = 1024, maxWaiting = 10_000, extra = [], tls, ...target } = options
+    this.#tls = typeof tls === 'function' ? tls : tls && (() => tls)
     this.#maxSockets = maxSockets
     this.#maxWaiting = maxWaiting
     // Addresses come with the brackets of a URL or without.
@@ -51,7 +57,7 @@ export class HttpPool implements ConnectionOwner, Carrier {
       ...target,
       host,
     }
-    const port = target.port === (target.tls ? 443 : 80) || target.socketPath !== undefined ? '' : `:${target.port}`
+    const port = target.port === (tls ? 443 : 80) || target.socketPath !== undefined ? '' : `:${target.port}`
     this.#hostLine = fieldLine('Host', `${isIPv6(host) ? `[${host}]` : host}${port}`)
     this.#extra = lines(extra)
   }
@@ -110,10 +116,13 @@ export class HttpPool implements ConnectionOwner, Carrier {
   }
 
   #connect(): Connection {
-    const { tls } = this.#target
-    const target = tls && this.#session ? { ...this.#target, tls: { ...tls, session: this.#session } } : this.#target
+    const tls = this.#tls?.()
+    // A session goes on with the certificates that it began with.
+    if (tls !== this.#sessionOf) this.#session = undefined
+    this.#sessionOf = tls
+    const target = tls ? { ...this.#target, tls: this.#session ? { ...tls, session: this.#session } : tls } : this.#target
     const connection = new Connection(target, this, (session) => {
-      this.#session = session
+      if (this.#sessionOf === tls) this.#session = session
     })
     this.#all.add(connection)
     return connection

@@ -30,6 +30,8 @@ interface Remembered {
   readonly block: DecodedBlock
 }
 
+const NOTHING: Buffer = Buffer.alloc(0)
+
 /** Reads the header blocks of one connection, in their order. */
 export class HpackDecoder {
   /** Counts changes of the table. */
@@ -40,7 +42,7 @@ export class HpackDecoder {
   #table: string[] = []
   #size = 0
   #capacity = TABLE_SIZE
-  #bytes: Buffer = Buffer.alloc(0)
+  #bytes: Buffer = NOTHING
   #at = 0
   #end = 0
 
@@ -101,6 +103,8 @@ export class HpackDecoder {
         fields = 0
       }
     }
+    // What came is not kept until the next block does: that may be hours.
+    this.#bytes = NOTHING
     return size > limit ? undefined : out
   }
 

@@ -1,3 +1,4 @@
+import { ttlOf } from '../../given-ttl.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Binding, BindingEvent, BindingRequest } from '../../../blocks/bindings/driver.ts'
 import { messageOf } from '../../../errors.ts'
@@ -36,7 +37,7 @@ class QueueBinding implements Binding {
 
   async invoke({ data, metadata }: BindingRequest, signal?: AbortSignal): Promise<undefined> {
     const { encode } = this.#settings
-    const ttl = ttlOf(metadata.ttl || metadata.ttlInSeconds) ?? this.#settings.ttl
+    const ttl = ttlOf(metadata) ?? this.#settings.ttl
     const delay = delayOf(metadata.initialVisibilityDelay) ?? this.#settings.delay
     const content = unquoted(data)
     const text = encode ? content.toString('base64') : content.toString()
@@ -138,13 +139,6 @@ function unquoted(data: Buffer): Buffer {
   } catch {
     return data
   }
-}
-
-function ttlOf(text: string | undefined): number | undefined {
-  if (!text) return undefined
-  const ttl = parseDuration(text)
-  if (ttl === undefined || ttl <= 0) throw new Error(`ttl value must be higher than zero: actual is '${text}'; write it as 30s`)
-  return ttl
 }
 
 function delayOf(text: string | undefined): number | undefined {

@@ -5,7 +5,8 @@ import { MetadataError, type MetadataField, parseMetadata } from '../../metadata
 import { readBroker, tlsFields } from '../../rabbitmq/broker.ts'
 import { RabbitConnection } from '../../rabbitmq/connection.ts'
 import { QueueConsumer } from '../../rabbitmq/consumer.ts'
-import { applyGiven, type MessageProperties, priorityOf, ttlOf } from '../../rabbitmq/properties.ts'
+import { ttlOf } from '../../given-ttl.ts'
+import { applyGiven, type MessageProperties, priorityOf } from '../../rabbitmq/properties.ts'
 import { RabbitPublisher } from '../../rabbitmq/publisher.ts'
 
 const fields: readonly MetadataField[] = [
