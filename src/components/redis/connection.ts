@@ -3,6 +3,8 @@ import { connect as connectTls } from 'node:tls'
 import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
+import { type Command, SentCommands } from './sent.ts'
+import { CommandWriter } from './writer.ts'
 
 /** Milliseconds that the server has to answer QUIT. */
 const FAREWELL = 500
@@ -10,24 +12,7 @@ const FAREWELL = 500
 const GRACE = 2000
 /** Commands that wait while the server is away; beyond it the newest is refused. */
 const MAX_WAITING = 10_000
-/** Buffers from this size on go to the socket as they are. */
-const LARGE = 8192
-/** Bytes of commands that go out at once, before the turn of the event loop is over. */
-const FULL = 65_536
 const SUBSCRIPTION = /^P?(UN)?SUBSCRIBE$/
-
-interface Command {
-  readonly name: string
-  readonly args: readonly Argument[]
-  readonly resolve: (reply: Reply) => void
-  readonly reject: (error: Error) => void
-  attempts: number
-  /** When it was given, and sent last; by performance.now(). */
-  given: number
-  sent: number
-  /** Replies that are still to come; one, but a subscription is confirmed channel by channel. */
-  replies?: number
-}
 
 /**
  * One connection to one server, RESP2. States: closed → connecting → ready → (lost → connecting …) → over.
@@ -50,13 +35,10 @@ export class RedisConnection implements RedisClient {
   #impatience: NodeJS.Timeout | undefined
   #lostAt = 0
   #reason: Error | undefined
-  /** Sent, not answered; answers come in this order. */
-  #pending: Command[] = []
-  #head = 0
+  readonly #pending = new SentCommands()
   /** Not sent yet. */
   #waiting: Command[] = []
-  #out = ''
-  #flushing = false
+  #writer: CommandWriter | undefined
 
   constructor(options: RedisClientOptions) {
     this.#options = options
@@ -122,7 +104,7 @@ export class RedisConnection implements RedisClient {
     this.#ready = false
     this.#socket?.destroy()
     const error = new Error('the connection to Redis is closed')
-    for (const command of [...this.#takePending(), ...this.#waiting.splice(0)]) command.reject(error)
+    for (const command of [...this.#pending.take(), ...this.#waiting.splice(0)]) command.reject(error)
   }
 
   #give(command: Command): void {
@@ -156,45 +138,13 @@ export class RedisConnection implements RedisClient {
       command.given ||= command.sent
       this.#watch ??= setTimeout(() => this.#checkTimeout(), this.#commandTimeout)
     }
-    let out = `${this.#out}*${command.args.length + 1}\r\n$${command.name.length}\r\n${command.name}\r\n`
-    for (const arg of command.args) {
-      if (typeof arg === 'string') {
-        const length = Buffer.byteLength(arg)
-        // Text goes out as Latin-1 with the rest: a Buffer in UTF-8 is the same bytes.
-        out += `$${length}\r\n${length === arg.length ? arg : Buffer.from(arg).toString('latin1')}\r\n`
-      } else if (typeof arg === 'number') {
-        const text = String(arg)
-        out += `$${text.length}\r\n${text}\r\n`
-      } else if (arg.length < LARGE) out += `$${arg.length}\r\n${arg.toString('latin1')}\r\n`
-      else {
-        this.#socket?.write(`${out}$${arg.length}\r\n`, 'latin1')
-        this.#socket?.write(arg)
-        out = '\r\n'
-      }
-    }
-    this.#out = out
-    // What many callers ask for in one turn of the event loop goes out together; a lot does not wait for its end.
-    if (out.length >= FULL) return this.#flush()
-    if (this.#flushing) return
-    this.#flushing = true
-    const flush = () => {
-      this.#flushing = false
-      this.#flush()
-    }
     // A greeting goes at once: a server that refuses our certificate may close before the turn is over, and its reason were lost.
-    if (this.#ready) setImmediate(flush)
-    else queueMicrotask(flush)
-  }
-
-  #flush(): void {
-    const out = this.#out
-    this.#out = ''
-    if (out && this.#socket) this.#socket.write(out, 'latin1')
+    this.#writer?.write(command.name, command.args, !this.#ready)
   }
 
   #checkTimeout(): void {
     this.#watch = undefined
-    const oldest = this.#pending[this.#head]
+    const oldest = this.#pending.oldest
     if (!oldest) return
     const left = Math.min(oldest.sent + this.#commandTimeout, oldest.given + this.#patience) - performance.now()
     if (left > 0) this.#watch = setTimeout(() => this.#checkTimeout(), left + 1)
@@ -203,20 +153,13 @@ export class RedisConnection implements RedisClient {
 
   #answered(reply: Reply): void {
     if (this.#options.onMessage && Array.isArray(reply) && this.#isMessage(reply)) return
-    const command = this.#pending[this.#head]
+    const command = this.#pending.oldest
     if (!command) return void this.#socket?.destroy(new Error(`${this.#where} answered what was not asked`))
     if (this.#options.onMessage && SUBSCRIPTION.test(command.name) && !(reply instanceof RedisReplyError)) {
       command.replies = (command.replies ?? command.args.length) - 1
       if (command.replies > 0) return
     }
-    this.#head++
-    if (this.#head === this.#pending.length) {
-      this.#pending = []
-      this.#head = 0
-    } else if (this.#head > 1024 && this.#head * 2 > this.#pending.length) {
-      this.#pending.splice(0, this.#head)
-      this.#head = 0
-    }
+    this.#pending.shift()
     if (reply instanceof RedisReplyError) command.reject(withoutRoom(reply, this.#where))
     else command.resolve(reply)
   }
@@ -227,13 +170,6 @@ export class RedisConnection implements RedisClient {
     else if (kind === 'pmessage') this.#options.onMessage?.(String(asText(reply[2] ?? null)), String(asText(reply[1] ?? null)))
     else return false
     return true
-  }
-
-  #takePending(): Command[] {
-    const taken = this.#pending.slice(this.#head)
-    this.#pending = []
-    this.#head = 0
-    return taken
   }
 
   /** One attempt: connection, TLS, authentication. Rejects when any of it fails. */
@@ -263,13 +199,13 @@ export class RedisConnection implements RedisClient {
         const reason = failure ?? new Error('the server closed the connection')
         if (up) this.#lost(reason)
         else {
-          for (const command of this.#takePending()) command.reject(reason)
+          for (const command of this.#pending.take()) command.reject(reason)
           reject(reason)
         }
       })
       socket.once(tls ? 'secureConnect' : 'connect', () => {
         this.#socket = socket
-        this.#out = ''
+        this.#writer = new CommandWriter(socket)
         this.#greet().then(
           () => {
             clearTimeout(late)
@@ -308,7 +244,7 @@ export class RedisConnection implements RedisClient {
     if (this.#over) return
     this.#lostAt = performance.now()
     this.#options.onError?.(reason)
-    this.#waiting = [...this.#takePending(), ...this.#waiting]
+    this.#waiting = [...this.#pending.take(), ...this.#waiting]
     for (const command of this.#waiting) delete command.replies
     this.#failed(reason)
     this.#reconnect()
