@@ -132,10 +132,19 @@ async function certifyFull(kind: FullKind): Promise<void> {
   await certifyComponent(kind.driver, full.properties, [cut], full.version)
 }
 
+/** Ports that are cut off now. The rules outlive the process: whoever has such a port next would hear nothing. */
+const cutOff = new Set<number>()
+process.once('exit', () => {
+  for (const port of cutOff) drop('-D', port)
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
 function drop(action: '-I' | '-D', port: number): void {
+  if (action === '-I') cutOff.add(port)
   for (const side of ['--dport', '--sport'])
     execFileSync('iptables', [action, 'INPUT', '-i', 'lo', '-p', 'tcp', side, String(port), '-j', 'DROP'], { stdio: 'pipe' })
+  if (action === '-D') cutOff.delete(port)
 }
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
