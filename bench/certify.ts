@@ -35,6 +35,13 @@ const seconds = flags.long ? [5, 30, 60] : [5, 30]
 const results: RunResult[] = existsSync(flags.results) ? (JSON.parse(readFileSync(flags.results, 'utf8')) as RunResult[]) : []
 const wantsCut = (name: string) => new RegExp(flags.cuts).test(name)
 
+/** Ports that are cut off now. The rules outlive the process: whoever has such a port next would hear nothing. */
+const cutOff = new Set<number>()
+process.once('exit', () => {
+  for (const port of cutOff) drop('-D', port)
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 interface Cut {
   name: string
   seconds: number
@@ -131,13 +138,6 @@ async function certifyFull(kind: FullKind): Promise<void> {
   const cut = { name, seconds: 20, forgets: full.forgets === true, begin: () => full.fill(), end: () => full.room() }
   await certifyComponent(kind.driver, full.properties, [cut], full.version)
 }
-
-/** Ports that are cut off now. The rules outlive the process: whoever has such a port next would hear nothing. */
-const cutOff = new Set<number>()
-process.once('exit', () => {
-  for (const port of cutOff) drop('-D', port)
-})
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
 function drop(action: '-I' | '-D', port: number): void {
