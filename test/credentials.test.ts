@@ -46,7 +46,9 @@ interface Kind {
   byYaml?: true
 }
 
-const own = (name: string) => `${name}${process.pid}`
+let made = 0
+/** A name that nobody else has on a server that is shared: two of these tests may run at once. */
+const own = (name: string) => `${name}${process.pid}x${made++}`
 
 const KINDS: readonly Kind[] = [
   {
@@ -115,8 +117,8 @@ const KINDS: readonly Kind[] = [
           await admin.query(`KILL USER ${user}`)
         },
         async stop() {
-          await admin.query(`DROP DATABASE ${schema}`)
-          await admin.query(`DROP USER ${user}`)
+          await admin.query(`DROP DATABASE IF EXISTS ${schema}`)
+          await admin.query(`DROP USER IF EXISTS ${user}`)
           await admin.end()
           await server.stop()
         },
