@@ -32,6 +32,8 @@ export interface FullKind {
   driver: string
   /** For the page: what it is full of, and what makes room. */
   how: string
+  /** What else there is to know. */
+  note?: string
   available(): boolean
   /** Undefined where no small disk can be mounted. */
   open(): Promise<Full | undefined>
@@ -95,6 +97,7 @@ const redisPubSub: FullKind = {
 const etcdState: FullKind = {
   driver: 'state.etcd',
   how: 'of its quota (`--quota-backend-bytes`, alarm NOSPACE); keys are deleted, it is compacted and defragmented, the alarm disarmed',
+  note: 'a full disk under its log ends etcd itself: that is a server killed',
   available: etcd.available,
   async open() {
     const server = await startEtcd([`--quota-backend-bytes=${QUOTA}`])
@@ -123,7 +126,8 @@ const etcdState: FullKind = {
 
 const memcachedState: FullKind = {
   driver: 'state.memcached',
-  how: 'of memory, told with `-M` to refuse instead of evicting; `flush_all` makes room. Without `-M` it is never full: it evicts what was used least',
+  how: 'of memory, told with `-M` to refuse instead of evicting; `flush_all` makes room',
+  note: 'without `-M` it is never full: it evicts what was used least',
   available: memcached.available,
   async open() {
     const server = await startMemcached(['-m', '2', '-M', '-n', '500'])
@@ -186,6 +190,7 @@ const mysqlState: FullKind = {
 const postgresState: FullKind = {
   driver: 'state.postgresql',
   how: 'of the disk of its tables (the log has another); a file is removed from it',
+  note: 'a full disk under its log ends PostgreSQL itself: that is a server killed',
   available: postgres.available,
   open: () =>
     onDisk(async (disk) => {
@@ -213,6 +218,7 @@ const sqliteState: FullKind = {
 const sqlitePubSub: FullKind = {
   driver: 'pubsub.sqlite',
   how: sqliteState.how,
+  note: 'small events that are delivered at once go on in the room that the file has already',
   available: always,
   open: () =>
     onDisk(async (disk) => ({ properties: { connectionString: join(disk.path, 'events.db') }, [Symbol.asyncDispose]: async () => {} })),
@@ -221,6 +227,7 @@ const sqlitePubSub: FullKind = {
 const jetstream: FullKind = {
   driver: 'pubsub.jetstream',
   how: 'of what its stream may hold (`max_msgs`, `discard: new`); the limit is raised',
+  note: 'with `discard: old`, the default, a stream drops its oldest messages and says nothing',
   available: nats.available,
   async open() {
     const server = await nats.start()
@@ -261,6 +268,7 @@ const rabbit: FullKind = {
 const kafkaPubSub: FullKind = {
   driver: 'pubsub.kafka',
   how: 'of disk: the broker ends itself; a file is removed and the broker started again',
+  note: 'so callers read of a broker that is away',
   available: kafka.available,
   open: () =>
     onDisk(async (disk) => {

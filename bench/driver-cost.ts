@@ -47,6 +47,8 @@ const BARE: Record<string, (address: string, url: string) => Promise<Bare>> = {
   },
   async 'state.postgresql'(address) {
     const pool = new pg.Pool({ connectionString: `postgres://postgres@${address}/postgres`, max: 4 })
+    // The server may end before the pool.
+    pool.on('error', () => {})
     await pool.query('CREATE TABLE bare (key text PRIMARY KEY, value jsonb, etag text)')
     const save = () =>
       pool.query({

@@ -1,19 +1,17 @@
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { SUBJECTS, type Subject } from './certify-subjects.ts'
 import { cpuSeconds, LoadGenerator, memoryOf } from './processes.ts'
 import { type BenchSidecar, call, startSidecar } from './sidecar.ts'
+import { writeSubject } from './subject-component.ts'
 
 /**
  * `node bench/drivers.ts [--only REGEX] [--seconds 3] [--rounds 2] [--connections 16] [--memory | --speed] [NAME=BINARY …]`: for each driver what an idle component adds to a
- * sidecar's memory, and beside other binaries (daprd, say; by turns, in one run) the sidecar's CPU for a state read, a save, and an
- * event from publish to the app, and how many events come through in a second. The server is the same for all. Linux only.
+ * sidecar's memory, and for state stores beside other binaries (daprd, say; by turns, in one run) the sidecar's CPU for a read and a
+ * save, and how many there are in a second; events have a bench of their own, brokers.ts. The server is the same for all. Linux only.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -60,13 +58,11 @@ async function measure(subject: Subject): Promise<void> {
     if (subject.driver !== 'pubsub.jetstream') await subject.prepare?.(server.address)
     console.log(subject.driver)
     if (!values.speed) console.log(`  an idle component adds ${await idleCost(subject, address)} MiB (anonymous; median of 3)`)
-    if (values.memory) return
+    if (values.memory || subject.driver.startsWith('pubsub')) return
     const results = new Map<string, Cost[]>()
     for (let round = 0; round < Number(values.rounds); round++)
       for (const [name, binary] of contenders) {
-        const figures = subject.driver.startsWith('pubsub')
-          ? { 'publish → app': await events(subject, address, server.address, binary) }
-          : await state(subject, address, binary)
+        const figures = await state(subject, address, binary)
         for (const [what, cost] of Object.entries(figures))
           results.set(`${what}/${name}`, [...(results.get(`${what}/${name}`) ?? []), cost])
       }
@@ -89,18 +85,6 @@ async function measure(subject: Subject): Promise<void> {
   }
 }
 
-function write(subject: Subject, address: string, more: Record<string, string> = {}): string {
-  const folder = join(work, `resources-${runs}`)
-  mkdirSync(folder, { recursive: true })
-  const metadata = Object.entries({ ...subject.properties(address), ...more }).map(([name, value]) => ({ name, value }))
-  const spec = { type: subject.driver, version: 'v1', metadata }
-  writeFileSync(
-    join(folder, 'target.yaml'),
-    JSON.stringify({ apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: 'target' }, spec }),
-  )
-  return folder
-}
-
 async function idleCost(subject: Subject, address: string): Promise<string> {
   const empty = join(work, 'empty')
   mkdirSync(empty, { recursive: true })
@@ -110,7 +94,7 @@ async function idleCost(subject: Subject, address: string): Promise<string> {
     const id = `drivers-${process.pid}-${runs}`
     const pair = await Promise.all([
       startSidecar({ appId: `${id}a`, resources: empty }),
-      startSidecar({ appId: `${id}b`, resources: write(subject, address) }),
+      startSidecar({ appId: `${id}b`, resources: writeSubject(join(work, `resources-${runs}`), subject, address) }),
     ])
     // Until what the start took is given back.
     await pause(8000)
@@ -123,7 +107,11 @@ async function idleCost(subject: Subject, address: string): Promise<string> {
 
 async function state(subject: Subject, address: string, binary: string): Promise<Record<string, Cost>> {
   runs++
-  const sidecar = await startSidecar({ appId: `drivers-${process.pid}`, resources: write(subject, address), binary: [binary] })
+  const sidecar = await startSidecar({
+    appId: `drivers-${process.pid}`,
+    resources: writeSubject(join(work, `resources-${runs}`), subject, address),
+    binary: [binary],
+  })
   try {
     const item = '[{"key":"key","value":{"name":"order","n":42}}]'
     if ((await call(sidecar.httpPort, 'POST', '/v1.0/state/target', item)) >= 300) throw new Error('cannot save')
@@ -144,53 +132,4 @@ async function requests(sidecar: BenchSidecar, request: string): Promise<Cost> {
   const { requests, bad, elapsedMilliseconds } = await run(milliseconds)
   if (bad > 0) throw new Error(`${bad} of ${requests} answers were not 2xx`)
   return { cpu: ((cpuSeconds(sidecar.pid) - before) / requests) * 1e6, rate: (requests / elapsedMilliseconds) * 1000 }
-}
-
-/** From publishing to the app; the time ends when the last event is there. */
-async function events(subject: Subject, address: string, url: string, binary: string): Promise<Cost> {
-  // A topic of its own: what others left unread is not this run's.
-  const topic = `events${++runs}x${process.pid}`
-  if (subject.driver === 'pubsub.jetstream') await makeStream(url, topic, [topic])
-  const app = fork(join(import.meta.dirname, 'events-app.ts'), [topic])
-  const [{ port: appPort }] = (await once(app, 'message')) as [{ port: number }]
-  const seen = async () => {
-    const answer = once(app, 'message')
-    app.send('?')
-    return ((await answer) as [{ count: number; last: number }])[0]
-  }
-  const names: Record<string, string> = subject.driver === 'pubsub.jetstream' ? { durableName: topic, queueGroupName: topic } : {}
-  const resources = write(subject, address, names)
-  const sidecar = await startSidecar({ appId: topic, resources, appPort, binary: [binary] })
-  try {
-    const data = '{"name":"order","n":42}'
-    const path = `/v1.0/publish/target/${topic}`
-    const request = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${data.length}\r\n\r\n${data}`
-    const run = (milliseconds: number) => load.run({ port: sidecar.httpPort, request, connections, milliseconds })
-    // The subscription may begin a while after the sidecar is ready.
-    for (const end = performance.now() + 20_000; (await seen()).count === 0; await pause(100)) {
-      await call(sidecar.httpPort, 'POST', path, data)
-      if (performance.now() > end) throw new Error('no event comes to the app')
-    }
-    const drained = async (still: number) => {
-      let before = -1
-      for (let state = await seen(); ; state = await seen()) {
-        if (state.count >= still || (state.count === before && Date.now() - state.last > 10_000)) return state
-        before = state.count
-        await pause(50)
-      }
-    }
-    const warm = await run(1500)
-    await drained((await seen()).count + warm.requests)
-    await pause(1000)
-    const start = await seen()
-    const [cpu, began] = [cpuSeconds(sidecar.pid), Date.now()]
-    const { requests, bad } = await run(milliseconds)
-    const { count, last } = await drained(start.count + requests - bad)
-    const delivered = count - start.count
-    if (bad > 0 || delivered < requests) console.log(`  ${binary}: ${bad} of ${requests} refused, ${delivered} delivered`)
-    return { cpu: ((cpuSeconds(sidecar.pid) - cpu) / delivered) * 1e6, rate: (delivered / (last - began)) * 1000 }
-  } finally {
-    await sidecar.stop()
-    app.disconnect()
-  }
 }

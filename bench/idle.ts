@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { memoryOf } from './processes.ts'
+import { memoryOf, threadsOf } from './processes.ts'
 import { type BenchSidecar, startSidecar, writeComponents } from './sidecar.ts'
 
 /**
@@ -52,25 +52,4 @@ try {
 } finally {
   for (const { sidecar } of running) await sidecar.stop()
   rmSync(work, { recursive: true, force: true })
-}
-
-interface Thread {
-  title: string
-  /** Times it gave its core up by itself: each is a wait, so each but the last was a wake-up. */
-  switches: number
-  /** CPU time so far. */
-  nanoseconds: number
-}
-
-function threadsOf(pid: number): Map<string, Thread> {
-  const threads = new Map<string, Thread>()
-  for (const id of readdirSync(`/proc/${pid}/task`)) {
-    const read = (file: string) => readFileSync(`/proc/${pid}/task/${id}/${file}`, 'utf8')
-    threads.set(id, {
-      title: read('comm').trim(),
-      switches: Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(read('status'))?.[1]),
-      nanoseconds: Number(read('schedstat').split(' ')[0]),
-    })
-  }
-  return threads
 }

@@ -116,3 +116,25 @@ export class LoadGenerator {
     this.#child.disconnect()
   }
 }
+
+export interface Thread {
+  title: string
+  /** Times it gave its core up by itself: each is a wait, so each but the last was a wake-up. */
+  switches: number
+  /** CPU time so far. */
+  nanoseconds: number
+}
+
+/** Its threads by their ids. */
+export function threadsOf(pid: number): Map<string, Thread> {
+  const threads = new Map<string, Thread>()
+  for (const id of readdirSync(`/proc/${pid}/task`)) {
+    const read = (file: string) => readFileSync(`/proc/${pid}/task/${id}/${file}`, 'utf8')
+    threads.set(id, {
+      title: read('comm').trim(),
+      switches: Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(read('status'))?.[1]),
+      nanoseconds: Number(read('schedstat').split(' ')[0]),
+    })
+  }
+  return threads
+}

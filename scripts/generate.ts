@@ -44,6 +44,14 @@ function fieldRow(field: MetadataField): string {
   return `| \`${field.name}\` | ${cell(kind)} | ${cell(fallback)} | ${cell(notes.filter((note) => note !== '').join(' '))} |`
 }
 
+/** What the page of a cloud's driver says of its proof; the guides tell what it was tested against instead. */
+function proofOf(type: string): string {
+  const cloud = /\.(aws|azure|gcp)\.|\.snssqs$/.exec(type)?.[1] ?? (type.endsWith('.snssqs') ? 'aws' : undefined)
+  return cloud === undefined
+    ? ''
+    : `Not tested against the cloud: [what it was tested against](../${cloud}.md#not-tested-against-the-cloud).\n\n`
+}
+
 function componentPage(type: string, versions: readonly string[], driver: DriverModule): string {
   const required = driver.metadata.filter((field) => field.required)
   const settings = required.map((field) => `    - name: ${field.name}\n      value: "…"`).join('\n')
@@ -61,7 +69,7 @@ function componentPage(type: string, versions: readonly string[], driver: Driver
     driver.metadata.length === 0
       ? 'No settings.'
       : `| field | kind | default | meaning |\n|---|---|---|---|\n${driver.metadata.map(fieldRow).join('\n')}`
-  return `${NOTE}# ${type}\n\n${driver.summary}\n\nVersions: ${versions.join(', ')}\n\n\`\`\`yaml\n${example}\n\`\`\`\n\n${table}\n`
+  return `${NOTE}# ${type}\n\n${driver.summary}\n\n${proofOf(type)}Versions: ${versions.join(', ')}\n\n\`\`\`yaml\n${example}\n\`\`\`\n\n${table}\n`
 }
 
 /** Every generated page by its path from the root. */
@@ -76,7 +84,7 @@ async function pages(): Promise<Map<string, string>> {
   }
   made.set(
     'docs/components/README.md',
-    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md). What becomes of requests while a server is away: [CERTIFICATION.md](CERTIFICATION.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
+    `${NOTE}# Components\n\nWhat the conformance suites proved of each driver: [MATRIX.md](MATRIX.md). What becomes of requests while a server is away or full, beside daprd too: [CERTIFICATION.md](CERTIFICATION.md).\n\n| type | versions | what it is |\n|---|---|---|\n${index.join('\n')}\n`,
   )
 
   const errors = findErrors(root).map(

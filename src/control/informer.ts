@@ -44,7 +44,8 @@ const METADATA_WATCH = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const PAGE = 500
 /** The API server ends a watch after so many seconds; a stream that stays silent longer is dead. */
 const WATCH_SECONDS = 300
-const FIRST_WAIT = 250
+// As the reflectors of Kubernetes itself begin with.
+const FIRST_WAIT = 800
 const LONGEST_WAIT = 30_000
 /** A watch that ends sooner than this without a word was no watch: its list is asked for again. */
 const SHORT = 1000

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { createServer as createTls, type TlsOptions } from 'node:tls'
 import type { MutualTls } from '../transport/grpc/server.ts'
 import { createServer } from '../transport/node-http.ts'
@@ -18,10 +19,23 @@ const LARGEST = 8 << 20
 /** What API servers call: HTTP/1.1 over TLS whose certificate is replaced while it listens. Resolves with its port. */
 export async function openWebhookServer(options: WebhookServerOptions): Promise<AsyncDisposable & { readonly port: number }> {
   const http = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
+    const { socket } = request
+    sockets.set(socket, true)
+    response.once('close', () => {
+      if (closing) socket.end()
+      else if (sockets.has(socket)) sockets.set(socket, false)
+    })
     void answer(request, response, options.routes)
   })
+  /** Whether each is being answered. What is not listening itself, Node's server does not keep count of. */
+  const sockets = new Map<Socket, boolean>()
+  let closing = false
   const open = (tls: TlsOptions): TlsOptions => ({ ...tls, requestCert: false, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
-  const listener = createTls(open(options.identity.options), (socket) => http.emit('connection', socket))
+  const listener = createTls(open(options.identity.options), (socket) => {
+    sockets.set(socket, false)
+    socket.once('close', () => sockets.delete(socket))
+    http.emit('connection', socket)
+  })
   listener.on('tlsClientError', () => {})
   const following = options.identity.follow((fresh) => listener.setSecureContext(open(fresh)))
   await new Promise<void>((resolve, reject) => {
@@ -34,9 +48,12 @@ export async function openWebhookServer(options: WebhookServerOptions): Promise<
     async [Symbol.asyncDispose]() {
       following[Symbol.dispose]()
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
-      http.closeIdleConnections()
+      closing = true
+      for (const [socket, busy] of sockets) if (!busy) socket.destroy()
       // What is under way is a matter of milliseconds.
-      const timer = setTimeout(() => http.closeAllConnections(), 1000)
+      const timer = setTimeout(() => {
+        for (const socket of sockets.keys()) socket.destroy()
+      }, 1000)
       await closed
       clearTimeout(timer)
     },

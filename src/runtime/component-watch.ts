@@ -44,7 +44,7 @@ export async function watchComponents(options: ComponentWatchOptions): Promise<v
       const open = asked.get(component) ?? Promise.resolve(component.ping?.(limit)).finally(() => asked.delete(component))
       asked.set(component, open)
       open.then(resolve, reject)
-      limit.addEventListener('abort', () => reject(limit.reason), { once: true })
+      limit.addEventListener('abort', () => reject(new Error(`its server has not answered within ${patience} ms`)), { once: true })
     })
   const ask = async ({ name, component, lost: wasLost, refused }: WatchedComponent) => {
     try {

@@ -5,7 +5,7 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['aerospike couchbase coherence hazelcast ravendb rethinkdb', 'state.redis, state.mongodb or state.postgresql'],
     ['consul hashicorp.consul zookeeper jetstream', 'state.etcd or state.redis'],
     ['azure.cosmosdb azure.tablestorage', 'state.azure.blobstorage or state.mongodb'],
-    ['alicloud.tablestore cloudflare.workerskv gcp.firestore oci.objectstorage', 'state.mongodb or state.redis'],
+    ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [
     ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],

@@ -1,6 +1,7 @@
 import { azurite, azuriteQueues } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -36,6 +37,7 @@ export const SERVERS: readonly ServerKind[] = [
   gcs,
   pubsubFake,
   secretManager,
+  datastore,
   mongodb,
   cassandra,
 ]

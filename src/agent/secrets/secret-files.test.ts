@@ -163,7 +163,7 @@ test('a child gets secrets in its environment, is started again when they change
   vault.secrets.set('dapr/db', [{ password: 'one' }])
   const notes = join(folder, 'notes')
   const script = `fs.appendFileSync(${JSON.stringify(notes)}, process.env.DB + ',' + (process.env.OUTRIDER_AGENT_TOKEN ?? 'none') + ',' + process.pid + '\\n'); setInterval(() => {}, 1000)`
-  const seen = () => (existsSync(notes) ? readFileSync(notes, 'utf8').trim().split('\n') : []).map((row) => row.split(','))
+  const seen = () => (existsSync(notes) ? readFileSync(notes, 'utf8').split('\n').slice(0, -1) : []).map((row) => row.split(','))
   const alive = (pid: number) => {
     try {
       return process.kill(pid, 0)

@@ -15,10 +15,11 @@ export class Running {
     return this.#work.size
   }
 
-  /** Runs `work`, which must not reject. */
-  start(work: () => Promise<void>): void {
+  /** Runs `work`, which must not reject; resolves when it has ended and counts no more. */
+  start(work: () => Promise<void>): Promise<void> {
     const running = work().finally(() => this.#work.delete(running))
     this.#work.add(running)
+    return running
   }
 
   /** Resolves when nothing runs any more, or after `limit` milliseconds. */
@@ -40,6 +41,15 @@ async function within(work: Promise<unknown>, milliseconds: number): Promise<voi
   const timer = setTimeout(resolve, milliseconds)
   await Promise.race([work, promise])
   clearTimeout(timer)
+}
+
+/**
+ * Calls for the next message when one is settled. Where one follows the other it goes out at once, so that the app works on it
+ * while this turn of the event loop still handles others' requests; of several in parallel, what ends in one turn is followed together.
+ */
+export function next(handlers: number, pump: () => void): void {
+  if (handlers === 1) pump()
+  else setImmediate(pump)
 }
 
 /** At most so many handlers for one subscription, whatever the size of its batches. */

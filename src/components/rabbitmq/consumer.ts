@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { messageOf } from '../../errors.ts'
-import { backoff, Running } from '../pubsub/running.ts'
+import { backoff, next, Running } from '../pubsub/running.ts'
 import type { RabbitConnection } from './connection.ts'
 import { DeliveryChannel } from './delivery-channel.ts'
 import { explainRefusal } from './publisher.ts'
@@ -168,10 +168,7 @@ export class QueueConsumer implements AsyncDisposable {
       const delivery = this.#waiting.shift()
       if (delivery === undefined) break
       if (this.#settings.early) delivery.channel.acknowledge(delivery.message)
-      this.#running.start(async () => {
-        await this.#deliver(delivery)
-        setImmediate(() => this.#pump())
-      })
+      void this.#running.start(() => this.#deliver(delivery)).then(() => next(this.#settings.handlers, () => this.#pump()))
     }
   }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { azurite } from '../../../test/servers/azurite.ts'
 import { cassandra } from '../../../test/servers/cassandra.ts'
+import { datastore } from '../../../test/servers/datastore.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
@@ -166,6 +167,18 @@ const COLUMNS: readonly Column[] = [
     properties: (address) => ({ connectionString: connectionTo(address), containerName: own }),
     only: ['ETAG'],
     noBackslash: true,
+  },
+  {
+    ...usual,
+    name: 'state.gcp.firestore (Datastore emulator)',
+    type: 'state.gcp.firestore',
+    server: () => serverOf(datastore),
+    properties: (endpoint) => ({ endpoint, project_id: own, noIndex: 'true' }),
+    only: [],
+    tellsExpiry: false,
+    strictFirstWrite: false,
+    // As Firestore has it for a property that is not indexed.
+    largestValue: 1_048_487,
   },
 ]
 

@@ -72,6 +72,33 @@ export class ClusterRuntime implements AsyncDisposable {
     await (await this.#discovery).first
   }
 
+  /** A request comes, if there may be one more; else that is counted. */
+  enter(): boolean {
+    const { figures } = this
+    if (this.active >= this.model.limits.requests) {
+      ;(figures.upstream_rq_pending_overflow as number)++
+      return false
+    }
+    this.active++
+    ;(figures.upstream_rq_active as number)++
+    return true
+  }
+
+  leave(): void {
+    this.active--
+    ;(this.figures.upstream_rq_active as number)--
+  }
+
+  /** A request goes on to be made again, if there may be one more of these at once; else that is counted. */
+  enterRetry(): boolean {
+    if (this.retries >= this.model.limits.retries) {
+      ;(this.figures.upstream_rq_retry_overflow as number)++
+      return false
+    }
+    this.retries++
+    return true
+  }
+
   /** Chooses an endpoint, if it can be one that was not `tried`; undefined: there is none. */
   pick(hash: number | undefined, tried?: readonly Host[]): Host | undefined {
     const level = this.#level()

@@ -13,14 +13,12 @@ export class Mirror implements AttemptSink {
   constructor(cluster: ClusterRuntime, exchange: ProxyExchange, path: string, authority: string) {
     this.#cluster = cluster
     const { downstream, fields, body, method } = exchange
-    const host = cluster.active < cluster.model.limits.requests ? cluster.pick(undefined) : undefined
+    const host = cluster.pick(undefined)
+    if (!host || !cluster.enter()) return
     this.#host = host
-    if (!host) return
     host.active++
     host.total++
-    cluster.active++
     ;(cluster.figures.upstream_rq_total as number)++
-    ;(cluster.figures.upstream_rq_active as number)++
     const streams = downstream.streaming
     this.#attempt = host.send(
       {
@@ -72,8 +70,7 @@ export class Mirror implements AttemptSink {
     if (!this.#attempt || !this.#host) return
     this.#attempt = undefined
     this.#host.active--
-    this.#cluster.active--
-    ;(this.#cluster.figures.upstream_rq_active as number)--
+    this.#cluster.leave()
   }
 }
 

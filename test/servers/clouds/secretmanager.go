@@ -18,7 +18,7 @@ import (
 )
 
 // Secret Manager behind the server that Google generates from its protocol; what is kept is ours.
-// A request needs a bearer token that starts with "token-".
+// A request needs a bearer token: one that starts with "token-", or a JWT, which Google's SDK signs by itself.
 type manager struct {
 	secretmanagerpb.UnimplementedSecretManagerServiceServer
 	mutex   sync.Mutex
@@ -31,7 +31,7 @@ func secretmanager(address string) {
 	fail(err)
 	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		given, _ := metadata.FromIncomingContext(ctx)
-		if tokens := given.Get("authorization"); len(tokens) != 1 || !strings.HasPrefix(tokens[0], "Bearer token-") {
+		if tokens := given.Get("authorization"); len(tokens) != 1 || !(strings.HasPrefix(tokens[0], "Bearer token-") || strings.HasPrefix(tokens[0], "Bearer ey")) {
 			return nil, status.Error(codes.Unauthenticated, "Request is missing required authentication credential.")
 		}
 		return handler(ctx, req)

@@ -1,10 +1,10 @@
-import { ttlOf } from '../../given-ttl.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Binding, BindingEvent, BindingRequest } from '../../../blocks/bindings/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import { allIn, escaped, parseXml, textIn, type XmlElement } from '../../aws/xml.ts'
 import { StorageClient } from '../../azure/storage-client.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { ttlOf } from '../../given-ttl.ts'
 import { parseDuration } from '../../metadata.ts'
 import { fields, type QueueSettings, readQueueSettings } from './settings.ts'
 

@@ -1,11 +1,11 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import type { Binding, BindingEvent, BindingRequest } from '../../../blocks/bindings/driver.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { ttlOf } from '../../given-ttl.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { readBroker, tlsFields } from '../../rabbitmq/broker.ts'
 import { RabbitConnection } from '../../rabbitmq/connection.ts'
 import { QueueConsumer } from '../../rabbitmq/consumer.ts'
-import { ttlOf } from '../../given-ttl.ts'
 import { applyGiven, type MessageProperties, priorityOf } from '../../rabbitmq/properties.ts'
 import { RabbitPublisher } from '../../rabbitmq/publisher.ts'
 

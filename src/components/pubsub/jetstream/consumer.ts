@@ -3,7 +3,7 @@ import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy, type 
 import { createInbox, type Msg, type Subscription } from '@nats-io/transport-node'
 import { messageOf } from '../../../errors.ts'
 import type { NatsLink } from '../../nats/link.ts'
-import { backoff, Running } from '../running.ts'
+import { backoff, next, Running } from '../running.ts'
 import { HANDLED, type Held, notHandled, placeOf, WORKING } from './held.ts'
 
 export interface StreamConsumerSettings {
@@ -179,7 +179,7 @@ export class StreamConsumer implements AsyncDisposable {
         await this.#deliver(held)
         this.#working.delete(held)
         this.#ours.delete(held.sequence)
-        setImmediate(() => this.#pump())
+        next(this.#settings.handlers, () => this.#pump())
       })
     }
     if (this.#flow.length > 0) this.#answerFlow()

@@ -1,6 +1,6 @@
+import { ttlOf } from '../../given-ttl.ts'
 import { MetadataError, parseMetadata } from '../../metadata.ts'
 import { type Broker, readBroker } from '../../rabbitmq/broker.ts'
-import { ttlOf } from '../../given-ttl.ts'
 import { handlersOf } from '../concurrency-mode.ts'
 import { fields } from './fields.ts'
 

@@ -87,6 +87,22 @@ test('signs in with a Kubernetes service account', async () => {
   await assert.rejects(open(settings), /vaultKubernetesRole is missing/)
 })
 
+test('a lease ends with the token it was made with, and is made with one that has half of its life before it', async () => {
+  const path = join(folder, 'jwt-lease')
+  writeFileSync(path, 'service-account')
+  await using own = await vaultDouble()
+  own.tokenLife = 0.6
+  const settings = { vaultToken: '', vaultAuthMethod: 'kubernetes', vaultKubernetesRole: 'app', vaultKubernetesTokenPath: path }
+  await using store = await open(settings, own)
+  const signIns = () => own.asked.filter((line) => line.endsWith('/login')).length
+  for (const began = performance.now(); performance.now() - began < 350; ) await new Promise((resolve) => setTimeout(resolve, 50))
+  const lease = await store.leases?.read('rabbit/creds/app')
+  assert.equal(signIns(), 2)
+  assert.ok(lease && lease.duration > 0 && lease.duration <= 600 && lease.values.username === 'user-1', JSON.stringify(lease))
+  await assert.rejects(Promise.resolve(store.leases?.read('../sys/seal')), /is no path in Vault/)
+  await assert.rejects(Promise.resolve(store.leases?.renew('nope')), { name: 'LeaseGoneError', message: /status 400 lease not found/ })
+})
+
 test('settings and servers that are wrong are named, tokens are not', async () => {
   await assert.rejects(open({ vaultToken: '' }), /token mount path and token not set/)
   await assert.rejects(open({ vaultTokenMountPath: 'x' }), /token mount path and token both set/)

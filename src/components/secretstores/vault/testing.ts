@@ -15,6 +15,8 @@ export interface VaultDouble extends AsyncDisposable {
   readonly asked: string[]
   /** What `creds/app` gives: seconds of a lease, and from its beginning at most. */
   readonly lease: { ttl: number; max: number; renewable: boolean }
+  /** Seconds of a token that was signed in for; undefined: Vault does not say. */
+  tokenLife?: number
   /** By their ids. */
   readonly leases: Map<string, { began: number; ends: number; revoked?: true }>
 }
@@ -25,7 +27,7 @@ export async function vaultDouble(): Promise<VaultDouble> {
   const asked: string[] = []
   const lease: VaultDouble['lease'] = { ttl: 3600, max: 86_400, renewable: true }
   const leases: VaultDouble['leases'] = new Map()
-  const double = { secrets, tokens, sealed: false, asked, lease, leases }
+  const double: Omit<VaultDouble, 'url' | keyof AsyncDisposable> = { secrets, tokens, sealed: false, asked, lease, leases }
   const server: Server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://vault')
     const answer = (status: number, body: unknown) =>
@@ -45,7 +47,7 @@ export async function vaultDouble(): Promise<VaultDouble> {
         const { role, jwt } = body as { role: string; jwt: string }
         if (role !== 'app' || jwt !== 'service-account') return answer(400, { errors: ['invalid role or jwt'] })
         tokens.add('signed-in')
-        answer(200, { auth: { client_token: 'signed-in' } })
+        answer(200, { auth: { client_token: 'signed-in', lease_duration: double.tokenLife } })
       })
       return
     }

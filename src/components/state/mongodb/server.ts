@@ -4,7 +4,7 @@ import { tlsAdvice } from '../../tls-advice.ts'
 import type { MongoSettings } from './settings.ts'
 
 export type Collection = mongo.Collection<{ _id: string }>
-export type Library = typeof mongo
+export type Library = Omit<typeof mongo, 'default'>
 
 /** Milliseconds by which the library's own limits come first, since they say more. */
 const SLACK = 200
@@ -39,7 +39,8 @@ export class MongoServer implements AsyncDisposable {
 
   /** Connects nothing yet. Throws where the library is missing or refuses the connection string, whose text it does not show. */
   static async open(owner: string, settings: MongoSettings): Promise<MongoServer> {
-    const library = await import('mongodb').catch((error: unknown) => {
+    // The bundle has its names on the default export only.
+    const { default: library } = await import('mongodb').catch((error: unknown) => {
       throw new Error(`${owner}: state.mongodb needs the package mongodb, which is not installed: npm install mongodb`, { cause: error })
     })
     try {
