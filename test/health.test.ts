@@ -16,8 +16,6 @@ import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
 import { azurite } from './servers/azurite.ts'
-import { cassandra } from './servers/cassandra.ts'
-import { pubsubFake } from './servers/clouds.ts'
 import { etcd } from './servers/etcd.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
@@ -89,8 +87,6 @@ const ROWS: readonly Row[] = [
     },
   },
   { server: etcd, components: (endpoints) => ({ 'state.etcd': { endpoints } }) },
-  { server: cassandra, components: (hosts) => ({ 'state.cassandra': { hosts, keyspace: own.replace(/[^a-z0-9_]/gi, '_') } }) },
-  { server: pubsubFake, components: (endpoint) => ({ 'pubsub.gcp.pubsub': { projectID: 'p', endpoint } }) },
   { server: mongodb, components: (connectionString) => ({ 'state.mongodb': { connectionString } }) },
   { server: memcached, components: (hosts) => ({ 'state.memcached': { hosts } }) },
   {
@@ -168,6 +164,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   'secretstores.gcp.secretmanager': 'asked of a stand-in beside the driver',
   'pubsub.gcp.pubsub': 'asked of a stand-in beside the driver',
   'bindings.gcp.bucket': 'asked of a stand-in beside the driver',
+  'state.gcp.firestore': 'asked of an emulator beside the driver',
   'bindings.azure.storagequeues': 'asked of a stand-in beside the driver',
   'state.cassandra': 'its server sends clients on to an address that no proxy has; asked beside the driver',
   'secretstores.kubernetes': 'its server cannot be had here; asked of a stand-in beside the driver',
@@ -178,10 +175,6 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.smtp': 'a connection for each mail, no lasting one',
   'bindings.aws.s3': 'a request for each call, no lasting connection, as AWS charges for them',
   'bindings.aws.sns': 'a request for each call, no lasting connection, as AWS charges for them',
-  'bindings.gcp.bucket': 'a request for each call, no lasting connection',
-  'bindings.azure.storagequeues': 'a request for each call, no lasting connection',
-  'secretstores.azure.keyvault': 'a request for each call, no lasting connection',
-  'secretstores.gcp.secretmanager': 'a request for each call, no lasting connection',
   'bindings.aws.dynamodb': 'a request for each call, no lasting connection, as AWS charges for them',
 }
 
