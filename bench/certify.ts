@@ -35,6 +35,13 @@ const seconds = flags.long ? [5, 30, 60] : [5, 30]
 const results: RunResult[] = existsSync(flags.results) ? (JSON.parse(readFileSync(flags.results, 'utf8')) as RunResult[]) : []
 const wantsCut = (name: string) => new RegExp(flags.cuts).test(name)
 
+/** Ports that are cut off now. The rules outlive the process: whoever has such a port next would hear nothing. */
+const cutOff = new Set<number>()
+process.once('exit', () => {
+  for (const port of cutOff) drop('-D', port)
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 interface Cut {
   name: string
   seconds: number
@@ -134,8 +141,10 @@ async function certifyFull(kind: FullKind): Promise<void> {
 
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
 function drop(action: '-I' | '-D', port: number): void {
+  if (action === '-I') cutOff.add(port)
   for (const side of ['--dport', '--sport'])
     execFileSync('iptables', [action, 'INPUT', '-i', 'lo', '-p', 'tcp', side, String(port), '-j', 'DROP'], { stdio: 'pipe' })
+  if (action === '-D') cutOff.delete(port)
 }
 
 /** The embedded broker has no link to cut: another process holds the file's write lock instead. */
