@@ -5,6 +5,7 @@ import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
 import { installOpenSearch } from './opensearch.ts'
+import { installRedisStack } from './redis-stack.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
@@ -12,6 +13,7 @@ const installs = {
   'Cassandra (Maven Central)': installCassandra,
   'mongo-java-server (Maven Central)': installMongodb,
   'OpenSearch (Maven Central)': installOpenSearch,
+  'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
   'SDKs’ stand-ins (Go)': installClouds,

@@ -14,12 +14,14 @@ import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
+import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
   redis,
+  redisStack,
   postgres,
   mariadb,
   rabbitmq,

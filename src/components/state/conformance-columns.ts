@@ -12,11 +12,12 @@ import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
+import { redisStack } from '../../../test/servers/redis-stack.ts'
 import { redisCluster } from '../../../test/servers/redis-topologies.ts'
 import { type RunningServer, serverOf } from '../../../test/servers/server.ts'
 import type { ConformanceOptions, Subject } from '../../blocks/state/conformance/kit.ts'
 import { stateConformance } from '../../blocks/state/conformance/suite.ts'
-import type { StateFeature } from '../../blocks/state/driver.ts'
+import type { StateFeature, StateStore } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
 import { connectionTo } from '../azure/testing.ts'
@@ -34,6 +35,8 @@ interface Column extends Omit<ConformanceOptions, 'features'> {
   /** What it claims beside ETAG, TRANSACTIONAL, TTL and KEYS_LIKE; `only`: instead. */
   also?: readonly StateFeature[]
   only?: readonly StateFeature[]
+  /** Metadata of every read and write. */
+  metadata?: Readonly<Record<string, string>>
 }
 
 const usual = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true, badEtag: 'bad-etag' }
@@ -73,6 +76,28 @@ const COLUMNS: readonly Column[] = [
     server: redisCluster,
     properties: (redisHost) => ({ redisHost, redisType: 'cluster' }),
     oneSlot: true,
+  },
+  {
+    ...usual,
+    ...likeRedis,
+    name: 'state.redis, JSON documents',
+    server: () => serverOf(redisStack),
+    properties: (redisHost) => ({
+      redisHost,
+      queryIndexes: JSON.stringify([
+        {
+          name: 'qIndx',
+          indexes: [
+            { key: 'message', type: 'TEXT' },
+            { key: 'product.value', type: 'NUMERIC' },
+            { key: 'status', type: 'TEXT' },
+          ],
+        },
+      ]),
+    }),
+    also: ['QUERY_API'],
+    metadata: { contentType: 'application/json' },
+    indexedQueries: true,
   },
   {
     ...usual,
@@ -199,7 +224,7 @@ export function proveColumns(...types: string[]): void {
 }
 
 async function open(
-  { type, version = 'v1', properties }: Omit<Column, 'name'>,
+  { type, version = 'v1', properties, metadata }: Omit<Column, 'name'>,
   address: string,
   stop?: () => Promise<void>,
 ): Promise<Subject> {
@@ -216,7 +241,26 @@ async function open(
     log,
   })
   await store.init(AbortSignal.timeout(20_000))
-  return { store, ...(stop ? { stop } : {}) }
+  return { store: metadata ? saying(store, metadata) : store, ...(stop ? { stop } : {}) }
+}
+
+/** The store with this metadata in whatever is asked of it. */
+function saying(store: StateStore, metadata: Readonly<Record<string, string>>): StateStore {
+  const said = <T extends { metadata: Readonly<Record<string, string>> }>(request: T): T => ({
+    ...request,
+    metadata: { ...request.metadata, ...metadata },
+  })
+  return new Proxy(store, {
+    get(target, name) {
+      const member = Reflect.get(target, name)
+      if (typeof member !== 'function') return member
+      if (name === 'get' || name === 'set' || name === 'delete')
+        return (request: Parameters<StateStore['set']>[0], ...rest: unknown[]) => member.call(target, said(request), ...rest)
+      if (name === 'transact')
+        return (operations: Parameters<StateStore['set']>[0][], ...rest: unknown[]) => member.call(target, operations.map(said), ...rest)
+      return member.bind(target)
+    },
+  })
 }
 
 /** `mysql://user:password@host:port` as Go's driver has it. */

@@ -56,28 +56,6 @@ it('state.redis replaces and reads keys that are no hashes', async (context) => 
   await server.stop()
 })
 
-it('state.redis says that it has no queries when it is told of indexes for them', async (context) => {
-  const server = await redisServer()
-  if (!server) return context.skip('no redis-server')
-  const lines: string[] = []
-  const own = createLogger({ level: 'warning', json: false, appId: 'test', version: 'test', write: (line) => lines.push(line) })
-  const driver = await stateDrivers.find((row) => row.type === 'state.redis')?.load()
-  const properties = { redisHost: `${server.host}:${server.port}`, queryIndexes: '[{"name":"i","indexes":[]}]' }
-  await using store = driver?.create({
-    name: 'store',
-    type: 'state.redis',
-    version: 'v1',
-    properties,
-    appId: 'test',
-    namespace: '',
-    log: own,
-  })
-  await store?.init(signal())
-  assert.deepEqual(store?.features.includes('QUERY_API'), false)
-  assert.match(lines.join(), /state store store: queryIndexes are not supported, queries will be refused/)
-  await server.stop()
-})
-
 it('state.postgresql: stores that start at once share one set of tables', async (context) => {
   const server = await postgresServer()
   if (!server) return context.skip('no postgres')

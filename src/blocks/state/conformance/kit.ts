@@ -32,6 +32,8 @@ export interface ConformanceOptions {
   noBackslash?: boolean
   /** A cluster whose transactions hold together for keys of one slot: those of the suite are of one. */
   oneSlot?: boolean
+  /** Queries find by what an index names, and refuse other members. */
+  indexedQueries?: boolean
   /** Bytes of the largest value it takes, where that is less than the API does. */
   largestValue?: number
 }

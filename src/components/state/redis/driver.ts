@@ -10,6 +10,8 @@ import {
   type StateStore,
 } from '../../../blocks/state/driver.ts'
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
+import type { StateQuery } from '../../../blocks/state/query.ts'
+import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
 import type { RedisClient } from '../../redis/client.ts'
@@ -18,7 +20,10 @@ import { openRedis } from '../../redis/open.ts'
 import { slotOf } from '../../redis/slot.ts'
 import { likeMatcher } from '../like.ts'
 import { readTtl } from '../ttl.ts'
-import { APPLY, refusal } from './script.ts'
+import { createIndex, type QueryIndex, readIndexes } from './indexes.ts'
+import { APPLY_JSON, READ_JSON } from './json-script.ts'
+import { readSearch, toSearch } from './query.ts'
+import { APPLY, type Kind, refusal } from './script.ts'
 
 const fields: readonly MetadataField[] = [
   ...redisFields,
@@ -26,27 +31,39 @@ const fields: readonly MetadataField[] = [
   {
     name: 'queryIndexes',
     kind: 'string',
-    description: "Not supported: queries need Redis's JSON and search modules. The store warns and goes on without.",
+    description:
+      'Indexes for queries, JSON: `[{"name": "…", "indexes": [{"key": "a.b", "type": "TEXT"}]}]`, types TEXT and NUMERIC. They need Redis\'s JSON and search modules; without these the store warns and goes on.',
   },
 ]
 
+const FEATURES: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE']
 const SCAN_COUNT = 1000
+const JSON_TYPE = 'application/json'
+/** The answer to a command of a module that is not loaded. */
+const UNKNOWN = /unknown command/i
 /** How long a strong write waits for the replicas, milliseconds. */
 const REPLICA_WAIT = 1000
 
-/** State in Redis hashes laid out as daprd does. Every write is one script: what it checks and what it writes cannot be torn apart. */
+/**
+ * State in Redis hashes laid out as daprd does, and in JSON documents where a request's metadata say contentType: application/json
+ * and the server has the module. Every write is one script: what it checks and what it writes cannot be torn apart.
+ */
 class RedisState implements StateStore, ListsKeys {
-  readonly features: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE']
+  features = FEATURES
   private readonly values: MetadataValues
   private opened: RedisClient | undefined
   private readonly defaultTtl: number | undefined
+  private readonly indexes: ReadonlyMap<string, QueryIndex>
   private readonly context: ComponentContext
   private replicas = 0
+  /** Whether the server has the JSON module. */
+  private hasJson = false
 
   constructor(context: ComponentContext) {
     this.values = parseMetadata(fields, context.properties)
     this.context = context
     this.defaultTtl = this.values.ttlInSeconds as number | undefined
+    this.indexes = readIndexes(this.values.queryIndexes as string | undefined)
   }
 
   private get client(): RedisClient {
@@ -61,20 +78,37 @@ class RedisState implements StateStore, ListsKeys {
       signal,
       onError: (error) => log.debug(`state store ${name}: ${error.message}`),
     })
-    if (this.values.queryIndexes !== undefined)
-      log.warn(
-        `state store ${name}: queryIndexes are not supported, queries will be refused: take them out, or use state.postgresql v1 for queries`,
-      )
+    // Without a key it is refused; without the module, as an unknown command.
+    const probed = this.client.call('JSON.GET').then(String, messageOf)
     // In a cluster each key has replicas of its own, and WAIT would ask any node.
-    if (this.client.isCluster) return
-    this.replicas = Number(/connected_slaves:(\d+)/.exec(String(await this.client.call('INFO', 'replication')))?.[1] ?? 0)
+    if (!this.client.isCluster)
+      this.replicas = Number(/connected_slaves:(\d+)/.exec(String(await this.client.call('INFO', 'replication')))?.[1] ?? 0)
+    this.hasJson = !UNKNOWN.test(await probed)
+    if (this.hasJson) this.features = ['ETAG', 'TRANSACTIONAL', 'TTL', 'QUERY_API', 'KEYS_LIKE']
+    await this.createIndexes()
   }
 
-  /** Neither hash nor text. daprd makes JSON of the JSON module where a request says contentType: application/json. */
+  private async createIndexes(): Promise<void> {
+    const { name, log } = this.context
+    for (const index of this.indexes.values()) {
+      try {
+        await createIndex(this.client, index)
+      } catch (error) {
+        const text = messageOf(error)
+        if (!UNKNOWN.test(text)) throw new Error(`state store ${name}: cannot create query index ${index.name}: ${text}`, { cause: error })
+        log.warn(
+          `state store ${name}: queryIndexes need Redis's JSON and search modules, which the server does not have; queries will be refused: take them out, or use Redis Stack or Redis 8`,
+        )
+        return
+      }
+    }
+  }
+
+  /** Neither hash nor text. */
   private async unreadable(key: string, error: unknown): Promise<never> {
     const type = await this.client.call('TYPE', key).catch(() => undefined)
     if (typeof type !== 'string' || !(error instanceof Error && error.message.startsWith('WRONGTYPE'))) throw error
-    const json = type === 'ReJSON-RL' ? ': save it without contentType application/json' : ''
+    const json = type === 'ReJSON-RL' ? ' without contentType: application/json in the metadata of the request' : ''
     throw new Error(`key ${key} is of Redis type ${type}, which this store does not read${json}`, { cause: error })
   }
 
@@ -82,7 +116,12 @@ class RedisState implements StateStore, ListsKeys {
     await this.client.call('PING')
   }
 
-  async get({ key }: StateGet): Promise<StateItem | undefined> {
+  async get({ key, metadata }: StateGet): Promise<StateItem | undefined> {
+    if (this.hasJson && saysJson(metadata)) {
+      const found = (await this.client.script(READ_JSON, [key], [])) as [data: string, version: string | null] | 'other' | null
+      if (found === null) return undefined
+      if (found !== 'other') return { data: Buffer.from(found[0]), etag: found[1] ?? undefined }
+    }
     try {
       const [data, version] = (await this.client.callBuffer('HMGET', key, 'data', 'version')) as (Buffer | null)[]
       return data ? { data, etag: version ? version.toString() : undefined } : undefined
@@ -96,28 +135,34 @@ class RedisState implements StateStore, ListsKeys {
   async set(item: StateSet): Promise<void> {
     const etag = etagOf(item)
     if ((await this.apply([item], [etag], item.concurrency === 'first-write')) !== 0) {
-      const text = refusal('set', item.key)
+      const text = this.refused(item)
       throw etag === '0' ? new Error(`failed to set key ${item.key}: ${text}`) : new EtagError('mismatch', text)
     }
     await this.settle(item)
   }
 
   async delete(item: StateDelete): Promise<void> {
-    if ((await this.apply([item], [etagOf(item)], false)) !== 0) throw new EtagError('mismatch', refusal('del', item.key))
+    if ((await this.apply([item], [etagOf(item)], false)) !== 0) throw new EtagError('mismatch', this.refused(item))
     await this.settle(item)
   }
 
-  async transact(operations: readonly StateOperation[]): Promise<void> {
-    if (operations.length === 0) return
+  async transact(given: readonly StateOperation[], metadata: Readonly<Record<string, string>> = {}): Promise<void> {
+    if (given.length === 0) return
+    const operations = this.hasJson && saysJson(metadata) ? given.map(asJson) : given
     if (this.client.isCluster) return this.transactInCluster(operations)
     const refused = operations[(await this.apply(operations, operations.map(etagOf), false)) - 1]
-    if (refused) throw new Error(refusal(refused.kind === 'upsert' ? 'set' : 'del', refused.key))
+    if (refused) throw new Error(this.refused(refused))
     await this.settle(operations.find((operation) => operation.consistency === 'strong'))
   }
 
-  /** daprd offers queries with RedisJSON only and says so per request. */
-  async query(): Promise<StateQueryResult> {
-    throw new Error('redis-json server support is required for query capability')
+  async query(query: unknown, metadata: Readonly<Record<string, string>>): Promise<StateQueryResult> {
+    if (!this.hasJson) throw new Error('redis-json server support is required for query capability')
+    const { queryIndexName } = metadata
+    if (!queryIndexName) throw new Error('query index not found')
+    const index = this.indexes.get(queryIndexName)
+    if (!index) throw new Error(`query index schema ${JSON.stringify(queryIndexName)} not found`)
+    const parsed = query as StateQuery
+    return readSearch(await this.client.call('FT.SEARCH', ...toSearch(index, parsed)), parsed)
   }
 
   async keysLike(pattern: string, page: { size?: number; token?: string }): Promise<KeysPage> {
@@ -157,7 +202,7 @@ class RedisState implements StateStore, ListsKeys {
     for (const phase of slots.size > 1 ? (['look', 'write'] as const) : (['write'] as const)) {
       for (const list of slots.values()) {
         const refused = list[(await this.apply(list, list.map(etagOf), false, phase === 'look')) - 1]
-        if (refused) throw new Error(refusal(refused.kind === 'upsert' ? 'set' : 'del', refused.key))
+        if (refused) throw new Error(this.refused(refused))
       }
     }
   }
@@ -168,19 +213,31 @@ class RedisState implements StateStore, ListsKeys {
     firstWrite: boolean,
     lookOnly = false,
   ): Promise<number> {
+    const json = this.hasJson && operations.some(({ metadata }) => saysJson(metadata))
     const values = operations.flatMap((operation, index): (string | Buffer)[] => {
       const etag = etags[index] as string
-      if (operation.kind === 'delete') return ['del', etag, '', '1', '']
+      const kind = this.kindOf(operation)
+      if (operation.kind === 'delete') return [kind, etag, '', '1', '']
       const ttl = readTtl(operation.metadata, 'failed to parse ttl from metadata: ') ?? this.defaultTtl
-      return ['set', etag, operation.value, firstWrite ? '0' : '1', ttl === undefined ? '' : String(ttl)]
+      return [kind, etag, operation.value, firstWrite ? '0' : '1', ttl === undefined ? '' : String(ttl)]
     })
     return Number(
       await this.client.script(
-        APPLY,
+        json ? APPLY_JSON : APPLY,
         operations.map(({ key }) => key),
         lookOnly ? [...values, 'look'] : values,
       ),
     )
+  }
+
+  private kindOf(operation: StateOperation): Kind {
+    const json = this.hasJson && saysJson(operation.metadata)
+    if (operation.kind === 'delete') return json ? 'jdel' : 'del'
+    return json && (operation.json || isJson(operation.value)) ? 'jset' : 'set'
+  }
+
+  private refused(operation: StateOperation): string {
+    return refusal(this.kindOf(operation), operation.key)
   }
 
   /** Strong consistency: the replicas have it too, or one second has passed. */
@@ -189,6 +246,25 @@ class RedisState implements StateStore, ListsKeys {
     const reached = Number(await this.client.call('WAIT', this.replicas, REPLICA_WAIT))
     if (reached < this.replicas)
       throw new Error(`state store ${this.context.name}: only ${reached} of ${this.replicas} replicas have the write`)
+  }
+}
+
+function saysJson({ contentType }: Readonly<Record<string, string>>): boolean {
+  return contentType === JSON_TYPE
+}
+
+/** With the metadata of the whole transaction. */
+function asJson(operation: StateOperation): StateOperation {
+  return { ...operation, metadata: { ...operation.metadata, contentType: JSON_TYPE } }
+}
+
+/** Bytes that a request calls JSON, as gRPC has them in transactions; others, such as what is encrypted, stay bytes in a hash. */
+function isJson(value: Buffer): boolean {
+  try {
+    const parsed: unknown = JSON.parse(value.toString())
+    return typeof parsed === 'object' && parsed !== null
+  } catch {
+    return false
   }
 }
 

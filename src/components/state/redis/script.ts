@@ -51,9 +51,18 @@ end
 return 0
 `)
 
+/** What an operation does to its key; those with a j to a document of the JSON module. */
+export type Kind = 'set' | 'del' | 'jset' | 'jdel'
+
+const REFUSALS: Readonly<Record<Kind, readonly [line: number, verb: string, script: string]>> = {
+  set: [14, 'failed to set key', 'd908b9553add63a82e03589b5c6d01a7654ef0f2'],
+  del: [6, 'failed to delete', '2446db0de2c963f100727b388f03ead01d18c265'],
+  jset: [17, 'failed to set key', 'c5d8cabb8162d7f0980fe627a55d83f54c800e66'],
+  jdel: [6, 'failed to delete', 'a158ecb7b5f4706cf797f7fc9e58b698645915b0'],
+}
+
 /** What daprd answers when its own scripts refuse; clients know these words, so they stay though our script is another. */
-export function refusal(kind: 'set' | 'del', key: string): string {
-  return kind === 'set'
-    ? `ERR user_script:14: failed to set key ${key} script: d908b9553add63a82e03589b5c6d01a7654ef0f2, on @user_script:14.`
-    : `ERR user_script:6: failed to delete ${key} script: 2446db0de2c963f100727b388f03ead01d18c265, on @user_script:6.`
+export function refusal(kind: Kind, key: string): string {
+  const [line, verb, script] = REFUSALS[kind]
+  return `ERR user_script:${line}: ${verb} ${key} script: ${script}, on @user_script:${line}.`
 }
