@@ -6,8 +6,7 @@ import { H2 } from './protocol.ts'
 /** Who hears of a stream. */
 export interface StreamSink {
   data(chunk: Buffer): void
-  /** The client has sent everything. */
-  /** `trailers`: names and values in turn. */
+  /** The client has sent everything. `trailers`: names and values in turn. */
   requestEnd(trailers: readonly string[]): void
   /** The stream is over: both sides have ended, or one of them has reset it. */
   streamClosed(): void

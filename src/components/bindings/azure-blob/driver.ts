@@ -5,6 +5,7 @@ import { headersOf } from '../../azure/blob-headers.ts'
 import { blobFields, readBlobSettings } from '../../azure/blob-settings.ts'
 import type { DriverModule } from '../../component.ts'
 import { isTruthy, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { unquoted } from '../unquoted.ts'
 import { bulkCreate, bulkDelete, bulkGet, checkedSnapshots } from './bulk.ts'
 import { Container } from './container.ts'
 import { listed } from './listing.ts'
@@ -136,14 +137,3 @@ function listQuery(data: Buffer): { query: [string, string][]; most: number; mar
 }
 
 const INCLUDES = new Set(['copy', 'metadata', 'snapshots', 'uncommittedBlobs', 'deleted'])
-
-/** A JSON text is its content; anything else is what it is. */
-function unquoted(data: Buffer): Buffer {
-  if (data[0] !== 0x22) return data
-  try {
-    const text: unknown = JSON.parse(data.toString())
-    return typeof text === 'string' ? Buffer.from(text) : data
-  } catch {
-    return data
-  }
-}

@@ -6,6 +6,7 @@ import { StorageClient } from '../../azure/storage-client.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { ttlOf } from '../../given-ttl.ts'
 import { parseDuration } from '../../metadata.ts'
+import { unquoted } from '../unquoted.ts'
 import { fields, type QueueSettings, readQueueSettings } from './settings.ts'
 
 type Handler = (event: BindingEvent) => Promise<unknown>
@@ -128,17 +129,6 @@ function metadataOf(message: XmlElement): Record<string, string> {
 function decoded(text: string): Buffer {
   if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) throw new Error('illegal base64 data: the message is no Base64')
   return Buffer.from(text, 'base64')
-}
-
-/** A JSON text is its content; anything else is what it is. */
-function unquoted(data: Buffer): Buffer {
-  if (data[0] !== 0x22) return data
-  try {
-    const text: unknown = JSON.parse(data.toString())
-    return typeof text === 'string' ? Buffer.from(text) : data
-  } catch {
-    return data
-  }
 }
 
 function delayOf(text: string | undefined): number | undefined {

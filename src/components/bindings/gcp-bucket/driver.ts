@@ -4,6 +4,7 @@ import { messageOf } from '../../../errors.ts'
 import type { DriverModule } from '../../component.ts'
 import { parseDuration } from '../../metadata.ts'
 import { partsOf } from '../parts.ts'
+import { unquoted } from '../unquoted.ts'
 import { attributesOf } from './attributes.ts'
 import { BucketError, GoogleBucket } from './bucket.ts'
 import { fields, merged, readBucketSettings } from './settings.ts'
@@ -167,17 +168,6 @@ function payloadOf(data: Buffer, what: string): Record<string, unknown> {
     throw new Error('it is no object')
   } catch (error) {
     throw new Error(`gcp bucket binding error: ${what}${messageOf(error)}`, { cause: error })
-  }
-}
-
-/** A JSON text is its content; anything else is what it is. */
-function unquoted(data: Buffer): Buffer {
-  if (data[0] !== 0x22) return data
-  try {
-    const text: unknown = JSON.parse(data.toString())
-    return typeof text === 'string' ? Buffer.from(text) : data
-  } catch {
-    return data
   }
 }
 
