@@ -20,6 +20,8 @@ export interface RedisClient {
   script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Those that hold the keys: this server, or each of a cluster's masters. */
   masters(): Pick<RedisClient, 'call'>[]
+  /** The server may be back: where a try to connect is due, it comes soon. Every command says so too. */
+  hurry(): void
   /** Says good-bye if connected, and closes for good. */
   close(): Promise<void>
   /** Closes at once for good; commands under way fail. */

@@ -1,8 +1,10 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { dial } from '../dial.ts'
+import { NextTry } from '../next-try.ts'
 import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
-import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
+import { asText, RedisReplyError, type Reply, readReplies } from './reply.ts'
 import { type Command, SentCommands } from './sent.ts'
 import { CommandWriter } from './writer.ts'
 
@@ -30,7 +32,8 @@ export class RedisConnection implements RedisClient {
   #ready = false
   #over = false
   #attempts = 0
-  #retryTimer: NodeJS.Timeout | undefined
+  readonly #next = new NextTry()
+  readonly #ending = new AbortController()
   #watch: NodeJS.Timeout | undefined
   #impatience: NodeJS.Timeout | undefined
   #lostAt = 0
@@ -98,7 +101,8 @@ export class RedisConnection implements RedisClient {
   disconnect(): void {
     if (this.#over) return
     this.#over = true
-    clearTimeout(this.#retryTimer)
+    this.#next[Symbol.dispose]()
+    this.#ending.abort(new Error('the connection to Redis is closed'))
     clearTimeout(this.#watch)
     clearTimeout(this.#impatience)
     this.#ready = false
@@ -107,10 +111,15 @@ export class RedisConnection implements RedisClient {
     for (const command of [...this.#pending.take(), ...this.#waiting.splice(0)]) command.reject(error)
   }
 
+  hurry(): void {
+    this.#next.hurry()
+  }
+
   #give(command: Command): void {
     if (this.#over) return command.reject(new Error('the connection to Redis is closed'))
-    if (this.#ready) this.#send(command)
-    else if (this.#waiting.length >= MAX_WAITING)
+    if (this.#ready) return this.#send(command)
+    this.#next.hurry()
+    if (this.#waiting.length >= MAX_WAITING)
       command.reject(new Error(`${this.#where} is away and ${MAX_WAITING} commands wait for it already`))
     else if (this.#attempts > this.#maxRetries || performance.now() - this.#lostAt > this.#patience)
       command.reject(this.#away(this.#reason))
@@ -173,23 +182,18 @@ export class RedisConnection implements RedisClient {
   }
 
   /** One attempt: connection, TLS, authentication. Rejects when any of it fails. */
-  #open(): Promise<void> {
+  async #open(): Promise<void> {
     const { host, port, tls, connectTimeout = 5000 } = this.#options
+    const began = performance.now()
+    const plain = await dial({ host, port, limit: connectTimeout, signal: this.#ending.signal })
+    const left = Math.max(1, connectTimeout - (performance.now() - began))
     return new Promise((resolve, reject) => {
       let up = false
       let failure: Error | undefined
-      const socket = tls ? connectTls({ host, port, servername: host, ...tls }) : connectTcp({ host, port })
-      socket.setNoDelay(true)
+      const socket = tls ? connectTls({ servername: host, ...tls, socket: plain }) : plain
       socket.setKeepAlive(true, 30_000)
-      const late = setTimeout(() => socket.destroy(new Error(`no connection within ${connectTimeout} ms`)), connectTimeout)
-      const parser = new ReplyParser((reply) => this.#answered(reply))
-      socket.on('data', (chunk: Buffer) => {
-        try {
-          parser.push(chunk)
-        } catch (error) {
-          socket.destroy(error as Error)
-        }
-      })
+      const late = setTimeout(() => socket.destroy(new Error(`no connection within ${connectTimeout} ms`)), left)
+      readReplies(socket, (reply) => this.#answered(reply))
       socket.once('error', (error) => {
         failure = error
       })
@@ -197,33 +201,26 @@ export class RedisConnection implements RedisClient {
         clearTimeout(late)
         if (this.#socket === socket) this.#socket = undefined
         const reason = failure ?? new Error('the server closed the connection')
-        if (up) this.#lost(reason)
-        else {
-          for (const command of this.#pending.take()) command.reject(reason)
-          reject(reason)
-        }
+        if (up) return this.#lost(reason)
+        for (const command of this.#pending.take()) command.reject(reason)
+        reject(reason)
       })
-      socket.once(tls ? 'secureConnect' : 'connect', () => {
+      const greet = async () => {
         this.#socket = socket
         this.#writer = new CommandWriter(socket)
-        this.#greet().then(
-          () => {
-            clearTimeout(late)
-            if (this.#socket !== socket || this.#over) return
-            const again = this.#attempts > 0
-            up = true
-            this.#attempts = 0
-            this.#ready = true
-            if (again) this.#options.onReconnect?.()
-            for (const command of this.#waiting.splice(0)) this.#send(command)
-            resolve()
-          },
-          (error: Error) => {
-            failure ??= error
-            socket.destroy()
-          },
-        )
-      })
+        await this.#greet().catch((error: Error) => socket.destroy(error))
+        clearTimeout(late)
+        if (this.#socket !== socket || socket.destroyed || this.#over) return
+        const again = this.#attempts > 0
+        up = true
+        this.#attempts = 0
+        this.#ready = true
+        if (again) this.#options.onReconnect?.()
+        for (const command of this.#waiting.splice(0)) this.#send(command)
+        resolve()
+      }
+      if (tls) socket.once('secureConnect', greet)
+      else void greet()
     })
   }
 
@@ -281,17 +278,15 @@ export class RedisConnection implements RedisClient {
   #reconnect(): void {
     if (this.#over) return
     this.#attempts++
-    this.#retryTimer = setTimeout(
-      () => {
-        this.#open().catch((error: Error) => {
-          if (this.#over) return
-          this.#options.onError?.(error)
-          this.#failed(error)
-          this.#reconnect()
-        })
-      },
-      this.#options.backoff?.(this.#attempts) ?? Math.min(50 * 2 ** Math.min(this.#attempts, 6), 2000),
-    )
+    const wait = this.#options.backoff?.(this.#attempts) ?? Math.min(50 * 2 ** Math.min(this.#attempts, 6), 2000)
+    this.#next.after(wait, () => {
+      this.#open().catch((error: Error) => {
+        if (this.#over) return
+        this.#options.onError?.(error)
+        this.#failed(error)
+        this.#reconnect()
+      })
+    })
   }
 }
 

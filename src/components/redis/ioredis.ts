@@ -140,6 +140,9 @@ class IoRedisClient implements RedisClient {
     }
   }
 
+  /** ioredis keeps its own time. */
+  hurry(): void {}
+
   async close(): Promise<void> {
     if (this.ready) await this.#client.quit().catch(() => undefined)
     this.#client.disconnect()
