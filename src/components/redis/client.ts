@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { ConnectionOptions } from 'node:tls'
+import type { RedisUser } from './login.ts'
 import type { Reply } from './reply.ts'
 
 export type Argument = string | number | Buffer
@@ -44,6 +45,8 @@ export interface RedisClientOptions {
   port: number
   username?: string | undefined
   password?: string | undefined
+  /** In place of both: who to sign in as now. */
+  login?: (() => Promise<RedisUser>) | undefined
   database?: number | undefined
   /** Shown by CLIENT LIST. */
   name?: string | undefined

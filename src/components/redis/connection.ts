@@ -4,6 +4,7 @@ import { dial } from '../dial.ts'
 import { NextTry } from '../next-try.ts'
 import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
+import { RENEW_AGAIN, type RedisUser } from './login.ts'
 import { asText, RedisReplyError, type Reply, readReplies } from './reply.ts'
 import { type Command, SentCommands } from './sent.ts'
 import { CommandWriter } from './writer.ts'
@@ -36,6 +37,7 @@ export class RedisConnection implements RedisClient {
   readonly #ending = new AbortController()
   #watch: NodeJS.Timeout | undefined
   #impatience: NodeJS.Timeout | undefined
+  #renewal: NodeJS.Timeout | undefined
   #lostAt = 0
   #reason: Error | undefined
   readonly #pending = new SentCommands()
@@ -105,6 +107,7 @@ export class RedisConnection implements RedisClient {
     this.#ending.abort(new Error('the connection to Redis is closed'))
     clearTimeout(this.#watch)
     clearTimeout(this.#impatience)
+    clearTimeout(this.#renewal)
     this.#ready = false
     this.#socket?.destroy()
     const error = new Error('the connection to Redis is closed')
@@ -208,7 +211,7 @@ export class RedisConnection implements RedisClient {
       const greet = async () => {
         this.#socket = socket
         this.#writer = new CommandWriter(socket)
-        await this.#greet().catch((error: Error) => socket.destroy(error))
+        await this.#greet(socket).catch((error: Error) => socket.destroy(error))
         clearTimeout(late)
         if (this.#socket !== socket || socket.destroyed || this.#over) return
         const again = this.#attempts > 0
@@ -224,8 +227,13 @@ export class RedisConnection implements RedisClient {
     })
   }
 
-  async #greet(): Promise<void> {
-    const { username, password, database, name } = this.#options
+  async #greet(socket: Socket): Promise<void> {
+    const { login, database, name } = this.#options
+    const user = await login?.()
+    // It may have been lost while a token was asked for; there may be another one already.
+    if (this.#socket !== socket) return
+    if (login && user) this.#renewIn(login, user.renew)
+    const { username, password } = user ?? this.#options
     const ask = (command: string, ...args: Argument[]) =>
       new Promise((resolve, reject) => this.#send({ name: command, args, resolve, reject, attempts: 0, given: 0, sent: 0 }))
     if (password) await (username ? ask('AUTH', username, password) : ask('AUTH', password))
@@ -233,6 +241,25 @@ export class RedisConnection implements RedisClient {
     // Old servers and some that only speak the protocol do not know it.
     if (name) await ask('CLIENT', 'SETNAME', name.replace(/[^!-~]/g, '-')).catch(ignoreReply)
     if (!password && !database) await ask('PING')
+  }
+
+  /** Signs in again while the connection stands, before the token ends. */
+  #renewIn(login: () => Promise<RedisUser>, milliseconds: number): void {
+    // A subscriber may not: it is cut off when its token ends, and connects again.
+    if (this.#options.onMessage) return
+    const renew = async () => {
+      const { username, password, renew } = await login()
+      await this.call('AUTH', username, password)
+      this.#renewIn(login, renew)
+    }
+    clearTimeout(this.#renewal)
+    this.#renewal = setTimeout(() => {
+      if (!this.#ready) return
+      renew().catch((error: Error) => {
+        this.#options.onError?.(error)
+        this.#renewIn(login, RENEW_AGAIN)
+      })
+    }, milliseconds).unref()
   }
 
   /** What was under way is sent again, at most `maxRetries` times; answers that are lost with the connection stay unknown. */

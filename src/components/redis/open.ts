@@ -3,6 +3,7 @@ import { shownAddress } from '../shown-address.ts'
 import { redisAdvice } from './advice.ts'
 import type { RedisClient, RedisClientOptions } from './client.ts'
 import { RedisConnection } from './connection.ts'
+import { readLogin } from './login.ts'
 
 export interface OpenOptions extends Pick<RedisClientOptions, 'onError' | 'onReconnect' | 'onMessage'> {
   /** Shown by CLIENT LIST. */
@@ -35,6 +36,7 @@ export async function openRedis(values: MetadataValues, options: OpenOptions): P
     name: options.name,
     username: (values.redisUsername as string) || undefined,
     password: (values.redisPassword as string) || undefined,
+    login: readLogin(values),
     database: values.redisDB as number,
     connectTimeout: (values.dialTimeout as number) > 0 ? (values.dialTimeout as number) : undefined,
     commandTimeout: options.blocking ? options.blocking + Math.max(readTimeout, LEAST_MARGIN) : Math.max(readTimeout, 0),
