@@ -4,6 +4,7 @@ import { installClouds } from './clouds.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
+import { installMysql } from './mysql.ts'
 import { installOpenSearch } from './opensearch.ts'
 import { installRedisStack } from './redis-stack.ts'
 
@@ -16,6 +17,7 @@ const installs = {
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
+  'MySQL (Debian sid)': installMysql,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

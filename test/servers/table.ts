@@ -9,6 +9,7 @@ import { memcached } from './memcached.ts'
 import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
+import { mysql } from './mysql.ts'
 import { nats } from './nats.ts'
 import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
@@ -24,6 +25,7 @@ export const SERVERS: readonly ServerKind[] = [
   redisStack,
   postgres,
   mariadb,
+  mysql,
   rabbitmq,
   kafka,
   nats,

@@ -10,6 +10,7 @@ import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { redisStack } from '../../../test/servers/redis-stack.ts'
@@ -119,13 +120,15 @@ const COLUMNS: readonly Column[] = [
     badEtag: randomUUID(),
     invalidEtag: { text: 'word', kind: 'mismatch' },
   },
-  {
-    ...usual,
-    name: 'state.mysql (MariaDB)',
-    type: 'state.mysql',
-    server: () => serverOf(mariadb),
-    properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
-  },
+  ...[mariadb, mysql].map(
+    (kind): Column => ({
+      ...usual,
+      name: `state.mysql (${kind.name})`,
+      type: 'state.mysql',
+      server: () => serverOf(kind),
+      properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
+    }),
+  ),
   ...(['v1', 'v2'] as const).map(
     (version): Column => ({
       ...usual,
