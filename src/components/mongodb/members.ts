@@ -1,4 +1,5 @@
 import type { Description } from './description.ts'
+import { LostError } from './errors.ts'
 import type { Pool } from './pool.ts'
 import type { Place } from './uri.ts'
 
@@ -112,14 +113,14 @@ export class Members {
     const { id, version } = this.#election
     if (said.electionId < id || (said.electionId === id && said.setVersion < version)) {
       server.description = undefined
-      server.error = new Error('it was the primary before the last election')
+      server.error = new LostError('it was the primary before the last election')
       return
     }
     this.#election = { id: said.electionId, version: said.setVersion }
     for (const other of this.servers.values())
       if (other !== server && other.description?.kind === 'primary') {
         other.description = undefined
-        other.error = new Error('another one has become primary')
+        other.error = new LostError('another one has become primary')
       }
     for (const name of said.hosts) this.#add(name, placeOf(name))
     for (const other of [...this.servers.values()])

@@ -59,6 +59,7 @@ export class Topology implements Disposable {
 
   /** A server for a write, or by `preference` for a read. Rejects with NoServerError at `limit`, milliseconds of `performance.now()`. */
   async select(limit: number, preference?: ReadPreference): Promise<Server> {
+    const began = performance.now()
     for (;;) {
       if (this.#over) throw new NoServerError('the client is closed')
       const server = choose(this.#members, preference)
@@ -67,7 +68,7 @@ export class Topology implements Disposable {
         if (now - server.checked > this.#options.heartbeat) this.#checkAll(now)
         return server
       }
-      if (now >= limit) throw new NoServerError(this.#members.trouble, { cause: this.#reason() })
+      if (now >= limit || this.#isHopeless(began)) throw new NoServerError(this.#members.trouble, { cause: this.#reason() })
       const next = this.#checkAll(now)
       await this.#change(Math.min(limit, next) - now)
     }
@@ -89,6 +90,12 @@ export class Topology implements Disposable {
     this.#over = true
     for (const { pool } of this.#members.servers.values()) pool[Symbol.dispose]()
     this.#tell()
+  }
+
+  /** Every server was asked since, and is kept from us by what waiting does not mend. */
+  #isHopeless(since: number): boolean {
+    const servers = [...this.#members.servers.values()]
+    return servers.every(({ error, checked, checking }) => !checking && checked > since && isDefinite(error))
   }
 
   /** The reason that says most: a refusal, then what is wrong with a connection. */
@@ -175,4 +182,12 @@ export class Topology implements Disposable {
       })
     })
   }
+}
+
+/** Certificates, and settings of ours; a connection that is refused or silent may be taken a moment later. */
+function isDefinite(error: unknown): boolean {
+  if (error instanceof MongoError) return !error.stateChange
+  if (!(error instanceof LostError)) return error !== undefined
+  const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException
+  return /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL_(TLS|SSL)V?\d*_ALERT|ERR_SSL_WRONG_VERSION)/.test(code)
 }

@@ -49,7 +49,10 @@ class MongoState implements StateStore, ListsKeys {
   async init(): Promise<void> {
     this.opened ??= await MongoServer.open(`state store ${this.context.name}`, this.settings)
     await this.server.ping()
-    await this.server.createIndex('_ttl_1', { _ttl: 1 }, { expireAfterSeconds: 0 })
+    if (!(await this.server.createIndex('_ttl_1', { _ttl: 1 }, { expireAfterSeconds: 0 })))
+      this.context.log.warn(
+        `state store ${this.context.name}: the server has no indexes that expire: what is past its TTL stays in it, unseen`,
+      )
     if (!this.settings.replicaSet)
       this.context.log.info(
         `state store ${this.context.name}: no replicaSet in connectionString or params: MongoDB has no transactions then, and actors cannot use the store`,

@@ -9,6 +9,7 @@ import type { MongoSettings } from './settings.ts'
 
 /** AuthenticationFailed, and what Atlas says instead. */
 const REFUSED_LOGINS = new Set([18, 8000])
+const NOT_IMPLEMENTED = 238
 /** Unauthorized. */
 const NOT_ALLOWED = 13
 
@@ -52,10 +53,17 @@ export class MongoServer implements AsyncDisposable {
     return countOf(await this.#during((limit) => this.#client.write(command, limit, once)))
   }
 
-  async createIndex(name: string, key: Document, more: Document): Promise<void> {
+  /** Whether the server has such indexes; others than MongoDB may not. */
+  async createIndex(name: string, key: Document, more: Document): Promise<boolean> {
     const { collection } = this.#settings
     const command = { createIndexes: collection, indexes: [{ key, name, ...more }] }
-    await this.#during((limit) => this.#client.write(command, limit, true))
+    try {
+      await this.#during((limit) => this.#client.write(command, limit, true))
+      return true
+    } catch (error) {
+      if (error instanceof MongoError && error.code === NOT_IMPLEMENTED) return false
+      throw error
+    }
   }
 
   /** All or nothing; done again where it lost to another transaction, within the operation's time. */
