@@ -2,10 +2,12 @@ import { appendFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import pg from 'pg'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
+import { cassandra } from '../test/servers/cassandra.ts'
 import { etcd } from '../test/servers/etcd.ts'
 import { kafka } from '../test/servers/kafka.ts'
 import { mariadb } from '../test/servers/mariadb.ts'
 import { memcached } from '../test/servers/memcached.ts'
+import { mongodb } from '../test/servers/mongodb.ts'
 import { mosquitto } from '../test/servers/mosquitto.ts'
 import { mysql } from '../test/servers/mysql.ts'
 import { nats } from '../test/servers/nats.ts'
@@ -117,4 +119,17 @@ export const SUBJECTS: readonly Subject[] = [
   },
   { driver: 'state.etcd', server: etcd, properties: (address) => ({ endpoints: address }) },
   { driver: 'state.memcached', server: memcached, keeps: 'nothing', properties: (address) => ({ hosts: address }) },
+  // The stand-in for MongoDB has everything in memory.
+  { driver: 'state.mongodb', server: mongodb, keeps: 'nothing', properties: (host) => ({ host }) },
+  {
+    driver: 'state.cassandra',
+    server: cassandra,
+    durable(args) {
+      const file = args.find((arg) => arg.startsWith('-Dcassandra.config=file://'))?.slice('-Dcassandra.config=file://'.length) as string
+      const text = readFileSync(file, 'utf8').replace(/commitlog_sync: periodic\ncommitlog_sync_period: .*\n/, 'commitlog_sync: batch\n')
+      writeFileSync(file, text)
+      return args
+    },
+    properties: (hosts) => ({ hosts }),
+  },
 ]

@@ -1,6 +1,7 @@
 import { installAzurite } from './azurite.ts'
 import { installCassandra } from './cassandra.ts'
 import { installClouds } from './clouds.ts'
+import { installFerretdb } from './ferretdb.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
@@ -13,6 +14,7 @@ const installs = {
   'Kafka (Maven Central)': installKafka,
   'Cassandra (Maven Central)': installCassandra,
   'mongo-java-server (Maven Central)': installMongodb,
+  'FerretDB (Go)': installFerretdb,
   'OpenSearch (Maven Central)': installOpenSearch,
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,

@@ -3,6 +3,7 @@ import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
+import { ferretdb } from './ferretdb.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
@@ -43,6 +44,7 @@ export const SERVERS: readonly ServerKind[] = [
   secretManager,
   datastore,
   mongodb,
+  ferretdb,
   cassandra,
 ]
 
