@@ -37,7 +37,10 @@ const REFUSED: ReadonlySet<number> = new Set([429, 449, 503])
 /** Done or not: nobody knows. */
 const UNKNOWN: ReadonlySet<number> = new Set([408, 410, 500, 502, 504])
 
-/** Requests to one account, signed, and repeated where that may help. Errors are CosmosError, or say that nobody answers. */
+/**
+ * Requests to one account, signed, and repeated where that may help. Errors are CosmosError, or say that nobody answers.
+ * Microsoft's client (`@azure/cosmos`) costs 26 MiB idle, 40 on disk, and two to four times the CPU of a save or read.
+ */
 export class CosmosClient implements AsyncDisposable {
   readonly #settings: CosmosSettings
   readonly #session = new CosmosSession()
