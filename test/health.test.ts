@@ -8,6 +8,7 @@ import pg from 'pg'
 import { SQS } from '../src/components/aws/services.ts'
 import { accountOf, clientOf, makeTable } from '../src/components/aws/testing.ts'
 import { ACCOUNT, KEY } from '../src/components/azure/testing.ts'
+import { cosmosOf, makeContainer } from '../src/components/azure/testing-cosmos.ts'
 import { bindingDrivers } from '../src/components/bindings/registry.ts'
 import { configurationDrivers } from '../src/components/configuration/registry.ts'
 import { lockDrivers } from '../src/components/lock/registry.ts'
@@ -16,6 +17,7 @@ import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
 import { azurite } from './servers/azurite.ts'
+import { cosmosdb } from './servers/cosmosdb.ts'
 import { etcd } from './servers/etcd.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
@@ -152,6 +154,14 @@ const ROWS: readonly Row[] = [
       const account = { accountName: ACCOUNT, accountKey: KEY, endpoint: address, containerName: own }
       return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
     },
+  },
+  {
+    server: cosmosdb,
+    components(address) {
+      const account = cosmosOf(address, own)
+      return { 'state.azure.cosmosdb': account, 'bindings.azure.cosmosdb': { ...account, partitionKey: 'partitionKey' } }
+    },
+    prepare: (address) => makeContainer(address, own),
   },
 ]
 

@@ -1,6 +1,7 @@
 import { installAzurite } from './azurite.ts'
 import { installCassandra } from './cassandra.ts'
 import { installClouds } from './clouds.ts'
+import { installCosmosdb } from './cosmosdb.ts'
 import { installFerretdb } from './ferretdb.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
@@ -20,6 +21,7 @@ const installs = {
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
   'MySQL (Debian sid)': installMysql,
+  'cosmosdb-server (npm)': installCosmosdb,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

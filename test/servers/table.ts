@@ -1,6 +1,7 @@
 import { azurite, azuriteQueues } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { cosmosdb } from './cosmosdb.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
 import { ferretdb } from './ferretdb.ts'
@@ -38,6 +39,7 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  cosmosdb,
   keyVault,
   gcs,
   pubsubFake,
