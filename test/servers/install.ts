@@ -5,6 +5,7 @@ import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
 import { installOpenSearch } from './opensearch.ts'
+import { installPulsar } from './pulsar.ts'
 import { installRedisStack } from './redis-stack.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
@@ -13,6 +14,7 @@ const installs = {
   'Cassandra (Maven Central)': installCassandra,
   'mongo-java-server (Maven Central)': installMongodb,
   'OpenSearch (Maven Central)': installOpenSearch,
+  'Pulsar (Maven Central)': installPulsar,
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,

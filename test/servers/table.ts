@@ -12,6 +12,7 @@ import { moto } from './moto.ts'
 import { nats } from './nats.ts'
 import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
+import { pulsar } from './pulsar.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
@@ -42,6 +43,7 @@ export const SERVERS: readonly ServerKind[] = [
   datastore,
   mongodb,
   cassandra,
+  pulsar,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
