@@ -112,7 +112,7 @@ class PulsarPubSub implements PubSub {
 
 export const driver: DriverModule<PubSub> = {
   summary:
-    'Apache Pulsar 2.8 and later, at least once: exclusive, shared, failover and key_shared subscriptions, partitioned topics, delayed delivery.',
+    'Apache Pulsar 2.8 and later, at least once: exclusive, shared, failover and key_shared subscriptions, partitioned topics, delayed delivery, Avro and JSON schemas.',
   metadata: fields,
   create: (context) => new PulsarPubSub(context),
 }
