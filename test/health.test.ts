@@ -30,6 +30,7 @@ import { nats } from './servers/nats.ts'
 import { postgres } from './servers/postgres.ts'
 import { freePort } from './servers/process.ts'
 import { type Proxy as CutProxy, startProxy } from './servers/proxy.ts'
+import { pulsar } from './servers/pulsar.ts'
 import { rabbitmq } from './servers/rabbitmq.ts'
 import { redis } from './servers/redis.ts'
 import { type ServerKind, serverOf } from './servers/server.ts'
@@ -130,6 +131,7 @@ const ROWS: readonly Row[] = [
       'bindings.kafka': { brokers, authType: 'none', topics: own, publishTopic: own, consumerGroup: own },
     }),
   },
+  { server: pulsar, components: (host) => ({ 'pubsub.pulsar': { host } }) },
   {
     server: moto,
     components(address) {

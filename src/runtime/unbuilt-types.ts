@@ -9,7 +9,7 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
   ],
   pubsub: [
     ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],
-    ['pulsar rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.rabbitmq or pubsub.jetstream'],
+    ['rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.pulsar, pubsub.rabbitmq or pubsub.jetstream'],
     ['azure.servicebus azure.servicebus.queues azure.servicebus.topics azure.servicebusqueues solace.amqp', 'pubsub.rabbitmq'],
   ],
   bindings: [

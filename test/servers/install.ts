@@ -8,6 +8,7 @@ import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
 import { installMysql } from './mysql.ts'
 import { installOpenSearch } from './opensearch.ts'
+import { installPulsar } from './pulsar.ts'
 import { installRedisStack } from './redis-stack.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
@@ -17,6 +18,7 @@ const installs = {
   'mongo-java-server (Maven Central)': installMongodb,
   'FerretDB (Go)': installFerretdb,
   'OpenSearch (Maven Central)': installOpenSearch,
+  'Pulsar (Maven Central)': installPulsar,
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,

@@ -15,6 +15,7 @@ import { mysql } from './mysql.ts'
 import { nats } from './nats.ts'
 import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
+import { pulsar } from './pulsar.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
@@ -48,6 +49,7 @@ export const SERVERS: readonly ServerKind[] = [
   mongodb,
   ferretdb,
   cassandra,
+  pulsar,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */
