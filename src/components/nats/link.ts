@@ -18,7 +18,9 @@ export interface LinkSettings {
 const DIAL_LIMIT = 5000
 /** A server that leaves two pings unanswered is given up. */
 const PING_INTERVAL = 10_000
+/** Between two tries to connect again, milliseconds at most: at all, and while somebody waits. */
 const LONGEST_WAIT = 1000
+const EAGER_WAIT = 250
 const TLS_FIELDS = {
   address: 'natsURL',
   on: 'write nats instead of tls',
@@ -82,7 +84,7 @@ export class NatsLink implements AsyncDisposable {
         reconnect: true,
         maxReconnectAttempts: -1,
         // Many sidecars lose one server at the same moment; they don't come back at the same one.
-        reconnectDelayHandler: () => Math.min(LONGEST_WAIT, 50 * 2 ** Math.min(this.#failures++, 10)) * (0.5 + Math.random() / 2),
+        reconnectDelayHandler: () => Math.min(this.#longestWait, 50 * 2 ** Math.min(this.#failures++, 10)) * (0.5 + Math.random() / 2),
         // Credentials may be corrected at the server: going on costs one try a second.
         ignoreAuthErrorAbort: true,
         timeout: DIAL_LIMIT,
@@ -101,6 +103,11 @@ export class NatsLink implements AsyncDisposable {
     this.#hearFailures(connection)
     void this.#watch(connection)
     return connection
+  }
+
+  /** Subscriptions and publishes wait for the server; else nobody needs it soon. */
+  get #longestWait(): number {
+    return this.#onUp.size + this.#waiters.size > 0 ? EAGER_WAIT : LONGEST_WAIT
   }
 
   /** The library's error, or why the server ended the connection that it waited for. */
@@ -154,7 +161,7 @@ export class NatsLink implements AsyncDisposable {
     if (this.#sends.push(send) === 1) setImmediate(() => this.sendNow())
   }
 
-  /** The same with the next that is sent, or a millisecond later: for what nobody waits for. */
+  /** The same with the next that is sent, or 5 ms later: for what nobody waits for. */
   along(send: () => void): void {
     this.#passengers.add(() => this.soon(send))
   }
