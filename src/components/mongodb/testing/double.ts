@@ -144,7 +144,7 @@ export class MongoDouble implements AsyncDisposable {
         if (typeof mishap.what === 'number') throw new Refusal(mishap.what, 'a mishap', mishap.labels)
       }
       if (isHello) return { ...this.#hello(member, command), ...scram.hello(command), ok: 1 }
-      const signedIn = scram.take(name, command, (socket as TLSSocket).getPeerCertificate?.().subject?.CN as string | undefined)
+      const signedIn = scram.take(name, command, (socket as TLSSocket).getPeerCertificate?.().subject?.O as string | undefined)
       if (signedIn) return { ...signedIn, ok: 1 }
       if (this.#options.users && !scram.user) throw new Refusal(13, `command ${name} requires authentication`)
       const reply = { ...(await this.#numbered(member, name, command)), ok: 1 }
