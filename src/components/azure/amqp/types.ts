@@ -73,11 +73,6 @@ export interface AmqpSender extends AsyncDisposable {
 export interface ReceiverOptions {
   /** Messages that may come before any `grant`; 0 is allowed. */
   credit: number
-  /**
-   * Unsettled messages that the session has room for, default twice the credit and at least 2048. They leave in their order:
-   * one that stays unsettled while so many later ones are settled holds back the link until it is settled.
-   */
-  capacity?: number
   /** `second` (default): an outcome counts when the peer confirms it. `first`: our word is the last. */
   settle?: 'first' | 'second'
   /** The peer settles what it sends; outcomes mean nothing. Default false. */
