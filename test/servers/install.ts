@@ -6,6 +6,7 @@ import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
 import { installOpenSearch } from './opensearch.ts'
 import { installRedisStack } from './redis-stack.ts'
+import { installServiceBus } from './servicebus.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
@@ -16,6 +17,7 @@ const installs = {
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
+  'Service Bus’s stand-in (npm)': installServiceBus,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

@@ -17,6 +17,7 @@ import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
+import { serviceBus } from './servicebus.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -35,6 +36,7 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  serviceBus,
   keyVault,
   gcs,
   pubsubFake,

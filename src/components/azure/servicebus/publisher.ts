@@ -88,7 +88,7 @@ export class Publisher {
     const groups = new Map<string, { entryId: string; message: AmqpMessage; encoded: EncodedMessage }[]>()
     for (const { entryId, data, contentType, metadata: own } of entries) {
       try {
-        const message = messageFrom(data, own, contentType)
+        const message = messageFrom(data, { ...metadata, ...own }, contentType)
         const key = String(message.properties?.groupId ?? message.annotations?.['x-opt-partition-key'] ?? '')
         const group = groups.get(key) ?? []
         groups.set(key, group)
