@@ -86,7 +86,7 @@ describe('the stand-in for Service Bus, for Azure’s SDK', { skip: server === u
     assert.ok((await session.renewSessionLock()).getTime() > Date.now())
     const [message] = await session.receiveMessages(1, { maxWaitTimeInMs: 3000 })
     assert.equal(message?.body, 'x1')
-    await assert.rejects(client.acceptSession(queue, 'x'), /cannot be accepted|SessionCannotBeLocked/i)
+    await assert.rejects(client.acceptSession(queue, 'x'), /cannot be accepted|may be locked/i)
     await session.close()
     await client.close()
   })

@@ -60,6 +60,8 @@ rhea.on('receiver_open', ({ receiver, connection }) => {
     receiver.entity = found(connection, address)
     receiver.local.attach.max_message_size = MOST
   } catch ({ condition, message: description }) {
+    // As AMQP has it: a link without a target, which ends at once.
+    receiver.local.attach.target = undefined
     receiver.close({ condition, description })
   }
 })

@@ -55,7 +55,11 @@ pubsubConformance('pubsub.azure.servicebus.topics (stand-in)', {
   open: ({ appId, properties: { concurrency, ...properties } = {} }) =>
     open(
       'topics',
-      { ...properties, ...(concurrency ? { maxConcurrentHandlers: concurrency } : {}), ...(sharing && concurrency === '1' ? { maxActiveMessages: '1' } : {}) },
+      {
+        ...properties,
+        ...(concurrency ? { maxConcurrentHandlers: concurrency } : {}),
+        ...(sharing && concurrency === '1' ? { maxActiveMessages: '1' } : {}),
+      },
       appId,
     ),
   // Who comes first holds as many as maxActiveMessages says.
