@@ -10,6 +10,7 @@ import { installMysql } from './mysql.ts'
 import { installOpenSearch } from './opensearch.ts'
 import { installPulsar } from './pulsar.ts'
 import { installRedisStack } from './redis-stack.ts'
+import { installServiceBus } from './servicebus.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
@@ -24,6 +25,7 @@ const installs = {
   'Azurite (npm)': installAzurite,
   'MySQL (Debian sid)': installMysql,
   'cosmosdb-server (npm)': installCosmosdb,
+  'Service Bus’s stand-in (npm)': installServiceBus,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))
