@@ -1,6 +1,7 @@
 import { installAzurite } from './azurite.ts'
 import { installCassandra } from './cassandra.ts'
 import { installClouds } from './clouds.ts'
+import { installEventHubs } from './eventhubs.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
 import { installMoto } from './moto.ts'
@@ -16,6 +17,7 @@ const installs = {
   'Redis Stack (PyPI)': installRedisStack,
   'moto (PyPI)': installMoto,
   'Azurite (npm)': installAzurite,
+  'Event Hubs’ SDK and stand-in (npm)': installEventHubs,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

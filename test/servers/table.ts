@@ -3,6 +3,7 @@ import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
+import { eventHubs } from './eventhubs.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
@@ -42,6 +43,7 @@ export const SERVERS: readonly ServerKind[] = [
   datastore,
   mongodb,
   cassandra,
+  eventHubs,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

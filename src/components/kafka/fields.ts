@@ -1,6 +1,6 @@
 import type { MetadataField } from '../metadata.ts'
+import { backoffFields } from '../partitions/backoff.ts'
 import { STRATEGIES } from './assignors.ts'
-import { backoffFields } from './backoff.ts'
 import { COMPRESSIONS } from './compression.ts'
 
 export const AUTH_TYPES = ['none', 'password', 'mtls', 'certificate', 'oidc', 'oidc_private_key_jwt', 'awsiam'] as const
