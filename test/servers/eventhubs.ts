@@ -61,6 +61,8 @@ async function control(address: string, method: string, path: string): Promise<v
 
 /** Azure's SDK for JavaScript, as far as tests use it: its types are not there where it is not installed. */
 export interface SdkEvent {
+  contentType?: string
+  messageId?: unknown
   body: unknown
   properties?: Record<string, unknown>
   partitionKey?: string

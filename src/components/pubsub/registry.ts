@@ -21,6 +21,7 @@ export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
   { type: 'pubsub.aws.snssqs', versions: ['v1'], load: snssqs },
   { type: 'pubsub.snssqs', versions: ['v1'], load: snssqs },
+  { type: 'pubsub.azure.eventhubs', versions: ['v1'], load: async () => (await import('./azure-eventhubs/driver.ts')).driver },
   { type: 'pubsub.gcp.pubsub', versions: ['v1'], load: async () => (await import('./gcp/driver.ts')).driver },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

@@ -67,13 +67,13 @@ for (const event of ['connection_close', 'disconnected'])
 // Somebody sends to us.
 rhea.on('receiver_open', ({ receiver, connection }) => {
   const address = receiver.target?.address ?? ''
-  receiver.set_target({ address })
-  receiver.set_source(receiver.source ?? {})
-  if (isService(address)) return
   try {
-    authorise(connection, address)
+    if (!isService(address)) authorise(connection, address)
+    receiver.set_source(receiver.source ?? {})
+    if (isService(address)) return receiver.set_target({ address })
     receiver.entity = entityOf(address)
     receiver.local.attach.max_message_size = MOST
+    receiver.set_target({ address })
   } catch ({ condition, message: description }) {
     receiver.close({ condition, description })
   }
@@ -129,9 +129,11 @@ function answer(connection, node, message, reply) {
 // Somebody receives from us.
 rhea.on('sender_open', ({ sender, connection }) => {
   const address = sender.source?.address ?? ''
-  sender.set_source(sender.source ?? {})
-  sender.set_target(sender.target ?? {})
-  if (isService(address)) return
+  const accept = () => {
+    sender.set_source(sender.source ?? {})
+    sender.set_target(sender.target ?? {})
+  }
+  if (isService(address)) return accept()
   try {
     authorise(connection, address)
     const { group, partition } = entityOf(address)
@@ -147,6 +149,7 @@ rhea.on('sender_open', ({ sender, connection }) => {
       partition,
     }
     compete(partition, reader)
+    accept()
     partition.readers.add(reader)
     sender.reader = reader
   } catch ({ condition = 'amqp:invalid-field', message: description }) {
@@ -207,6 +210,7 @@ const control = createServer((request, response) => {
 })
 control.listen(Number(flags.control), '127.0.0.1', () => {
   const server = rhea.listen({
+    noDelay: true,
     host: '127.0.0.1',
     port: Number(flags.port),
     max_frame_size: 65536,
