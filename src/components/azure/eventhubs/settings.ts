@@ -6,6 +6,7 @@ import type { TokenSource } from '../amqp/types.ts'
 import { type BlobSettings, readBlobSettings } from '../blob-settings.ts'
 import { Entra } from '../entra.ts'
 import { entraFields, environmentField, readEntra } from '../entra-settings.ts'
+import { entraTokens } from '../entra-tokens.ts'
 
 /** What is not as Kafka has it. */
 const BACKOFF: Readonly<Record<string, Partial<MetadataField>>> = {
@@ -24,7 +25,7 @@ export const hubFields: readonly MetadataField[] = [
   {
     name: 'eventHubNamespace',
     kind: 'string',
-    description: 'Namespace that is signed in to by Microsoft Entra ID; without a dot .servicebus.windows.net is appended.',
+    description: 'Namespace that is signed in to by Microsoft Entra ID; a name without dot and port gets .servicebus.windows.net appended.',
   },
   {
     name: 'consumerID',
@@ -116,8 +117,6 @@ export interface HubSettings {
 
 const SECURE = 5671
 const PLAIN = 5672
-/** A token whose end cannot be read is asked for again after so long, milliseconds. */
-const UNKNOWN = 600_000
 /** Whom a token for Event Hubs is for. */
 const EVENT_HUBS = 'https://eventhubs.azure.net'
 
@@ -135,15 +134,15 @@ export function readHubSettings(properties: Readonly<Record<string, string>>, is
     throw new MetadataError(
       'metadata field enableEntityManagement: Outrider makes no event hubs and consumer groups; make them in Azure (az eventhubs eventhub create, az eventhubs eventhub consumer-group create) and leave the field out',
     )
-  const port = connection?.port ?? (connection?.emulator ? PLAIN : SECURE)
-  const host = connection?.host ?? full(named as string)
+  const { host, port: written } = connection ?? placeOf(named as string)
+  const port = written ?? (connection?.emulator ? PLAIN : SECURE)
   const entra = connection ? undefined : new Entra(readEntra(values), EVENT_HUBS)
   return {
     host,
     port,
     tls: !connection?.emulator,
-    namespace: connection?.port === undefined ? host : `${host}:${port}`,
-    tokens: connection ? sasTokens(connection) : bearerTokens(entra as Entra),
+    namespace: written === undefined ? host : `${host}:${port}`,
+    tokens: connection ? sasTokens(connection) : entraTokens(entra as Entra),
     entra,
     hub: isBinding ? hubOf(connection, text('eventHub')) : connection?.entityPath,
     group: text('consumerGroup') ?? text('consumerID') ?? group,
@@ -155,21 +154,11 @@ export function readHubSettings(properties: Readonly<Record<string, string>>, is
   }
 }
 
-function full(namespace: string): string {
-  return namespace.includes('.') ? namespace : `${namespace}.servicebus.windows.net`
-}
-
-/** Tokens of Entra ID, which says when they end within them. */
-function bearerTokens(entra: Entra): TokenSource {
-  return async (_audience, signal) => {
-    const token = await entra.token(signal)
-    return { type: 'jwt', token, expires: endOf(token) ?? Date.now() + UNKNOWN }
-  }
-}
-
-function endOf(token: string): number | undefined {
-  const claims = /"exp" *: *(\d+)/.exec(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
-  return claims ? Number(claims[1]) * 1000 : undefined
+/** A name alone is one of Azure's; with a dot or a port it is an address. */
+function placeOf(namespace: string): { host: string; port: number | undefined } {
+  const [, host, port] = /^(.+):(\d+)$/.exec(namespace) ?? []
+  if (host !== undefined) return { host, port: Number(port) }
+  return { host: namespace.includes('.') ? namespace : `${namespace}.servicebus.windows.net`, port: undefined }
 }
 
 function hubOf(connection: ConnectionString | undefined, given: string | undefined): string {
