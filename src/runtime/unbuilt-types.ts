@@ -4,11 +4,11 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['sqlserver oracledatabase cockroachdb yugabyte yugabytedb', 'state.postgresql or state.mysql'],
     ['aerospike couchbase coherence hazelcast ravendb rethinkdb', 'state.redis, state.mongodb or state.postgresql'],
     ['consul hashicorp.consul zookeeper jetstream', 'state.etcd or state.redis'],
-    ['azure.cosmosdb azure.tablestorage', 'state.azure.blobstorage or state.mongodb'],
+    ['azure.tablestorage', 'state.azure.cosmosdb or state.azure.blobstorage'],
     ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [
-    ['pulsar rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.rabbitmq or pubsub.jetstream'],
+    ['rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.pulsar, pubsub.rabbitmq or pubsub.jetstream'],
     ['azure.servicebus azure.servicebus.queues azure.servicebus.topics azure.servicebusqueues solace.amqp', 'pubsub.rabbitmq'],
   ],
   bindings: [
@@ -20,7 +20,10 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ],
     ['aws.ses postmark twilio.sendgrid', 'bindings.smtp'],
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
-    ['alicloud.tablestore azure.cosmosdb azure.cosmosdb.gremlinapi rethinkdb.statechange', 'bindings.aws.dynamodb or bindings.postgresql'],
+    [
+      'alicloud.tablestore azure.cosmosdb.gremlinapi rethinkdb.statechange',
+      'bindings.azure.cosmosdb, bindings.aws.dynamodb or bindings.postgresql',
+    ],
     ['azure.openai', 'a conversation component'],
     ['alicloud.dubbo alicloud.sls dubbo kitex kubernetes wasm zeebe.command zeebe.jobworker', ''],
   ],

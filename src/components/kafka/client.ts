@@ -59,6 +59,8 @@ export class KafkaClient {
   async close(): Promise<void> {
     await Promise.all([this.consumer.close(), this.#producer.close(CLOSE_GRACE)])
     this.#cluster.close()
+    const { sasl } = this.settings.cluster
+    if (sasl?.mechanism === 'OAUTHBEARER') await sasl.close?.()
   }
 }
 

@@ -16,6 +16,7 @@ export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.jetstream', versions: ['v1'], load: async () => (await import('./jetstream/driver.ts')).driver },
   { type: 'pubsub.rabbitmq', versions: ['v1'], load: async () => (await import('./rabbitmq/driver.ts')).driver },
   { type: 'pubsub.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
+  { type: 'pubsub.pulsar', versions: ['v1'], load: async () => (await import('./pulsar/driver.ts')).driver },
   { type: 'pubsub.mqtt3', versions: ['v1'], load: mqtt },
   { type: 'pubsub.mqtt', versions: ['v1'], load: mqtt },
   { type: 'pubsub.redis', versions: ['v1'], load: async () => (await import('./redis/driver.ts')).driver },
