@@ -205,6 +205,8 @@ const OTHERS: Readonly<Record<string, string>> = {
   'pubsub.gcp.pubsub': 'asked of a stand-in beside the driver',
   'bindings.gcp.bucket': 'asked of a stand-in beside the driver',
   'state.gcp.firestore': 'asked of an emulator beside the driver',
+  'pubsub.azure.eventhubs': 'asked of a stand-in beside the driver',
+  'bindings.azure.eventhubs': 'asked of a stand-in beside the pub/sub driver',
   'bindings.azure.storagequeues': 'asked of a stand-in beside the driver',
   'state.cassandra': 'its server sends clients on to an address that no proxy has; asked beside the driver',
   'secretstores.kubernetes': 'its server cannot be had here; asked of a stand-in beside the driver',

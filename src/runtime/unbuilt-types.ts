@@ -8,13 +8,11 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [
-    ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],
     ['rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.pulsar, pubsub.rabbitmq or pubsub.jetstream'],
     ['solace.amqp', 'pubsub.rabbitmq'],
   ],
   bindings: [
     ['alicloud.oss huawei.obs sftp', 'bindings.aws.s3, bindings.azure.blobstorage, bindings.gcp.bucket or bindings.localstorage'],
-    ['azure.eventhubs', 'bindings.kafka (Event Hubs speaks its protocol)'],
     ['aws.kinesis rocketmq gcp.pubsub kubemq', 'bindings.kafka'],
     ['cloudflare.queues', 'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs'],
     ['aws.ses postmark twilio.sendgrid', 'bindings.smtp'],

@@ -2,6 +2,7 @@ import { installAzurite } from './azurite.ts'
 import { installCassandra } from './cassandra.ts'
 import { installClouds } from './clouds.ts'
 import { installCosmosdb } from './cosmosdb.ts'
+import { installEventHubs } from './eventhubs.ts'
 import { installFerretdb } from './ferretdb.ts'
 import { installKafka } from './kafka.ts'
 import { installMongodb } from './mongodb.ts'
@@ -26,6 +27,7 @@ const installs = {
   'MySQL (Debian sid)': installMysql,
   'cosmosdb-server (npm)': installCosmosdb,
   'Service Bus’s stand-in (npm)': installServiceBus,
+  'Event Hubs’ SDK and stand-in (npm)': installEventHubs,
   'SDKs’ stand-ins (Go)': installClouds,
 }
 const results = await Promise.allSettled(Object.values(installs).map((install) => install()))

@@ -4,6 +4,7 @@ import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { cosmosdb } from './cosmosdb.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
+import { eventHubs } from './eventhubs.ts'
 import { ferretdb } from './ferretdb.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
@@ -52,6 +53,7 @@ export const SERVERS: readonly ServerKind[] = [
   ferretdb,
   cassandra,
   pulsar,
+  eventHubs,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

@@ -1,6 +1,6 @@
 import type { MetadataField } from '../metadata.ts'
+import { backoffFields } from '../partitions/backoff.ts'
 import { STRATEGIES } from './assignors.ts'
-import { backoffFields } from './backoff.ts'
 import { COMPRESSIONS } from './compression.ts'
 import { signInFields } from './sign-in.ts'
 

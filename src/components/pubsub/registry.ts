@@ -28,6 +28,7 @@ export const pubsubDrivers: DriverRow[] = [
   { type: 'pubsub.azure.servicebus', versions: ['v1'], load: serviceBusTopics },
   { type: 'pubsub.azure.servicebus.queues', versions: ['v1'], load: serviceBusQueues },
   { type: 'pubsub.azure.servicebusqueues', versions: ['v1'], load: serviceBusQueues },
+  { type: 'pubsub.azure.eventhubs', versions: ['v1'], load: async () => (await import('./azure-eventhubs/driver.ts')).driver },
   { type: 'pubsub.gcp.pubsub', versions: ['v1'], load: async () => (await import('./gcp/driver.ts')).driver },
   { type: 'pubsub.sqlite', versions: ['v1'], load: async () => (await import('./sqlite/driver.ts')).driver },
 ]

@@ -1,12 +1,12 @@
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import type { Flow } from '../../kafka/claim.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
-import { Gate } from '../../kafka/gate.ts'
 import { metadataOf, saysAvro } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
+import type { Flow } from '../../partitions/claim.ts'
+import { Gate } from '../../partitions/gate.ts'
 import { handlersFor } from '../running.ts'
 
 /** Kafka: one record a message, metadata as headers; one member of one consumer group for all topics of the component. */

@@ -37,6 +37,9 @@ async function works(topic: string, properties: Record<string, string>): Promise
   assert.equal(await got.promise, 'x')
 }
 
+/** What Event Hubs takes for a password, of a user of this name, at the endpoint that speaks Kafka's protocol. */
+const EVENT_HUBS = 'Endpoint=sb://hubs.servicebus.windows.net/;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=a+b/c='
+
 const jaas = (module: string, users = '') => `org.apache.kafka.common.security.${module} required ${users};`
 
 describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is not on this machine' }, () => {
@@ -84,7 +87,7 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
         'sasl.mechanism.inter.broker.protocol': 'PLAIN',
         'listener.name.sasl_ssl.plain.sasl.jaas.config': jaas(
           'plain.PlainLoginModule',
-          'username="admin" password="secret" user_admin="secret"',
+          `username="admin" password="secret" user_admin="secret" user_$ConnectionString="${EVENT_HUBS}"`,
         ),
         'listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config': jaas('scram.ScramLoginModule'),
         'listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config': jaas('scram.ScramLoginModule'),
@@ -95,6 +98,7 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
     try {
       const base = { brokers: server.address, authType: 'password', caCert }
       await works('plain', { ...base, saslUsername: 'admin', saslPassword: 'secret' })
+      await works('event-hubs', { ...base, saslUsername: '$ConnectionString', saslPassword: EVENT_HUBS })
       await works('scram-256', { ...base, saslMechanism: 'SHA-256', saslUsername: 'ann', saslPassword: 'pass' })
       await works('scram-512', { ...base, saslMechanism: 'SHA-512', saslUsername: 'ann', saslPassword: 'pass' })
       for (const saslMechanism of ['PLAINTEXT', 'SHA-512']) {
