@@ -7,18 +7,13 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [
-    ['azure.eventhubs', 'pubsub.kafka (Event Hubs speaks its protocol)'],
-    ['pulsar rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.rabbitmq or pubsub.jetstream'],
-    ['azure.servicebus azure.servicebus.queues azure.servicebus.topics azure.servicebusqueues solace.amqp', 'pubsub.rabbitmq'],
+    ['rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.pulsar, pubsub.rabbitmq or pubsub.jetstream'],
+    ['solace.amqp', 'pubsub.rabbitmq'],
   ],
   bindings: [
     ['alicloud.oss huawei.obs sftp', 'bindings.aws.s3, bindings.azure.blobstorage, bindings.gcp.bucket or bindings.localstorage'],
-    ['azure.eventhubs', 'bindings.kafka (Event Hubs speaks its protocol)'],
     ['aws.kinesis rocketmq gcp.pubsub kubemq', 'bindings.kafka'],
-    [
-      'azure.servicebus.queues azure.servicebusqueues cloudflare.queues',
-      'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs',
-    ],
+    ['cloudflare.queues', 'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs'],
     ['aws.ses postmark twilio.sendgrid', 'bindings.smtp'],
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
     [

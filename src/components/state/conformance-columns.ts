@@ -11,6 +11,7 @@ import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { redisStack } from '../../../test/servers/redis-stack.ts'
@@ -23,6 +24,7 @@ import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
 import { ACCOUNT, connectionTo, KEY } from '../azure/testing.ts'
 import { cosmosOf, makeContainer } from '../azure/testing-cosmos.ts'
+import { MongoDouble } from '../mongodb/testing/double.ts'
 import { stateDrivers } from './registry.ts'
 
 /** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
@@ -121,13 +123,15 @@ const COLUMNS: readonly Column[] = [
     badEtag: randomUUID(),
     invalidEtag: { text: 'word', kind: 'mismatch' },
   },
-  {
-    ...usual,
-    name: 'state.mysql (MariaDB)',
-    type: 'state.mysql',
-    server: () => serverOf(mariadb),
-    properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
-  },
+  ...[mariadb, mysql].map(
+    (kind): Column => ({
+      ...usual,
+      name: `state.mysql (${kind.name})`,
+      type: 'state.mysql',
+      server: () => serverOf(kind),
+      properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
+    }),
+  ),
   ...(['v1', 'v2'] as const).map(
     (version): Column => ({
       ...usual,
@@ -165,11 +169,22 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...usual,
-    name: 'state.mongodb (mongo-java-server; transactions not proven)',
+    name: 'state.mongodb (mongo-java-server)',
     type: 'state.mongodb',
     server: () => serverOf(mongodb),
     properties: (connectionString) => ({ connectionString, databaseName: own }),
     only: ['ETAG', 'TTL', 'KEYS_LIKE', 'QUERY_API'],
+  },
+  {
+    ...usual,
+    name: 'state.mongodb, replica set (stand-in of our own)',
+    type: 'state.mongodb',
+    async server() {
+      const double = await MongoDouble.start()
+      return { address: double.address, stop: () => double[Symbol.asyncDispose]() }
+    },
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    also: ['QUERY_API'],
   },
   {
     ...usual,
