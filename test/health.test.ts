@@ -16,7 +16,7 @@ import { pubsubDrivers } from '../src/components/pubsub/registry.ts'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
-import { azurite } from './servers/azurite.ts'
+import { azurite, azuriteTables } from './servers/azurite.ts'
 import { cosmosdb } from './servers/cosmosdb.ts'
 import { etcd } from './servers/etcd.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
@@ -157,6 +157,12 @@ const ROWS: readonly Row[] = [
       const account = { accountName: ACCOUNT, accountKey: KEY, endpoint: address, containerName: own }
       return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
     },
+  },
+  {
+    server: azuriteTables,
+    components: (address) => ({
+      'state.azure.tablestorage': { accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own },
+    }),
   },
   {
     server: cosmosdb,
