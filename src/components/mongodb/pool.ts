@@ -1,6 +1,6 @@
 import { type ConnectionOptions, MongoConnection } from './connection.ts'
 import type { Description } from './description.ts'
-import { LostError } from './errors.ts'
+import { LostError, NoServerError } from './errors.ts'
 
 export interface PoolOptions {
   connection: ConnectionOptions
@@ -56,7 +56,7 @@ export class Pool implements Disposable {
     return (most === 0 || this.#count < most) && this.#opening < opening
   }
 
-  /** One for the caller alone, who gives it back. `limit`: milliseconds of `performance.now()`. Rejects with LostError or MongoError. */
+  /** One for the caller alone, who gives it back. `limit`: milliseconds of `performance.now()`. Rejects with LostError, MongoError, or NoServerError at the limit. */
   async take(limit: number): Promise<MongoConnection> {
     for (;;) {
       const idle = this.takeIdle()
@@ -134,7 +134,8 @@ export class Pool implements Disposable {
   #turn(limit: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_WAITING) return reject(new Error(`${MAX_WAITING} operations wait already; send fewer at a time`))
-      const late = () => waiting.fail(new LostError('no connection became free in time: more operations are under way than maxPoolSize'))
+      const late = () =>
+        waiting.fail(new NoServerError('no connection became free in time: more operations are under way than maxPoolSize'))
       const timer = setTimeout(late, Math.max(1, limit - performance.now()))
       const waiting: Waiting = {
         go: () => {
