@@ -9,8 +9,10 @@ import { mariadb } from '../test/servers/mariadb.ts'
 import { memcached } from '../test/servers/memcached.ts'
 import { mongodb } from '../test/servers/mongodb.ts'
 import { mosquitto } from '../test/servers/mosquitto.ts'
+import { mysql } from '../test/servers/mysql.ts'
 import { nats } from '../test/servers/nats.ts'
 import { postgres } from '../test/servers/postgres.ts'
+import { pulsar } from '../test/servers/pulsar.ts'
 import { rabbitmq } from '../test/servers/rabbitmq.ts'
 import { redis } from '../test/servers/redis.ts'
 import type { ServerKind } from '../test/servers/server.ts'
@@ -18,6 +20,8 @@ import type { ServerKind } from '../test/servers/server.ts'
 /** A driver under certification: its server, how that is made to keep what it acknowledges, and the component's YAML. */
 export interface Subject {
   driver: string
+  /** What tables and `--only` call it, where two servers speak to one driver. Default: the driver. */
+  label?: string
   server: ServerKind
   /** Settings of the component that reaches the server at `address` (127.0.0.1:port of the proxy). */
   properties(address: string): Record<string, string>
@@ -34,6 +38,9 @@ export interface Subject {
 /** Redis writes over its own arguments, so they are given whole; its working directory is its --dir. */
 const persistent: Subject['durable'] = (_args, _proxy, port) =>
   `--port ${port} --bind 127.0.0.1 --appendonly yes --appendfsync always`.split(' ').concat('--save', '')
+
+/** What an InnoDB server acknowledged is with the system, which outlives it. */
+const flushed: Subject['durable'] = (args) => args.map((arg) => arg.replace('flush-log-at-trx-commit=0', 'flush-log-at-trx-commit=2'))
 
 export const SUBJECTS: readonly Subject[] = [
   {
@@ -81,6 +88,17 @@ export const SUBJECTS: readonly Subject[] = [
     properties: (address) => ({ brokers: address, authType: 'none', initialOffset: 'oldest' }),
   },
   {
+    driver: 'pubsub.pulsar',
+    server: pulsar,
+    durable(args, proxy) {
+      const file = args[args.indexOf('-c') + 1] as string
+      const text = readFileSync(file, 'utf8').replace(/\n(advertisedListeners|internalListenerName)=.*/g, '')
+      writeFileSync(file, `${text}advertisedListeners=proxied:pulsar://127.0.0.1:${proxy}\ninternalListenerName=proxied\n`)
+      return args
+    },
+    properties: (address) => ({ host: address, subscribeInitialPosition: 'earliest' }),
+  },
+  {
     driver: 'state.redis',
     server: redis,
     durable: persistent,
@@ -101,8 +119,15 @@ export const SUBJECTS: readonly Subject[] = [
   {
     driver: 'state.mysql',
     server: mariadb,
-    durable: (args) => args.map((arg) => arg.replace('flush-log-at-trx-commit=0', 'flush-log-at-trx-commit=2')),
+    durable: flushed,
     properties: (address) => ({ connectionString: `root@tcp(${address})/?allowNativePasswords=true` }),
+  },
+  {
+    driver: 'state.mysql',
+    label: 'state.mysql (MySQL)',
+    server: mysql,
+    durable: flushed,
+    properties: (address) => ({ connectionString: `root:secret@tcp(${address})/` }),
   },
   { driver: 'state.etcd', server: etcd, properties: (address) => ({ endpoints: address }) },
   { driver: 'state.memcached', server: memcached, keeps: 'nothing', properties: (address) => ({ hosts: address }) },

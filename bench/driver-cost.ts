@@ -121,8 +121,8 @@ const BARE: Record<string, (address: string, url: string) => Promise<Bare>> = {
 }
 
 console.log(`${count} operations, 16 at a time, by turns; load average ${loadavg()[0]?.toFixed(1)}`)
-for (const { driver: type, server: kind, properties, prepare } of SUBJECTS) {
-  const openBare = BARE[type]
+for (const { driver: type, label = type, server: kind, properties, prepare } of SUBJECTS) {
+  const openBare = BARE[label]
   if (!openBare || !new RegExp(values.only).test(type)) continue
   if (!kind.available()) {
     console.log(`${type}: no ${kind.name} on this machine`)
