@@ -131,11 +131,18 @@ export class Pool implements Disposable {
     first?.go()
   }
 
+  get #late(): NoServerError {
+    const { most } = this.#options
+    const isFull = most > 0 && this.#count >= most && this.#opening === 0
+    return new NoServerError(
+      isFull ? 'no connection became free in time: more operations are under way than maxPoolSize' : 'no connection came up in time',
+    )
+  }
+
   #turn(limit: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_WAITING) return reject(new Error(`${MAX_WAITING} operations wait already; send fewer at a time`))
-      const late = () =>
-        waiting.fail(new NoServerError('no connection became free in time: more operations are under way than maxPoolSize'))
+      const late = () => waiting.fail(this.#late)
       const timer = setTimeout(late, Math.max(1, limit - performance.now()))
       const waiting: Waiting = {
         go: () => {
