@@ -256,7 +256,7 @@ export class Connection {
   async #prove(): Promise<void> {
     const { auth } = this.#options
     try {
-      const response = { method: auth?.method ?? 'none', data: Buffer.from((await auth?.data()) ?? '') }
+      const response = { method: auth?.method ?? 'none', data: Buffer.from((await auth?.data(true)) ?? '') }
       this.#tell({ type: Type.authResponse, authResponse: { clientVersion: VERSION, protocolVersion: PROTOCOL, response } })
     } catch (error) {
       this.end(new UnreachableError(`no token for the broker at ${this.address}: ${messageOf(error)}`))

@@ -7,8 +7,8 @@ import { UnreachableError } from './errors.ts'
 
 export interface ConnectionOptions {
   tls: TlsOptions | undefined
-  /** Name of the method, and what to say now. */
-  auth: { method: string; data(): Promise<string> } | undefined
+  /** Name of the method, and what to say; `anew`: what was said before has expired. */
+  auth: { method: string; data(anew?: boolean): Promise<string> } | undefined
   /** Limit for connecting and signing in, and for each answer, milliseconds. */
   timeout: number
 }
