@@ -40,7 +40,8 @@ const DRIVER_LIBRARIES: Readonly<Record<string, RegExp>> = {
   croner: /^components\//,
   amqplib: /^components\//,
   '@nats-io': /^components\//,
-  mongodb: /^components\/state\/mongodb\//,
+  // A peer in tests.
+  mongodb: /\.test\.ts$/,
 }
 
 /** What tests share; the program never loads it. */
