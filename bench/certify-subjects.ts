@@ -12,6 +12,7 @@ import { mosquitto } from '../test/servers/mosquitto.ts'
 import { mysql } from '../test/servers/mysql.ts'
 import { nats } from '../test/servers/nats.ts'
 import { postgres } from '../test/servers/postgres.ts'
+import { pulsar } from '../test/servers/pulsar.ts'
 import { rabbitmq } from '../test/servers/rabbitmq.ts'
 import { redis } from '../test/servers/redis.ts'
 import type { ServerKind } from '../test/servers/server.ts'
@@ -85,6 +86,17 @@ export const SUBJECTS: readonly Subject[] = [
       return args
     },
     properties: (address) => ({ brokers: address, authType: 'none', initialOffset: 'oldest' }),
+  },
+  {
+    driver: 'pubsub.pulsar',
+    server: pulsar,
+    durable(args, proxy) {
+      const file = args[args.indexOf('-c') + 1] as string
+      const text = readFileSync(file, 'utf8').replace(/\n(advertisedListeners|internalListenerName)=.*/g, '')
+      writeFileSync(file, `${text}advertisedListeners=proxied:pulsar://127.0.0.1:${proxy}\ninternalListenerName=proxied\n`)
+      return args
+    },
+    properties: (address) => ({ host: address, subscribeInitialPosition: 'earliest' }),
   },
   {
     driver: 'state.redis',

@@ -35,6 +35,7 @@ import { pulsar } from './servers/pulsar.ts'
 import { rabbitmq } from './servers/rabbitmq.ts'
 import { redis } from './servers/redis.ts'
 import { type ServerKind, serverOf } from './servers/server.ts'
+import { serviceBus, serviceBusProperties } from './servers/servicebus.ts'
 import { startSidecar } from './sidecar.ts'
 
 // Every driver that has a server, under one sidecar: whether health and metadata tell of a server that goes and comes back.
@@ -173,6 +174,17 @@ const ROWS: readonly Row[] = [
     },
     prepare: (address) => makeContainer(address, own),
   },
+  {
+    server: serviceBus,
+    components(address) {
+      const namespace = { ...serviceBusProperties(address), disableEntityManagement: 'true' }
+      return {
+        'pubsub.azure.servicebus.topics': namespace,
+        'pubsub.azure.servicebus.queues': namespace,
+        'bindings.azure.servicebusqueues': { ...namespace, queueName: own },
+      }
+    },
+  },
 ]
 
 /** What the table leaves out, and why health has nothing to tell there or where else it is seen to. */
@@ -189,6 +201,9 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.mqtt': 'another name',
   'pubsub.mqtt': 'another name',
   'pubsub.snssqs': 'another name',
+  'pubsub.azure.servicebus': 'another name',
+  'pubsub.azure.servicebusqueues': 'another name',
+  'bindings.azure.servicebus.queues': 'another name',
   'configuration.postgres': 'another name',
   'secretstores.local.file': 'no server',
   'secretstores.local.env': 'no server',

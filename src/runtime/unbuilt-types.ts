@@ -9,15 +9,12 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
   ],
   pubsub: [
     ['rocketmq kubemq natsstreaming hazelcast', 'pubsub.kafka, pubsub.pulsar, pubsub.rabbitmq or pubsub.jetstream'],
-    ['azure.servicebus azure.servicebus.queues azure.servicebus.topics azure.servicebusqueues solace.amqp', 'pubsub.rabbitmq'],
+    ['solace.amqp', 'pubsub.rabbitmq'],
   ],
   bindings: [
     ['alicloud.oss huawei.obs sftp', 'bindings.aws.s3, bindings.azure.blobstorage, bindings.gcp.bucket or bindings.localstorage'],
     ['aws.kinesis rocketmq gcp.pubsub kubemq', 'bindings.kafka'],
-    [
-      'azure.servicebus.queues azure.servicebusqueues cloudflare.queues',
-      'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs',
-    ],
+    ['cloudflare.queues', 'bindings.azure.storagequeues, bindings.rabbitmq or bindings.aws.sqs'],
     ['aws.ses postmark twilio.sendgrid', 'bindings.smtp'],
     ['alicloud.dingtalk.webhook dingtalk.webhook apns twilio.sms azure.eventgrid azure.signalr commercetools influx', 'bindings.http'],
     [

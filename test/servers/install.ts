@@ -11,6 +11,7 @@ import { installMysql } from './mysql.ts'
 import { installOpenSearch } from './opensearch.ts'
 import { installPulsar } from './pulsar.ts'
 import { installRedisStack } from './redis-stack.ts'
+import { installServiceBus } from './servicebus.ts'
 
 // node test/servers/install.ts: brings the servers that no package manager of the machine has, all at once.
 const installs = {
@@ -25,6 +26,7 @@ const installs = {
   'Azurite (npm)': installAzurite,
   'MySQL (Debian sid)': installMysql,
   'cosmosdb-server (npm)': installCosmosdb,
+  'Service Bus’s stand-in (npm)': installServiceBus,
   'Event Hubs’ SDK and stand-in (npm)': installEventHubs,
   'SDKs’ stand-ins (Go)': installClouds,
 }

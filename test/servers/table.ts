@@ -22,6 +22,7 @@ import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
+import { serviceBus } from './servicebus.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -42,6 +43,7 @@ export const SERVERS: readonly ServerKind[] = [
   rsyslog,
   azuriteQueues,
   cosmosdb,
+  serviceBus,
   keyVault,
   gcs,
   pubsubFake,

@@ -117,7 +117,21 @@ export function kafkaFields(retry: boolean): readonly MetadataField[] {
       description: 'Metadata of this name is not sent as a header, headers of this name are not delivered.',
     },
     { name: 'version', kind: 'string', description: 'Not needed: each broker is asked what it speaks. Kafka 2.0 and later.' },
-    { name: 'schemaRegistryURL', kind: 'string', description: 'Not supported: schemas (Avro) have to be written and read by the app.' },
+    {
+      name: 'schemaRegistryURL',
+      kind: 'string',
+      description: "Schema registry with Confluent's API, for publishes and subscriptions with the metadata valueSchemaType: Avro.",
+    },
+    { name: 'schemaRegistryAPIKey', kind: 'string', description: 'User there.' },
+    { name: 'schemaRegistryAPISecret', kind: 'string', sensitive: true, description: 'Password there.' },
+    { name: 'schemaCachingEnabled', kind: 'bool', default: 'true', description: 'Keeps the newest schema of a topic for a while.' },
+    { name: 'schemaLatestVersionCacheTTL', kind: 'duration', default: '5m', description: 'How long.' },
+    {
+      name: 'useAvroJSON',
+      kind: 'bool',
+      default: 'false',
+      description: 'Values are JSON as Avro defines it, members of unions by name: `{"string": "x"}`; otherwise plain.',
+    },
     {
       name: 'concurrency',
       kind: 'int',

@@ -1,18 +1,22 @@
 import type { ComponentContext } from '../component.ts'
-import { MetadataError, parseMetadata } from '../metadata.ts'
+import { MetadataError, type MetadataValues, parseMetadata } from '../metadata.ts'
 import { retryOf } from '../partitions/backoff.ts'
+import { shownAddress } from '../shown-address.ts'
 import type { Strategy } from './assignors.ts'
 import type { ClusterOptions } from './cluster.ts'
 import type { Compression } from './compression.ts'
 import type { ConsumerOptions } from './consumer.ts'
 import { kafkaFields } from './fields.ts'
 import type { ProducerOptions } from './producer.ts'
+import type { RegistryOptions } from './schema-registry.ts'
 import { readSignIn, withAuthType } from './sign-in.ts'
 
 export interface KafkaSettings {
   cluster: ClusterOptions
   producer: ProducerOptions
   consumer: ConsumerOptions
+  /** Where valueSchemaType Avro finds its schemas. */
+  registry: RegistryOptions | undefined
   escapeHeaders: boolean
   excludeHeaders: RegExp | undefined
   concurrency: number | undefined
@@ -25,10 +29,6 @@ const REBALANCE_TIMEOUT = 60_000
 /** Reads a Kafka component's metadata. Throws MetadataError naming the field. `retry`: default of consumeRetryEnabled. */
 export function readSettings(context: ComponentContext, retry: boolean): KafkaSettings {
   const values = parseMetadata(kafkaFields(retry), withAuthType(context.properties))
-  if (values.schemaRegistryURL)
-    throw new MetadataError(
-      'metadata field schemaRegistryURL: schema registries are not supported; leave it out and write and read Avro in the app',
-    )
   const retryInterval = values.consumeRetryInterval as number
   const refreshInterval = Math.max(1000, values.clientConnectionTopicMetadataRefreshInterval as number)
   const group = (values.consumerGroup || values.consumerID || context.appId) as string
@@ -64,9 +64,25 @@ export function readSettings(context: ComponentContext, retry: boolean): KafkaSe
       refreshInterval,
       retry: values.consumeRetryEnabled ? retryOf(values, retryInterval) : undefined,
     },
+    registry: registryOf(values),
     escapeHeaders: values.escapeHeaders as boolean,
     excludeHeaders: pattern(values.excludeHeaderMetaRegex as string | undefined),
     concurrency: values.concurrency as number | undefined,
+  }
+}
+
+function registryOf(values: MetadataValues): RegistryOptions | undefined {
+  const text = values.schemaRegistryURL as string | undefined
+  if (!text) return undefined
+  const url = URL.parse(text)
+  if (!/^https?:$/.test(url?.protocol ?? ''))
+    throw new MetadataError(`metadata field schemaRegistryURL: "${shownAddress(text)}" is not an http or https URL`)
+  const [key, secret] = [values.schemaRegistryAPIKey, values.schemaRegistryAPISecret] as (string | undefined)[]
+  return {
+    url: url as URL,
+    credentials: key ? { key, secret: secret ?? '' } : undefined,
+    newest: values.schemaCachingEnabled ? Math.max(0, values.schemaLatestVersionCacheTTL as number) : 0,
+    avroJson: values.useAvroJSON as boolean,
   }
 }
 

@@ -163,8 +163,8 @@ export class Topology implements Disposable {
 
   #learn(server: Server, description: Description): void {
     server.checked = performance.now()
+    // Who waits is told once the connection has signed in, and then takes that one.
     this.#members.learn(server, description)
-    this.#tell()
   }
 
   #tell(): void {

@@ -114,5 +114,6 @@ function isExpired(error: unknown): boolean {
 
 /** It did nothing, and may succeed from the start. */
 function transient(error: unknown): boolean {
+  if (error instanceof MongoError && error.stateChange) return true
   return error instanceof LostError || hasLabel(error, 'TransientTransactionError')
 }

@@ -1,6 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import { LookupType, Type } from './commands.ts'
-import { Connection, type ConnectionOptions } from './connection.ts'
+import { Connection } from './connection.ts'
+import type { ConnectionOptions } from './dial.ts'
 import { PulsarError, UnreachableError } from './errors.ts'
 import { WebLookup } from './web-lookup.ts'
 

@@ -1,15 +1,14 @@
-import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
 import { messageOf } from '../../errors.ts'
-import type { InputOf, MessageOf } from '../../transport/grpc/message.ts'
+import type { InputOf } from '../../transport/grpc/message.ts'
 import { ProtoReader } from '../../transport/grpc/wire.ts'
 import { gatherWrites } from '../gather-writes.ts'
-import { tlsAdvice } from '../tls-advice.ts'
 import { BaseCommand, Type } from './commands.ts'
+import { type ConnectionOptions, dial, unreachable } from './dial.ts'
 import { PulsarError, UnreachableError } from './errors.ts'
 import { readMessage, readReceipt } from './hot.ts'
+import { type Command, Requests } from './requests.ts'
 
-export type Command = MessageOf<typeof BaseCommand>
 type Outgoing = InputOf<typeof BaseCommand>
 
 /** Who hears of what the broker says to a producer or a consumer. */
@@ -26,14 +25,6 @@ export interface ConsumerListener extends Listener {
   message(message: ReturnType<typeof readMessage>, frame: Buffer, at: number): void
 }
 
-export interface ConnectionOptions {
-  tls: TlsOptions | undefined
-  /** Name of the method, and what to say now. */
-  auth: { method: string; data(): Promise<string> } | undefined
-  /** Limit for connecting and signing in, and for each answer, milliseconds. */
-  timeout: number
-}
-
 const VERSION = 'outrider'
 /** v19, the protocol of Pulsar 2.10 and later. */
 const PROTOCOL = 19
@@ -43,13 +34,6 @@ const KEEP_ALIVE = 10_000
 const PONG_LIMIT = 5000
 const MOST_FRAME = 128 * 2 ** 20
 const DEFAULT_MOST_MESSAGE = 5 * 2 ** 20
-const TLS_FIELDS = { address: 'host', on: 'write pulsar:// instead of pulsar+ssl://' }
-
-interface Asked {
-  resolve(command: Command): void
-  reject(error: Error): void
-  timer: NodeJS.Timeout
-}
 
 /** One connection to one broker, for all producers and consumers of the component that it serves. */
 export class Connection {
@@ -63,13 +47,12 @@ export class Connection {
   readonly #socket: Socket
   readonly #options: ConnectionOptions
   readonly #onEnd: (connection: Connection) => void
-  readonly #asked = new Map<number, Asked>()
+  readonly #requests: Requests
   #pongs: ((error?: Error) => void)[] = []
-  #greeting: Asked | undefined
+  #greeting: Pick<PromiseWithResolvers<Command>, 'resolve' | 'reject'> | undefined
   #chunks: Buffer[] = []
   #size = 0
   #wanted = 4
-  #lastRequest = 0
   #heard = 0
   #beat: NodeJS.Timeout | undefined
   #ended: Error | undefined
@@ -77,6 +60,7 @@ export class Connection {
   private constructor(socket: Socket, address: string, options: ConnectionOptions, onEnd: (connection: Connection) => void) {
     this.#socket = socket
     this.address = address
+    this.#requests = new Requests(address)
     this.#options = options
     this.#onEnd = onEnd
     socket.setNoDelay(true)
@@ -119,7 +103,7 @@ export class Connection {
     const authData = auth && Buffer.from(await auth.data())
     const { promise, resolve, reject } = Promise.withResolvers<Command>()
     const timer = setTimeout(() => reject(new UnreachableError(`the broker at ${this.address} does not answer within ${limit} ms`)), limit)
-    this.#greeting = { resolve, reject, timer }
+    this.#greeting = { resolve, reject }
     if (this.#ended) reject(this.#ended)
     const features = { authRefresh: true }
     const connect = { clientVersion: VERSION, protocolVersion: PROTOCOL, authMethod: auth?.method ?? 'none', authData, features }
@@ -138,22 +122,14 @@ export class Connection {
 
   /** Sends a command that the broker answers under its `requestId`. Rejects with PulsarError, or UnreachableError after the limit. */
   ask(make: (requestId: number) => Outgoing, limit = this.#options.timeout): Promise<Command> {
-    return this.expect(limit, (id) => BaseCommand.encode(make(id)), true)
+    if (this.#ended) return Promise.reject(this.#ended)
+    return this.#requests.add(limit, (id) => this.#tell(make(id)))
   }
 
   /** The same for a frame that is encoded already. */
-  expect(limit: number, make: (requestId: number) => Buffer, bare = false): Promise<Command> {
+  expect(limit: number, make: (requestId: number) => Buffer): Promise<Command> {
     if (this.#ended) return Promise.reject(this.#ended)
-    const id = ++this.#lastRequest
-    return new Promise<Command>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#asked.delete(id)
-        reject(new UnreachableError(`the broker at ${this.address} does not answer within ${limit} ms`))
-      }, limit)
-      this.#asked.set(id, { resolve, reject, timer })
-      if (bare) this.#command(make(id))
-      else this.#socket.write(make(id))
-    })
+    return this.#requests.add(limit, (id) => void this.#socket.write(make(id)))
   }
 
   /** Writes a whole frame; all that one turn of the event loop writes goes out together. */
@@ -250,22 +226,9 @@ export class Connection {
       case Type.pong:
         for (const done of this.#pongs.splice(0)) done()
         return
-      case Type.error: {
-        const { requestId = 0, error: code = 0, message = '' } = command.error ?? {}
-        const error = new PulsarError(code, message)
-        if (this.#greeting) return this.#greeting.reject(error)
-        return this.#settle(requestId, (asked) => asked.reject(error))
-      }
-      case Type.success:
-        return this.#settle(command.success?.requestId, (asked) => asked.resolve(command))
-      case Type.producerSuccess:
-        return this.#settle(command.producerSuccess?.requestId, (asked) => asked.resolve(command))
-      case Type.partitionsResponse:
-        return this.#settle(command.partitionsResponse?.requestId, (asked) => asked.resolve(command))
-      case Type.lookupResponse:
-        return this.#settle(command.lookupResponse?.requestId, (asked) => asked.resolve(command))
-      case Type.ackResponse:
-        return this.#settle(command.ackResponse?.requestId, (asked) => asked.resolve(command))
+      case Type.error:
+        if (this.#greeting) return this.#greeting.reject(new PulsarError(command.error?.error ?? 0, command.error?.message ?? ''))
+        return this.#requests.answer(command)
       case Type.sendError: {
         const { producerId = 0, sequenceId = 0, error = 0, message = '' } = command.sendError ?? {}
         return this.producers.get(producerId)?.sendError(sequenceId, new PulsarError(error, message))
@@ -275,16 +238,10 @@ export class Connection {
       case Type.closeConsumer:
         return this.#dismiss(this.consumers, command.closeConsumer?.id)
       case Type.authChallenge:
-        void this.#prove()
+        return void this.#prove()
+      default:
+        return this.#requests.answer(command)
     }
-  }
-
-  #settle(id: number | undefined, how: (asked: Asked) => void): void {
-    const asked = id === undefined ? undefined : this.#asked.get(id)
-    if (id === undefined || asked === undefined) return
-    this.#asked.delete(id)
-    clearTimeout(asked.timer)
-    how(asked)
   }
 
   /** The broker hands the topic to another one, or is going. */
@@ -317,49 +274,11 @@ export class Connection {
     this.#socket.destroy()
     this.#chunks = []
     this.#greeting?.reject(error)
-    for (const asked of this.#asked.values()) {
-      clearTimeout(asked.timer)
-      asked.reject(error)
-    }
-    this.#asked.clear()
+    this.#requests.fail(error)
     for (const done of this.#pongs.splice(0)) done(error)
     this.#onEnd(this)
     for (const listener of [...this.producers.values(), ...this.consumers.values()]) listener.lost(error)
     this.producers.clear()
     this.consumers.clear()
   }
-}
-
-function unreachable(what: string, error: Error): UnreachableError {
-  const tls = tlsAdvice(error, TLS_FIELDS)
-  const told = new UnreachableError(`${what}: ${tls?.reason ?? messageOf(error)}`, { cause: error })
-  told.next = tls?.next
-  return told
-}
-
-function dial(host: string, port: number, address: string, { tls, timeout }: ConnectionOptions, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket: Socket = tls
-      ? connectTls({ ...tls, host, port, ...(/[a-z]/i.test(host) ? { servername: host } : {}) })
-      : connectTcp(port, host)
-    const timer = setTimeout(() => fail(new Error(`no answer within ${timeout} ms`)), timeout)
-    const aborted = () => fail(new Error('the component is closing'))
-    signal.addEventListener('abort', aborted)
-    const fail = (error: Error) => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.destroy()
-      reject(unreachable(`no connection to the broker at ${address}`, error))
-    }
-    const ended = () => fail(new Error('the connection was closed during the handshake'))
-    socket.once('error', fail)
-    socket.once('close', ended)
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.off('error', fail)
-      socket.off('close', ended)
-      resolve(socket)
-    })
-  })
 }

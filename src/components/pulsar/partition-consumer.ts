@@ -3,11 +3,11 @@ import type { InputOf } from '../../transport/grpc/message.ts'
 import { backoff } from '../pubsub/running.ts'
 import type { Cluster } from './cluster.ts'
 import { type Schema, SubType, Type } from './commands.ts'
-import { decompress } from './compression.ts'
 import type { Connection, ConsumerListener } from './connection.ts'
 import { Entry, nameOf, State } from './entry.ts'
 import { isPassing, UnreachableError } from './errors.ts'
-import { ackFrame, type EntryId, flowFrame, readBatch, readEntry, type readMessage, redeliverFrame } from './hot.ts'
+import { ackFrame, type EntryId, flowFrame, type readMessage, redeliverFrame } from './hot.ts'
+import { type Content, type InMessage, readContent } from './in-message.ts'
 
 export interface ConsumerOptions {
   subscription: string
@@ -26,12 +26,10 @@ export interface ConsumerOptions {
 }
 
 /** A message that the broker gave. */
-export interface Delivery {
+export interface Delivery extends InMessage {
   partition: PartitionConsumer
   entry: Entry
   index: number
-  payload: Buffer
-  properties: Record<string, string>
 }
 
 const RETRY = 50
@@ -43,7 +41,6 @@ const MOST_ACKS = 1000
 const CONFIRM_LIMIT = 10_000
 /** Partly handled entries that are remembered while the broker has them. */
 const MOST_REMEMBERED = 10_000
-const MOST_PAYLOAD = 128 * 2 ** 20
 
 /**
  * Consumes one partition: idle → subscribing → ready → subscribing … → closed. Acknowledges an entry when all its messages are
@@ -136,20 +133,17 @@ export class PartitionConsumer implements ConsumerListener {
     if (this.#connection === undefined || this.#closed) return
     const name = nameOf(id)
     let entry = this.#entries.get(name)
-    let messages: ({ payload: Buffer; properties: Record<string, string> } | undefined)[]
+    let content: Content
     try {
-      const { metadata, payload } = readEntry(frame, at)
-      if (metadata.encrypted || metadata.chunks > 1)
-        return this.#unreadable(id, metadata.encrypted ? 'it is encrypted' : 'it comes in chunks', metadata.batch ?? 1)
-      const plain = decompress(metadata.compression, payload, metadata.size, MOST_PAYLOAD)
-      messages = metadata.batch === undefined ? [{ payload: plain, properties: metadata.properties }] : readBatch(plain, metadata.batch)
+      content = readContent(frame, at)
     } catch (error) {
       // As all clients do: it will not get better.
       this.#warn(`a message is damaged and passed over: ${messageOf(error)}`)
       this.#take(1)
-      this.#acknowledge(new Entry(id, 0))
-      return
+      return this.#acknowledge(new Entry(id, 0))
     }
+    if ('unreadable' in content) return this.#unreadable(id, content)
+    const { messages } = content
     if (entry === undefined || entry.states.length !== messages.length) {
       entry = new Entry(id, messages.length)
       this.#entries.set(name, entry)
@@ -171,10 +165,12 @@ export class PartitionConsumer implements ConsumerListener {
     if (passed === messages.length && entry.handled) this.#acknowledge(entry)
   }
 
-  #unreadable(id: EntryId, why: string, messages: number): void {
-    this.#warn(`a message cannot be read and goes back: ${why}`)
-    this.#take(messages)
-    this.#giveBack(new Entry(id, messages))
+  #unreadable(id: EntryId, { unreadable, count }: { unreadable: string; count: number }): void {
+    this.#warn(`a message cannot be read and goes back: ${unreadable}`)
+    this.#take(count)
+    const entry = new Entry(id, count)
+    entry.states.fill(State.failed)
+    this.#giveBack(entry)
   }
 
   /** The delivery leaves the queue and is handled now; false when it was taken back meanwhile. */

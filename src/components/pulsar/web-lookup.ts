@@ -1,6 +1,6 @@
 import { messageOf } from '../../errors.ts'
 import { HttpClient } from '../../transport/http1/client.ts'
-import type { ConnectionOptions } from './connection.ts'
+import type { ConnectionOptions } from './dial.ts'
 import { PulsarError, UnreachableError } from './errors.ts'
 
 const MOST_ANSWER = 1 << 20

@@ -183,6 +183,11 @@ class IoRedisClient implements RedisClient {
     }
   }
 
+  /** ioredis gathers nothing. */
+  along(work: () => void): void {
+    setImmediate(work)
+  }
+
   /** ioredis keeps its own time. */
   hurry(): void {}
 

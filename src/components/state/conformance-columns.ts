@@ -24,6 +24,7 @@ import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
 import { connectionTo } from '../azure/testing.ts'
 import { cosmosOf, makeContainer } from '../azure/testing-cosmos.ts'
+import { MongoDouble } from '../mongodb/testing/double.ts'
 import { stateDrivers } from './registry.ts'
 
 /** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
@@ -168,11 +169,22 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...usual,
-    name: 'state.mongodb (mongo-java-server; transactions not proven)',
+    name: 'state.mongodb (mongo-java-server)',
     type: 'state.mongodb',
     server: () => serverOf(mongodb),
     properties: (connectionString) => ({ connectionString, databaseName: own }),
     only: ['ETAG', 'TTL', 'KEYS_LIKE', 'QUERY_API'],
+  },
+  {
+    ...usual,
+    name: 'state.mongodb, replica set (stand-in of our own)',
+    type: 'state.mongodb',
+    async server() {
+      const double = await MongoDouble.start()
+      return { address: double.address, stop: () => double[Symbol.asyncDispose]() }
+    },
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    also: ['QUERY_API'],
   },
   {
     ...usual,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
-import { describe, it } from 'node:test'
+import { after, describe, it } from 'node:test'
 import { startProxy } from '../../../../test/servers/proxy.ts'
 import { rabbitmq } from '../../../../test/servers/rabbitmq.ts'
 import { help, serverOf } from '../../../../test/servers/server.ts'
@@ -14,6 +14,7 @@ import type { AmqpDelivery } from './types.ts'
 // The plugin of RabbitMQ for AMQP 1.0: a broker that none of us wrote, in a language of its own.
 const server = await serverOf(rabbitmq)
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
+after(() => server?.stop())
 const limit = { timeout: 30_000 }
 const soon = () => AbortSignal.timeout(15_000)
 const sasl = { username: 'guest', password: 'guest' }

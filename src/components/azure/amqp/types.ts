@@ -90,6 +90,8 @@ export interface ReceiverOptions {
 
 /** A link that receives. Each message uses up one credit; whoever wants more grants more. */
 export interface AmqpReceiver extends AsyncDisposable {
+  /** Of the link, for requests to `$management` that concern it. */
+  readonly name: string
   readonly address: string
   readonly usable: boolean
   readonly closed: Promise<Error>

@@ -3,7 +3,7 @@ import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
-import { metadataOf, payloadOf } from '../../kafka/message.ts'
+import { metadataOf, saysAvro } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
 import type { Flow } from '../../partitions/claim.ts'
 import { Gate } from '../../partitions/gate.ts'
@@ -57,13 +57,15 @@ class KafkaPubSub implements PubSub {
     handler: MessageHandler,
     options: SubscribeOptions = {},
   ): Promise<AsyncDisposable> {
-    const schema = Object.entries(metadata).find(([name]) => name.toLowerCase() === 'valueschematype')?.[1]
-    if (schema && schema.toLowerCase() !== 'none')
-      throw new Error(`valueSchemaType ${schema} is not supported: schemas (Avro) have to be written and read by the app`)
+    const avro = saysAvro(metadata)
     const { settings, consumer } = this.#client
     return consumer.subscribe([topic], {
       flow: flowOf(settings.concurrency, options),
-      handle: (record, signal) => handler({ topic, data: payloadOf(record), metadata: metadataOf(record, settings) }, signal),
+      handle: async (record, signal) => {
+        const value = this.#client.valueOf(record, avro)
+        const data = value instanceof Promise ? await value : value
+        await handler({ topic, data, metadata: metadataOf(record, settings) }, signal)
+      },
     })
   }
 
