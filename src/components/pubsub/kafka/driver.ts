@@ -1,5 +1,4 @@
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
-import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
@@ -7,6 +6,7 @@ import { metadataOf, saysAvro } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
 import type { Flow } from '../../partitions/claim.ts'
 import { Gate } from '../../partitions/gate.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 
 /** Kafka: one record a message, metadata as headers; one member of one consumer group for all topics of the component. */
@@ -38,17 +38,7 @@ class KafkaPubSub implements PubSub {
     extra: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    await Promise.all(
-      entries.map(async ({ entryId, data, metadata }) => {
-        try {
-          await this.#client.publish(topic, data, { ...metadata, ...extra }, signal)
-        } catch (error) {
-          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-        }
-      }),
-    )
-    return failed
+    return publishEach(entries, ({ data, metadata }) => this.#client.publish(topic, data, { ...metadata, ...extra }, signal))
   }
 
   async subscribe(
