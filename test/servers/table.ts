@@ -18,6 +18,7 @@ import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
+import { sqlserver } from './sqlserver.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -44,6 +45,7 @@ export const SERVERS: readonly ServerKind[] = [
   datastore,
   mongodb,
   cassandra,
+  sqlserver,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

@@ -28,6 +28,8 @@ export interface ConformanceOptions {
   oneErrorForLists?: boolean
   /** Keys hold no spaces or control characters: others are refused. */
   plainKeys?: boolean
+  /** A key with a space at its end would be the same without it: it is refused. */
+  noTrailingSpace?: boolean
   /** A backslash would be taken for a slash: keys that have one are refused. */
   noBackslash?: boolean
   /** A cluster whose transactions hold together for keys of one slot: those of the suite are of one. */
