@@ -2,7 +2,7 @@ import { FULLS } from './certify-full.ts'
 import { PEERS } from './certify-peer.ts'
 import type { RunResult } from './certify-run.ts'
 
-const ORDER = ['pubsub.redis', 'pubsub.rabbitmq', 'pubsub.jetstream', 'pubsub.mqtt3', 'pubsub.kafka', 'pubsub.sqlite']
+const ORDER = ['pubsub.redis', 'pubsub.rabbitmq', 'pubsub.jetstream', 'pubsub.mqtt3', 'pubsub.kafka', 'pubsub.pulsar', 'pubsub.sqlite']
 const HEAD = `<!-- Written by node bench/certify.ts --page from what was measured; edit that program instead. -->
 # What becomes of requests while a server is away
 
@@ -20,7 +20,7 @@ One sidecar (bin/outriderd) for each driver, with one app; 100 publishes or save
 
 The columns: \`acknowledged\` were answered 204; \`failed\` got an error; \`longest\` is the longest wait for any answer; \`lost\` were acknowledged and never came (within 75 s) or were not read back; \`duplicated\` came to the app more than once; \`back\` is the time from the server's return (for a killed one: from the moment it listens) to the first request acknowledged, and \`delivered\` to the first event at the app; \`told\` is the time from the begin of the cut until \`/v1.0/healthz?verbose\` names the component as not up, \`well\` from the server's return until it is up again; RSS is the sidecar's before the cut, at most, and after. Times in seconds, memory in MiB.
 
-The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change where it is killed, and keeps all in memory otherwise: it writes the whole of it each time); Kafka with one broker; PostgreSQL with synchronous commits; MariaDB and MySQL with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death, and nothing over the \`flush_all\` that makes room in it: what was saved before is not counted as lost there.
+The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change where it is killed, and keeps all in memory otherwise: it writes the whole of it each time); Kafka with one broker; Pulsar with one broker and one bookie; PostgreSQL with synchronous commits; MariaDB and MySQL with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death, and nothing over the \`flush_all\` that makes room in it: what was saved before is not counted as lost there.
 `
 
 /** docs/components/CERTIFICATION.md. */

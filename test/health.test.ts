@@ -8,6 +8,7 @@ import pg from 'pg'
 import { SQS } from '../src/components/aws/services.ts'
 import { accountOf, clientOf, makeTable } from '../src/components/aws/testing.ts'
 import { ACCOUNT, KEY } from '../src/components/azure/testing.ts'
+import { cosmosOf, makeContainer } from '../src/components/azure/testing-cosmos.ts'
 import { bindingDrivers } from '../src/components/bindings/registry.ts'
 import { configurationDrivers } from '../src/components/configuration/registry.ts'
 import { lockDrivers } from '../src/components/lock/registry.ts'
@@ -16,6 +17,7 @@ import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
 import { azurite } from './servers/azurite.ts'
+import { cosmosdb } from './servers/cosmosdb.ts'
 import { etcd } from './servers/etcd.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
@@ -28,9 +30,11 @@ import { nats } from './servers/nats.ts'
 import { postgres } from './servers/postgres.ts'
 import { freePort } from './servers/process.ts'
 import { type Proxy as CutProxy, startProxy } from './servers/proxy.ts'
+import { pulsar } from './servers/pulsar.ts'
 import { rabbitmq } from './servers/rabbitmq.ts'
 import { redis } from './servers/redis.ts'
 import { type ServerKind, serverOf } from './servers/server.ts'
+import { serviceBus, serviceBusProperties } from './servers/servicebus.ts'
 import { startSidecar } from './sidecar.ts'
 
 // Every driver that has a server, under one sidecar: whether health and metadata tell of a server that goes and comes back.
@@ -128,6 +132,7 @@ const ROWS: readonly Row[] = [
       'bindings.kafka': { brokers, authType: 'none', topics: own, publishTopic: own, consumerGroup: own },
     }),
   },
+  { server: pulsar, components: (host) => ({ 'pubsub.pulsar': { host } }) },
   {
     server: moto,
     components(address) {
@@ -153,6 +158,25 @@ const ROWS: readonly Row[] = [
       return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
     },
   },
+  {
+    server: cosmosdb,
+    components(address) {
+      const account = cosmosOf(address, own)
+      return { 'state.azure.cosmosdb': account, 'bindings.azure.cosmosdb': { ...account, partitionKey: 'partitionKey' } }
+    },
+    prepare: (address) => makeContainer(address, own),
+  },
+  {
+    server: serviceBus,
+    components(address) {
+      const namespace = { ...serviceBusProperties(address), disableEntityManagement: 'true' }
+      return {
+        'pubsub.azure.servicebus.topics': namespace,
+        'pubsub.azure.servicebus.queues': namespace,
+        'bindings.azure.servicebusqueues': { ...namespace, queueName: own },
+      }
+    },
+  },
 ]
 
 /** What the table leaves out, and why health has nothing to tell there or where else it is seen to. */
@@ -169,6 +193,9 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.mqtt': 'another name',
   'pubsub.mqtt': 'another name',
   'pubsub.snssqs': 'another name',
+  'pubsub.azure.servicebus': 'another name',
+  'pubsub.azure.servicebusqueues': 'another name',
+  'bindings.azure.servicebus.queues': 'another name',
   'configuration.postgres': 'another name',
   'secretstores.local.file': 'no server',
   'secretstores.local.env': 'no server',
@@ -178,6 +205,8 @@ const OTHERS: Readonly<Record<string, string>> = {
   'pubsub.gcp.pubsub': 'asked of a stand-in beside the driver',
   'bindings.gcp.bucket': 'asked of a stand-in beside the driver',
   'state.gcp.firestore': 'asked of an emulator beside the driver',
+  'pubsub.azure.eventhubs': 'asked of a stand-in beside the driver',
+  'bindings.azure.eventhubs': 'asked of a stand-in beside the pub/sub driver',
   'bindings.azure.storagequeues': 'asked of a stand-in beside the driver',
   'state.sqlserver': 'its server cannot be had here',
   'state.cassandra': 'its server sends clients on to an address that no proxy has; asked beside the driver',

@@ -1,8 +1,11 @@
 import { azurite, azuriteQueues } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { cosmosdb } from './cosmosdb.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
+import { eventHubs } from './eventhubs.ts'
+import { ferretdb } from './ferretdb.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
@@ -13,11 +16,13 @@ import { mysql } from './mysql.ts'
 import { nats } from './nats.ts'
 import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
+import { pulsar } from './pulsar.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
+import { serviceBus } from './servicebus.ts'
 import { sqlserver } from './sqlserver.ts'
 
 /** Every server that a test may ask for. */
@@ -38,14 +43,19 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  cosmosdb,
+  serviceBus,
   keyVault,
   gcs,
   pubsubFake,
   secretManager,
   datastore,
   mongodb,
+  ferretdb,
   cassandra,
   sqlserver,
+  pulsar,
+  eventHubs,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

@@ -30,8 +30,8 @@ export interface ConformanceOptions {
   plainKeys?: boolean
   /** A key with a space at its end would be the same without it: it is refused. */
   noTrailingSpace?: boolean
-  /** A backslash would be taken for a slash: keys that have one are refused. */
-  noBackslash?: boolean
+  /** Characters that its names have not, or take for others: keys that have one are refused. */
+  refusedInKeys?: string
   /** A cluster whose transactions hold together for keys of one slot: those of the suite are of one. */
   oneSlot?: boolean
   /** Queries find by what an index names, and refuse other members. */

@@ -52,8 +52,8 @@ export function valueCases({ check, id, options }: Cases): void {
 
   const keys = (title: string, names: readonly string[]) =>
     check(title, async (store) => {
-      const takes = (name: string) => !options.noBackslash || !name.includes('\\')
-      for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /backslash/)
+      const takes = (name: string) => ![...(options.refusedInKeys ?? '')].some((one) => name.includes(one))
+      for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /choose another key/)
       const stored = names.filter(takes).map((name) => id('') + name)
       await Promise.all(stored.map((key, index) => store.set(upsert(key, String(index)))))
       for (const [index, key] of stored.entries())
