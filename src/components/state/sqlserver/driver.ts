@@ -29,8 +29,10 @@ const EXPIRES = `DATEDIFF_BIG(SECOND, '1970-01-01', DATEADD(MINUTE, DATEDIFF(MIN
 const TIMEOUT = 20_000
 /** Keys of one statement; the server takes 2100 parameters. */
 const MOST = 256
-/** The row is there already; and what the procedures of daprd raise in its place. */
-const THERE: ReadonlySet<number> = new Set([2601, 2627, 35100])
+/** The row is there already. */
+const THERE: ReadonlySet<number> = new Set([2601, 2627])
+/** daprd's procedure means to say so, by a THROW that the server finds wrong. */
+const WRONG_THROW = /\bTHROW\b/
 /** Of Azure SQL, by cloud. */
 const RESOURCES = {
   AzurePublic: 'https://database.windows.net',
@@ -202,7 +204,8 @@ class SqlServerState implements StateStore, ListsKeys {
       const { affected } = await session.procedure(procedureName(this.settings), parameters)
       if (affected === 0) throw new EtagError('mismatch', '')
     } catch (error) {
-      if (first && error instanceof SqlError && THERE.has(error.number)) throw new EtagError('mismatch', error.message)
+      if (first && error instanceof SqlError && (THERE.has(error.number) || WRONG_THROW.test(error.message)))
+        throw new EtagError('mismatch', error.message)
       throw error
     }
   }
