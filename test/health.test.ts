@@ -220,6 +220,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.gcp.bucket': 'asked of a stand-in beside the driver',
   'state.gcp.firestore': 'asked of an emulator beside the driver',
   'bindings.azure.storagequeues': 'asked of a stand-in beside the driver',
+  'state.sqlserver': 'its server cannot be had here',
   'state.cassandra': 'its server sends clients on to an address that no proxy has; asked beside the driver',
   'secretstores.kubernetes': 'its server cannot be had here; asked of a stand-in beside the driver',
   'bindings.cron': 'no server',

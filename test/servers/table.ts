@@ -23,6 +23,7 @@ import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 import { serviceBus } from './servicebus.ts'
+import { sqlserver } from './sqlserver.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -53,6 +54,7 @@ export const SERVERS: readonly ServerKind[] = [
   mongodb,
   ferretdb,
   cassandra,
+  sqlserver,
   pulsar,
   eventHubs,
 ]

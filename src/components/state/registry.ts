@@ -23,6 +23,7 @@ export const stateDrivers: DriverRow[] = [
   { type: 'state.mongodb', versions: ['v1'], load: async () => (await import('./mongodb/driver.ts')).driver },
   { type: 'state.memcached', versions: ['v1'], load: async () => (await import('./memcached/driver.ts')).driver },
   { type: 'state.mysql', versions: ['v1'], load: async () => (await import('./mysql/driver.ts')).driver },
+  { type: 'state.sqlserver', versions: ['v1'], load: async () => (await import('./sqlserver/driver.ts')).driver },
   { type: 'state.aws.dynamodb', versions: ['v1'], load: async () => (await import('./dynamodb/driver.ts')).driver },
   { type: 'state.azure.blobstorage', versions: ['v1', 'v2'], load: async () => (await import('./azure-blob/driver.ts')).driver },
   { type: 'state.azure.cosmosdb', versions: ['v1'], load: async () => (await import('./azure-cosmosdb/driver.ts')).driver },

@@ -76,14 +76,18 @@ export function valueCases({ check, id, options }: Cases): void {
   ])
   check('tells keys apart by spaces, or refuses them', async (store) => {
     const names = ['s', 's ', ' s', 's\t', 's\n'].map((name) => id('') + name)
+    const refusal = (key: string) => {
+      if (options.plainKeys && /\s/.test(key)) return /invalid characters/
+      if (!takes(key)) return /choose another key/
+      return options.noTrailingSpace && key.endsWith(' ') ? /ends with a space/ : undefined
+    }
     for (const [index, key] of names.entries()) {
       const written = store.set(upsert(key, String(index)))
-      if (options.plainKeys && /\s/.test(key)) await assert.rejects(written, /invalid characters/)
-      else if (!takes(key)) await assert.rejects(written, /choose another key/)
+      const told = refusal(key)
+      if (told) await assert.rejects(written, told)
       else await written
     }
     for (const [index, key] of names.entries())
-      if (takes(key) && (!options.plainKeys || !/\s/.test(key)))
-        assert.equal((await store.get({ key, metadata: {} }))?.data.toString(), String(index))
+      if (!refusal(key)) assert.equal((await store.get({ key, metadata: {} }))?.data.toString(), String(index))
   })
 }
