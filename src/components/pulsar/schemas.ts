@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import type { InputOf } from '../../transport/grpc/message.ts'
+import { type Avro, decodeAvro, encodeAvro, exactJson, parseAvro, parseExact } from '../avro.ts'
 import { isTruthy, MetadataError } from '../metadata.ts'
-import { type Avro, decodeAvro, encodeAvro, parseAvro } from './avro.ts'
 import { type Schema, SchemaType } from './commands.ts'
 
 /** The schema of a topic. */
@@ -70,17 +70,17 @@ function schemaOf(topic: string, protocol: Protocol, text: string, raw: boolean)
   const whole = raw ? type : parseAvro(registered)
   const encode = (data: Buffer, metadata: Readonly<Record<string, string>>) => {
     refuseMixture(protocol, raw, isTruthy(metadata.rawPayload))
-    const event = raw ? JSON.parse(data.toString()) : unfolded(data, protocol)
+    const event = raw ? parseExact(data.toString()) : unfolded(data, protocol)
     let encoded: Buffer
     try {
       encoded = encodeAvro(whole, event)
     } catch (error) {
       throw new Error(`${protocol} schema validation failed: ${messageOf(error)}`, { cause: error })
     }
-    return protocol === 'avro' ? encoded : Buffer.from(JSON.stringify(event))
+    return protocol === 'avro' ? encoded : Buffer.from(exactJson(event))
   }
   const decode =
-    protocol === 'avro' ? (payload: Buffer) => Buffer.from(JSON.stringify(decodeAvro(whole, payload))) : (payload: Buffer) => payload
+    protocol === 'avro' ? (payload: Buffer) => Buffer.from(exactJson(decodeAvro(whole, payload))) : (payload: Buffer) => payload
   return { registration, encode, decode }
 }
 
@@ -101,13 +101,13 @@ function unfolded(data: Buffer, protocol: Protocol): Record<string, unknown> {
   const normalize = `failed to normalize CloudEvents data for ${protocol === 'avro' ? 'Avro' : 'JSON schema'}`
   let event: Record<string, unknown>
   try {
-    event = JSON.parse(data.toString()) as Record<string, unknown>
+    event = parseExact(data.toString()) as Record<string, unknown>
   } catch {
     throw new Error(`${normalize}: failed to parse CloudEvents envelope`)
   }
   if (typeof event.data !== 'string') return event
   try {
-    return { ...event, data: JSON.parse(event.data) }
+    return { ...event, data: parseExact(event.data) }
   } catch {
     throw new Error(`${normalize}: data field contains invalid JSON`)
   }

@@ -1,10 +1,10 @@
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
-import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { PulsarClient } from '../../pulsar/client.ts'
 import { TopicConsumer } from '../../pulsar/consumer.ts'
 import { fields } from '../../pulsar/fields.ts'
 import { ownMode, ownType, readSettings } from '../../pulsar/settings.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 
 /** Pulsar: a message an event, metadata as properties; one subscription, named by the consumerID, for each topic. */
@@ -37,17 +37,7 @@ class PulsarPubSub implements PubSub {
     extra: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    await Promise.all(
-      entries.map(async ({ entryId, data, metadata }) => {
-        try {
-          await this.#client.publish(topic, data, { ...extra, ...metadata }, signal)
-        } catch (error) {
-          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-        }
-      }),
-    )
-    return failed
+    return publishEach(entries, ({ data, metadata }) => this.#client.publish(topic, data, { ...extra, ...metadata }, signal))
   }
 
   async subscribe(
