@@ -21,8 +21,8 @@ test('a type that Dapr has and we have not is refused with what to use, which we
 
 test('how to plug one in is said for blocks that take such components, and of types nobody knows nothing', () => {
   assert.match(
-    adviceForUnbuilt('state.sqlserver', true) ?? '',
-    /use state\.postgresql or state\.mysql; or plug one in .* socket named sqlserver/,
+    adviceForUnbuilt('state.oracledatabase', true) ?? '',
+    /use state\.postgresql or state\.mysql; or plug one in .* socket named oracledatabase/,
   )
   assert.match(adviceForUnbuilt('conversation.anthropic', false) ?? '', /use conversation\.openai[^;]*$/)
   assert.equal(adviceForUnbuilt('state.nosuch', true), undefined)

@@ -1,4 +1,4 @@
-import { azurite, azuriteQueues } from './azurite.ts'
+import { azurite, azuriteQueues, azuriteTables } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { cosmosdb } from './cosmosdb.ts'
@@ -23,6 +23,7 @@ import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
 import { serviceBus } from './servicebus.ts'
+import { sqlserver } from './sqlserver.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -42,6 +43,7 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  azuriteTables,
   cosmosdb,
   serviceBus,
   keyVault,
@@ -52,6 +54,7 @@ export const SERVERS: readonly ServerKind[] = [
   mongodb,
   ferretdb,
   cassandra,
+  sqlserver,
   pulsar,
   eventHubs,
 ]

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { azurite } from '../../../test/servers/azurite.ts'
+import { azurite, azuriteTables } from '../../../test/servers/azurite.ts'
 import { cassandra } from '../../../test/servers/cassandra.ts'
 import { cosmosdb } from '../../../test/servers/cosmosdb.ts'
 import { datastore } from '../../../test/servers/datastore.ts'
@@ -17,12 +17,13 @@ import { redis } from '../../../test/servers/redis.ts'
 import { redisStack } from '../../../test/servers/redis-stack.ts'
 import { redisCluster } from '../../../test/servers/redis-topologies.ts'
 import { type RunningServer, serverOf } from '../../../test/servers/server.ts'
+import { sqlserver } from '../../../test/servers/sqlserver.ts'
 import type { ConformanceOptions, Subject } from '../../blocks/state/conformance/kit.ts'
 import { stateConformance } from '../../blocks/state/conformance/suite.ts'
-import type { StateFeature, StateStore } from '../../blocks/state/driver.ts'
+import type { StateFeature, StateItem, StateSet, StateStore } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
-import { connectionTo } from '../azure/testing.ts'
+import { ACCOUNT, connectionTo, KEY } from '../azure/testing.ts'
 import { cosmosOf, makeContainer } from '../azure/testing-cosmos.ts'
 import { MongoDouble } from '../mongodb/testing/double.ts'
 import { stateDrivers } from './registry.ts'
@@ -41,6 +42,8 @@ interface Column extends Omit<ConformanceOptions, 'features'> {
   only?: readonly StateFeature[]
   /** Metadata of every read and write. */
   metadata?: Readonly<Record<string, string>>
+  /** It holds text alone and refuses other bytes: those of the suite go in as Base64. */
+  textOnly?: true
 }
 
 const usual = { tellsExpiry: true, strictFirstWrite: true, transactionEtagError: true, badEtag: 'bad-etag' }
@@ -169,6 +172,17 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...usual,
+    name: 'state.sqlserver (no server in the gate)',
+    type: 'state.sqlserver',
+    server: () => serverOf(sqlserver),
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    badEtag: '0102030405060708',
+    invalidEtag: { text: 'word', kind: 'invalid' },
+    textOnly: true,
+    noTrailingSpace: true,
+  },
+  {
+    ...usual,
     name: 'state.mongodb (mongo-java-server)',
     type: 'state.mongodb',
     server: () => serverOf(mongodb),
@@ -230,6 +244,17 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...usual,
+    name: 'state.azure.tablestorage (Azurite)',
+    type: 'state.azure.tablestorage',
+    server: () => serverOf(azuriteTables),
+    properties: (address) => ({ accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own }),
+    only: ['ETAG'],
+    badEtag: `W/"datetime'2023-05-09T12%3A28%3A54.1442151Z'"`,
+    refusedInKeys: '/\\#?\t\n',
+    largestValue: 64 * 1024,
+  },
+  {
+    ...usual,
     name: 'state.gcp.firestore (Datastore emulator)',
     type: 'state.gcp.firestore',
     server: () => serverOf(datastore),
@@ -259,7 +284,7 @@ export function proveColumns(...types: string[]): void {
 }
 
 async function open(
-  { type, version = 'v1', properties, metadata }: Omit<Column, 'name'>,
+  { type, version = 'v1', properties, metadata, textOnly }: Omit<Column, 'name'>,
   address: string,
   stop?: () => Promise<void>,
 ): Promise<Subject> {
@@ -276,7 +301,37 @@ async function open(
     log,
   })
   await store.init(AbortSignal.timeout(20_000))
-  return { store: metadata ? saying(store, metadata) : store, ...(stop ? { stop } : {}) }
+  const seen = metadata ? saying(store, metadata) : textOnly ? asText(store) : store
+  return { store: seen, ...(stop ? { stop } : {}) }
+}
+
+/** The store with bytes as Base64. */
+function asText(store: StateStore): StateStore {
+  const encoded = new Set<string>()
+  type Item = Partial<StateSet> & { key: string }
+  const put = <T>(given: T): T => {
+    const item = given as unknown as Item
+    if (!item?.value) return given
+    if (item.json) encoded.delete(item.key)
+    else encoded.add(item.key)
+    return item.json ? given : { ...given, value: Buffer.from(item.value.toString('base64')) }
+  }
+  const got = (key: string, item: StateItem | undefined) =>
+    item && encoded.has(key) ? { ...item, data: Buffer.from(item.data.toString(), 'base64') } : item
+  return new Proxy(store, {
+    get(target, name) {
+      const member = Reflect.get(target, name)
+      if (typeof member !== 'function') return member
+      return async (given: unknown, ...rest: unknown[]) => {
+        const sent = Array.isArray(given) ? given.map(put) : put(given)
+        const answer = await member.call(target, sent, ...rest)
+        if (name === 'get') return got((given as Item).key, answer)
+        if (name === 'bulkGet')
+          return (answer as (StateItem | undefined)[]).map((item, index) => got((given as Item[])[index]?.key ?? '', item))
+        return answer
+      }
+    },
+  })
 }
 
 /** The store with this metadata in whatever is asked of it. */

@@ -28,6 +28,8 @@ export interface ConformanceOptions {
   oneErrorForLists?: boolean
   /** Keys hold no spaces or control characters: others are refused. */
   plainKeys?: boolean
+  /** A key with a space at its end would be the same without it: it is refused. */
+  noTrailingSpace?: boolean
   /** Characters that its names have not, or take for others: keys that have one are refused. */
   refusedInKeys?: string
   /** A cluster whose transactions hold together for keys of one slot: those of the suite are of one. */
