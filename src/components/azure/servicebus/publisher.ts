@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { BulkEntry } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
+import { orAborted } from '../../../waiting.ts'
 import type { AmqpClient } from '../amqp/client.ts'
 import { AmqpError, UnreachableError } from '../amqp/errors.ts'
 import { encodeBatch, encodeMessage } from '../amqp/message.ts'
@@ -131,7 +132,7 @@ export class Publisher {
   async #sender(entity: string, ensure: () => Promise<void>, signal: AbortSignal): Promise<AmqpSender> {
     const known = this.#senders.get(entity)
     if (known) {
-      const sender = await known
+      const sender = await orAborted(known, signal)
       if (sender.usable) return sender
       if (this.#senders.get(entity) === known) this.#senders.delete(entity)
       return this.#sender(entity, ensure, signal)
@@ -153,8 +154,7 @@ export class Publisher {
         .catch(() => {})
       this.#senders.delete(oldest)
     }
-    signal.throwIfAborted()
-    return opening
+    return orAborted(opening, signal)
   }
 
   #forget(entity: string): void {
