@@ -93,24 +93,27 @@ const CLIENTS: Record<string, () => Promise<Client>> = {
     void read()
     return { publish: (content) => publishing.xadd(topic, '*', 'data', content) }
   },
-  async 'pubsub.kafka'() {
-    const log = createLogger({ level: 'error', json: false, appId: topic, version: 'bench' })
-    const row = pubsubDrivers.find(({ type }) => type === driver)
-    const properties = { brokers: address, authType: 'none', initialOffset: 'oldest' }
-    const component = (await row?.load())?.create({
-      name: 'target',
-      type: driver,
-      version: 'v1',
-      properties,
-      appId: topic,
-      namespace: '',
-      log,
-    })
-    if (component === undefined) throw new Error(`no driver ${driver}`)
-    await component.init(AbortSignal.timeout(10_000))
-    await component.subscribe(topic, {}, async ({ data }) => handle(data))
-    return { publish: async (content) => component.publish({ topic, data: content, metadata: {} }) }
-  },
+  'pubsub.kafka': () => component({ brokers: address, authType: 'none', initialOffset: 'oldest' }),
+  'pubsub.pulsar': () => component({ host: address, subscribeInitialPosition: 'earliest' }),
+}
+
+/** A client of our own is measured as the component that it is part of. */
+async function component(properties: Record<string, string>): Promise<Client> {
+  const log = createLogger({ level: 'error', json: false, appId: topic, version: 'bench' })
+  const row = pubsubDrivers.find(({ type }) => type === driver)
+  const opened = (await row?.load())?.create({
+    name: 'target',
+    type: driver,
+    version: 'v1',
+    properties,
+    appId: topic,
+    namespace: '',
+    log,
+  })
+  if (opened === undefined) throw new Error(`no driver ${driver}`)
+  await opened.init(AbortSignal.timeout(10_000))
+  await opened.subscribe(topic, {}, async ({ data }) => handle(data))
+  return { publish: async (content) => opened.publish({ topic, data: content, metadata: {} }) }
 }
 
 const open = CLIENTS[driver]

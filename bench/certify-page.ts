@@ -2,7 +2,7 @@ import { FULLS } from './certify-full.ts'
 import { PEERS } from './certify-peer.ts'
 import type { RunResult } from './certify-run.ts'
 
-const ORDER = ['pubsub.redis', 'pubsub.rabbitmq', 'pubsub.jetstream', 'pubsub.mqtt3', 'pubsub.kafka', 'pubsub.sqlite']
+const ORDER = ['pubsub.redis', 'pubsub.rabbitmq', 'pubsub.jetstream', 'pubsub.mqtt3', 'pubsub.kafka', 'pubsub.pulsar', 'pubsub.sqlite']
 const HEAD = `<!-- Written by node bench/certify.ts --page from what was measured; edit that program instead. -->
 # What becomes of requests while a server is away
 
@@ -20,12 +20,12 @@ One sidecar (bin/outriderd) for each driver, with one app; 100 publishes or save
 
 The columns: \`acknowledged\` were answered 204; \`failed\` got an error; \`longest\` is the longest wait for any answer; \`lost\` were acknowledged and never came (within 75 s) or were not read back; \`duplicated\` came to the app more than once; \`back\` is the time from the server's return (for a killed one: from the moment it listens) to the first request acknowledged, and \`delivered\` to the first event at the app; \`told\` is the time from the begin of the cut until \`/v1.0/healthz?verbose\` names the component as not up, \`well\` from the server's return until it is up again; RSS is the sidecar's before the cut, at most, and after. Times in seconds, memory in MiB.
 
-The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change where it is killed, and keeps all in memory otherwise: it writes the whole of it each time); Kafka with one broker; PostgreSQL with synchronous commits; MariaDB with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death, and nothing over the \`flush_all\` that makes room in it: what was saved before is not counted as lost there.
+The component's settings are the defaults, but for what lets the server keep messages: Redis with an append-only file, written at each command (and \`processingTimeout: 15s\`, so that the redelivery of what was under way is seen); RabbitMQ with \`deliveryMode: 2\`, \`deletedWhenUnused: false\`; JetStream with a stream on disk, a durable consumer and a queue group; MQTT with a session (Mosquitto saves at each change where it is killed, and keeps all in memory otherwise: it writes the whole of it each time); Kafka with one broker; Pulsar with one broker and one bookie; PostgreSQL with synchronous commits; MariaDB and MySQL with \`innodb-flush-log-at-trx-commit=2\`. Memcached keeps nothing over its own death, and nothing over the \`flush_all\` that makes room in it: what was saved before is not counted as lost there.
 `
 
 /** docs/components/CERTIFICATION.md. */
 export function certificationPage(all: readonly RunResult[], conditions: string): string {
-  const results = all.filter(({ driver }) => !driver.includes(' '))
+  const results = all.filter(({ driver }) => !besidePeer(driver))
   const rank = (driver: string) => (ORDER.indexOf(driver) + 1 || ORDER.length + 1) + driver
   const drivers = [...new Set(results.map(({ driver }) => driver))].sort((a, b) => (rank(a) < rank(b) ? -1 : 1))
   const parts = [HEAD, `Measured: ${conditions}\n`]
@@ -57,9 +57,11 @@ const MQTT =
   'MQTT 3.1.1 has no way to refuse: Mosquitto acknowledges what it drops when a session has `max_queued_messages` (1000) waiting. Set it to 0 and bound memory by `max_queued_bytes`, or use another broker where nothing may be lost'
 const CLOUDS = 'grow as they are paid for; the servers that tests have in their place keep all in memory'
 
+const besidePeer = (driver: string) => PEERS.some((peer) => driver.startsWith(`${peer} `))
+
 /** The same driver of a daprd, on the same server at the same time. */
 function beside(all: readonly RunResult[]): string[] {
-  const found = all.filter(({ driver }) => PEERS.some((peer) => driver.startsWith(`${peer} `)))
+  const found = all.filter(({ driver }) => besidePeer(driver))
   if (found.length === 0) return []
   const columns = ['sent', 'acknowledged', 'failed', 'longest', 'lost', 'duplicated', 'back', 'delivered', 'told', 'well'] as const
   const names = ['sidecar', 'cut', ...columns, 'RSS']

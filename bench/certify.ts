@@ -55,7 +55,7 @@ interface Cut {
 }
 
 const jobs: [string, () => Promise<void>][] = [
-  ...SUBJECTS.map((subject): [string, () => Promise<void>] => [subject.driver, () => certify(subject)]),
+  ...SUBJECTS.map((subject): [string, () => Promise<void>] => [subject.label ?? subject.driver, () => certify(subject)]),
   ['pubsub.sqlite', certifySqlite],
   ...FULLS.map((kind): [string, () => Promise<void>] => [kind.driver, () => certifyFull(kind)]),
 ]
@@ -80,7 +80,7 @@ process.exit()
 async function certify(subject: Subject): Promise<void> {
   const links = ['link cut', 'link silent', 'packets lost'].flatMap((name) => seconds.map((length) => `${name} ${length} s`))
   if (![...links, 'server stopped 20 s', 'server killed 10 s'].some(wantsCut)) return
-  if (!subject.server.available()) return console.log(`${subject.driver}: no ${subject.server.name} on this machine`)
+  if (!subject.server.available()) return console.log(`${subject.label ?? subject.driver}: no ${subject.server.name} on this machine`)
   const server = await subject.server.start()
   const port = Number(/:(\d+)(\/\w+)?$/.exec(server.address)?.[1])
   await using proxy = await startProxy('127.0.0.1', port)
@@ -91,30 +91,35 @@ async function certify(subject: Subject): Promise<void> {
     if (change && !subject.durableOnly) await (await victim.kill())(change)
     await subject.prepare?.(server.address)
     let restart = async () => {}
-    await certifyComponent(subject.driver, subject.properties(`127.0.0.1:${proxy.port}`), [
-      ...seconds.map((seconds) => ({ name: `link cut ${seconds} s`, seconds, begin: () => proxy.cut(), end: () => proxy.heal() })),
-      ...seconds.map((seconds) => ({ name: `link silent ${seconds} s`, seconds, begin: () => proxy.stall(), end: () => proxy.heal() })),
-      ...seconds.map((seconds) => ({
-        name: `packets lost ${seconds} s`,
-        seconds,
-        begin: () => drop('-I', proxy.port),
-        end: () => drop('-D', proxy.port),
-      })),
-      { name: 'server stopped 20 s', seconds: 20, begin: () => victim.pause(), end: () => victim.resume() },
-      {
-        name: 'server killed 10 s',
-        seconds: 10,
-        forgets: subject.keeps === 'nothing',
-        before: async () => {
-          if (change && subject.durableOnly) await (await victim.kill())(change)
+    await certifyComponent(
+      subject.driver,
+      subject.properties(`127.0.0.1:${proxy.port}`),
+      [
+        ...seconds.map((seconds) => ({ name: `link cut ${seconds} s`, seconds, begin: () => proxy.cut(), end: () => proxy.heal() })),
+        ...seconds.map((seconds) => ({ name: `link silent ${seconds} s`, seconds, begin: () => proxy.stall(), end: () => proxy.heal() })),
+        ...seconds.map((seconds) => ({
+          name: `packets lost ${seconds} s`,
+          seconds,
+          begin: () => drop('-I', proxy.port),
+          end: () => drop('-D', proxy.port),
+        })),
+        { name: 'server stopped 20 s', seconds: 20, begin: () => victim.pause(), end: () => victim.resume() },
+        {
+          name: 'server killed 10 s',
+          seconds: 10,
+          forgets: subject.keeps === 'nothing',
+          before: async () => {
+            if (change && subject.durableOnly) await (await victim.kill())(change)
+          },
+          begin: async () => {
+            const again = await victim.kill()
+            restart = () => again(change)
+          },
+          end: () => restart(),
         },
-        begin: async () => {
-          const again = await victim.kill()
-          restart = () => again(change)
-        },
-        end: () => restart(),
-      },
-    ])
+      ],
+      { label: subject.label },
+    )
   } finally {
     await victim.stop()
   }
@@ -136,7 +141,7 @@ async function certifyFull(kind: FullKind): Promise<void> {
   await using full = await kind.open()
   if (!full) return console.log(`${kind.driver}: no small disk can be mounted here`)
   const cut = { name, seconds: 20, forgets: full.forgets === true, begin: () => full.fill(), end: () => full.room() }
-  await certifyComponent(kind.driver, full.properties, [cut], full.version)
+  await certifyComponent(kind.driver, full.properties, [cut], { version: full.version })
 }
 
 /** As a cable pulled out between sidecar and proxy: nobody is told. */
@@ -168,7 +173,12 @@ async function certifySqlite(): Promise<void> {
 }
 
 /** One sidecar for all cuts of a driver: it has to come through each without a restart. */
-async function certifyComponent(driver: string, properties: Record<string, string>, cuts: readonly Cut[], version = 'v1'): Promise<void> {
+async function certifyComponent(
+  driver: string,
+  properties: Record<string, string>,
+  cuts: readonly Cut[],
+  { version = 'v1', label = driver }: { version?: string | undefined; label?: string | undefined } = {},
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'outrider-certify-'))
   const resources = join(folder, 'resources')
   mkdirSync(resources)
@@ -182,16 +192,16 @@ async function certifyComponent(driver: string, properties: Record<string, strin
   const sidecar = await startSidecar({ appId: 'certify', dataDir: folder, resources, ...(app ? { appPort: app.port } : {}) })
   let wanted = true
   void sidecar.exited.then(({ code, signal }) => {
-    if (wanted) console.error(`${driver}: the sidecar ended by itself (${code ?? signal}):\n${sidecar.log().slice(-5000)}`)
+    if (wanted) console.error(`${label}: the sidecar ended by itself (${code ?? signal}):\n${sidecar.log().slice(-5000)}`)
   })
   try {
-    const run = new Run(driver, sidecar, app)
+    const run = new Run(label, sidecar, app)
     await run.warmUp()
     for (const cut of cuts.filter(({ name }) => wantsCut(name))) {
       keep(await run.through(cut))
     }
   } finally {
-    writeFileSync(join(tmpdir(), `outrider-certify-${driver}.log`), sidecar.log())
+    writeFileSync(join(tmpdir(), `outrider-certify-${label}.log`), sidecar.log())
     wanted = false
     await sidecar.stop()
     await app?.close()

@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { jetstream } from '@nats-io/jetstream'
 import { connect as connectNats } from '@nats-io/transport-node'
 import { connect as connectAmqp } from 'amqplib'
 import { Redis } from 'ioredis'
+import { Double, MongoClient } from 'mongodb'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import type { PubSub } from '../src/blocks/pubsub/driver.ts'
@@ -16,7 +18,8 @@ import { SUBJECTS } from './certify-subjects.ts'
 
 /**
  * `node bench/driver-cost.ts [--only REGEX] [--count 20000]`: CPU of an operation through a driver beside the same operation through
- * its client library alone, in one process by turns, 16 at a time. Drivers with a client of our own are not here.
+ * its client library alone, in one process by turns, 16 at a time. Drivers whose client is our own
+ * and whose library is no dependency of ours are not here.
  */
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, count: { type: 'string', default: '20000' } } })
 const count = Number(values.count)
@@ -76,6 +79,22 @@ const BARE: Record<string, (address: string, url: string) => Promise<Bare>> = {
       [Symbol.asyncDispose]: () => pool.end(),
     }
   },
+  async 'state.mongodb'(address) {
+    const client = await MongoClient.connect(`mongodb://${address}`)
+    const collection = client.db('bare').collection<{ _id: string; value?: unknown }>('bare', { writeConcern: { w: 1, journal: true } })
+    const save = () =>
+      collection.updateOne(
+        { _id: 'key' },
+        { $set: { value: { name: 'order', n: new Double(42) }, _etag: randomUUID(), _ttl: null } },
+        { upsert: true },
+      )
+    await save()
+    const live = { $or: [{ _ttl: null }, { $expr: { $gte: ['$_ttl', '$$NOW'] } }] }
+    return {
+      operations: { get: () => collection.findOne({ _id: 'key', ...live }), save },
+      [Symbol.asyncDispose]: () => client.close(),
+    }
+  },
   async 'pubsub.rabbitmq'(address) {
     const connection = await connectAmqp(`amqp://guest:guest@${address}`)
     const channel = await connection.createConfirmChannel()
@@ -102,8 +121,8 @@ const BARE: Record<string, (address: string, url: string) => Promise<Bare>> = {
 }
 
 console.log(`${count} operations, 16 at a time, by turns; load average ${loadavg()[0]?.toFixed(1)}`)
-for (const { driver: type, server: kind, properties, prepare } of SUBJECTS) {
-  const openBare = BARE[type]
+for (const { driver: type, label = type, server: kind, properties, prepare } of SUBJECTS) {
+  const openBare = BARE[label]
   if (!openBare || !new RegExp(values.only).test(type)) continue
   if (!kind.available()) {
     console.log(`${type}: no ${kind.name} on this machine`)

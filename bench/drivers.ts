@@ -56,7 +56,7 @@ async function measure(subject: Subject): Promise<void> {
   try {
     const address = /(127\.0\.0\.1:\d+)/.exec(server.address)?.[1] as string
     if (subject.driver !== 'pubsub.jetstream') await subject.prepare?.(server.address)
-    console.log(subject.driver)
+    console.log(subject.label ?? subject.driver)
     if (!values.speed) console.log(`  an idle component adds ${await idleCost(subject, address)} MiB (anonymous; median of 3)`)
     if (values.memory || subject.driver.startsWith('pubsub')) return
     const results = new Map<string, Cost[]>()

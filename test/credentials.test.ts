@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import mysql from 'mysql2/promise'
+import { createConnection } from 'mysql2/promise'
 import pg from 'pg'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { RedisConnection } from '../src/components/redis/connection.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
 import { mosquitto, startMosquitto } from './servers/mosquitto.ts'
+import { mysql } from './servers/mysql.ts'
 import { nats, startNats } from './servers/nats.ts'
 import { postgres } from './servers/postgres.ts'
 import { freePort } from './servers/process.ts'
@@ -95,36 +96,7 @@ const KINDS: readonly Kind[] = [
       }
     },
   },
-  {
-    type: 'state.mysql',
-    server: mariadb,
-    byYaml: true,
-    told: /Access denied.*correct user and password in connectionString/,
-    async start() {
-      const server = (await serverOf(mariadb)) as RunningServer
-      const { hostname, port, username, password: rootPassword } = new URL(server.address)
-      const admin = await mysql.createConnection({ host: hostname, port: Number(port), user: username, password: rootPassword })
-      const [user, schema] = [own('app'), own('credentials')]
-      await admin.query(`CREATE DATABASE IF NOT EXISTS ${schema}`)
-      await admin.query(`CREATE USER IF NOT EXISTS ${user}`)
-      await admin.query(`GRANT ALL ON *.* TO ${user}`)
-      return {
-        properties: { schemaName: schema },
-        field: 'connectionString',
-        secret: (password) => `${user}:${password}@tcp(${hostname}:${port})/?allowNativePasswords=true`,
-        async rotate(password) {
-          await admin.query(`ALTER USER ${user} IDENTIFIED BY '${password}'`)
-          await admin.query(`KILL USER ${user}`)
-        },
-        async stop() {
-          await admin.query(`DROP DATABASE IF EXISTS ${schema}`)
-          await admin.query(`DROP USER IF EXISTS ${user}`)
-          await admin.end()
-          await server.stop()
-        },
-      }
-    },
-  },
+  ...[mariadb, mysql].map(mysqlKind),
   {
     type: 'pubsub.rabbitmq',
     server: rabbitmq,
@@ -228,6 +200,41 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
+function mysqlKind(kind: ServerKind): Kind {
+  return {
+    type: 'state.mysql',
+    server: kind,
+    byYaml: true,
+    told: /Access denied.*correct user and password in connectionString/,
+    async start() {
+      const server = (await serverOf(kind)) as RunningServer
+      const { hostname, port, username, password: rootPassword } = new URL(server.address)
+      const admin = await createConnection({ host: hostname, port: Number(port), user: username, password: rootPassword })
+      const [user, schema] = [own('app'), own('credentials')]
+      await admin.query(`CREATE DATABASE IF NOT EXISTS ${schema}`)
+      await admin.query(`CREATE USER IF NOT EXISTS ${user}`)
+      await admin.query(`GRANT ALL ON *.* TO ${user}`)
+      return {
+        properties: { schemaName: schema },
+        field: 'connectionString',
+        secret: (password) => `${user}:${password}@tcp(${hostname}:${port})/?allowNativePasswords=true`,
+        async rotate(password) {
+          await admin.query(`ALTER USER ${user} IDENTIFIED BY '${password}'`)
+          const [sessions] = await admin.query('SELECT id FROM information_schema.processlist WHERE user = ?', [user])
+          // One may have ended by itself.
+          for (const { id } of sessions as { id: number }[]) await admin.query(`KILL ${id}`).catch(() => {})
+        },
+        async stop() {
+          await admin.query(`DROP DATABASE IF EXISTS ${schema}`)
+          await admin.query(`DROP USER IF EXISTS ${user}`)
+          await admin.end()
+          await server.stop()
+        },
+      }
+    },
+  }
+}
+
 async function startOwnRedis(): Promise<Server> {
   const server = await redis.start()
   const [host, port] = server.address.split(':') as [string, string]
@@ -253,7 +260,7 @@ async function survives({ type, version = 'v1', told }: Kind, server: Server, vi
   const block = type.split('.')[0] as string
   // The app subscribes to a component of this name.
   const name = block === 'pubsub' ? 'pubsub' : 'store'
-  const folder = join(root, `${type}-${viaSecret}`)
+  const folder = join(root, own(`${type}-`))
   const [resources, secrets] = [join(folder, 'resources'), join(folder, 'secrets.json')]
   mkdirSync(resources, { recursive: true })
   const write = (resource: string, spec: object, more: object = {}) => {
@@ -275,7 +282,7 @@ async function survives({ type, version = 'v1', told }: Kind, server: Server, vi
   give(first)
   await server.rotate(first)
   await using app = await startApp({ events: '/events' })
-  const appId = `credentials-${type.replace('.', '-')}-${viaSecret}-${process.pid}`
+  const appId = own(`credentials-${type.replace('.', '-')}-`)
   await using sidecar = await startSidecar({ appId, dataDir: folder, resources, ...(block === 'pubsub' ? { appPort: app.port } : {}) })
   const acknowledged: number[] = []
   let number = 0
@@ -341,7 +348,7 @@ async function until(done: () => Promise<boolean>, what: () => string, limit = 2
 describe('a password that changes at the server', { concurrency: 3 }, () => {
   for (const kind of KINDS)
     for (const viaSecret of kind.byYaml ? [true, false] : [true])
-      it(`${kind.type}, by ${viaSecret ? 'a secret' : 'its YAML'}`, { timeout: 120_000 }, async (context) => {
+      it(`${kind.type} (${kind.server.name}), by ${viaSecret ? 'a secret' : 'its YAML'}`, { timeout: 120_000 }, async (context) => {
         if (!kind.server.available()) {
           assert.notEqual(process.env.OUTRIDER_REQUIRE_SERVERS, '1', `${kind.server.name} is not on this machine`)
           return context.skip(`no ${kind.server.name} on this machine`)

@@ -8,6 +8,7 @@ import pg from 'pg'
 import { SQS } from '../src/components/aws/services.ts'
 import { accountOf, clientOf, makeTable } from '../src/components/aws/testing.ts'
 import { ACCOUNT, KEY } from '../src/components/azure/testing.ts'
+import { cosmosOf, makeContainer } from '../src/components/azure/testing-cosmos.ts'
 import { bindingDrivers } from '../src/components/bindings/registry.ts'
 import { configurationDrivers } from '../src/components/configuration/registry.ts'
 import { lockDrivers } from '../src/components/lock/registry.ts'
@@ -15,21 +16,26 @@ import { pubsubDrivers } from '../src/components/pubsub/registry.ts'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
-import { azurite } from './servers/azurite.ts'
+import { azurite, azuriteTables } from './servers/azurite.ts'
+import { cosmosdb } from './servers/cosmosdb.ts'
 import { etcd } from './servers/etcd.ts'
+import { connectionStringTo, eventHubs } from './servers/eventhubs.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
 import { memcached } from './servers/memcached.ts'
 import { mongodb } from './servers/mongodb.ts'
 import { mosquitto } from './servers/mosquitto.ts'
 import { moto } from './servers/moto.ts'
+import { mysql } from './servers/mysql.ts'
 import { nats } from './servers/nats.ts'
 import { postgres } from './servers/postgres.ts'
 import { freePort } from './servers/process.ts'
 import { type Proxy as CutProxy, startProxy } from './servers/proxy.ts'
+import { pulsar } from './servers/pulsar.ts'
 import { rabbitmq } from './servers/rabbitmq.ts'
 import { redis } from './servers/redis.ts'
 import { type ServerKind, serverOf } from './servers/server.ts'
+import { serviceBus, serviceBusProperties } from './servers/servicebus.ts'
 import { startSidecar } from './sidecar.ts'
 
 // Every driver that has a server, under one sidecar: whether health and metadata tell of a server that goes and comes back.
@@ -45,9 +51,15 @@ function through(address: string, port: number): string {
   return url.href.replace(/\/$/, '')
 }
 
+/** The login and place of `mysql://user:password@host:port`, as Go's driver has them. */
+function goDsn(address: string): string {
+  const { username, password, host } = new URL(address)
+  return `${username}:${password}@tcp(${host})/`
+}
+
 interface Row {
   server: ServerKind
-  /** Components by type; `address` leads through the proxy. */
+  /** Components by type, `type-on-server` for one that another row has, too; `address` leads through the proxy. */
   components(address: string): Record<string, Record<string, string>>
   /** What they need there. */
   prepare?(address: string): Promise<void>
@@ -81,9 +93,15 @@ const ROWS: readonly Row[] = [
   {
     server: mariadb,
     components(address) {
-      const { username, password, host } = new URL(address)
-      const dsn = `${username}:${password}@tcp(${host})/`
+      const dsn = goDsn(address)
       return { 'state.mysql': { connectionString: dsn, schemaName: own }, 'bindings.mysql': { url: `${dsn}mysql` } }
+    },
+  },
+  {
+    server: mysql,
+    components(address) {
+      const dsn = goDsn(address)
+      return { 'state.mysql-on-mysql': { connectionString: dsn, schemaName: own }, 'bindings.mysql-on-mysql': { url: `${dsn}mysql` } }
     },
   },
   { server: etcd, components: (endpoints) => ({ 'state.etcd': { endpoints } }) },
@@ -115,6 +133,7 @@ const ROWS: readonly Row[] = [
       'bindings.kafka': { brokers, authType: 'none', topics: own, publishTopic: own, consumerGroup: own },
     }),
   },
+  { server: pulsar, components: (host) => ({ 'pubsub.pulsar': { host } }) },
   {
     server: moto,
     components(address) {
@@ -134,10 +153,42 @@ const ROWS: readonly Row[] = [
     },
   },
   {
+    server: eventHubs,
+    components(address) {
+      const connectionString = connectionStringTo(address)
+      return { 'pubsub.azure.eventhubs': { connectionString }, 'bindings.azure.eventhubs': { connectionString, eventHub: own } }
+    },
+  },
+  {
     server: azurite,
     components(address) {
       const account = { accountName: ACCOUNT, accountKey: KEY, endpoint: address, containerName: own }
       return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
+    },
+  },
+  {
+    server: azuriteTables,
+    components: (address) => ({
+      'state.azure.tablestorage': { accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own },
+    }),
+  },
+  {
+    server: cosmosdb,
+    components(address) {
+      const account = cosmosOf(address, own)
+      return { 'state.azure.cosmosdb': account, 'bindings.azure.cosmosdb': { ...account, partitionKey: 'partitionKey' } }
+    },
+    prepare: (address) => makeContainer(address, own),
+  },
+  {
+    server: serviceBus,
+    components(address) {
+      const namespace = { ...serviceBusProperties(address), disableEntityManagement: 'true' }
+      return {
+        'pubsub.azure.servicebus.topics': namespace,
+        'pubsub.azure.servicebus.queues': namespace,
+        'bindings.azure.servicebusqueues': { ...namespace, queueName: own },
+      }
     },
   },
 ]
@@ -156,6 +207,9 @@ const OTHERS: Readonly<Record<string, string>> = {
   'bindings.mqtt': 'another name',
   'pubsub.mqtt': 'another name',
   'pubsub.snssqs': 'another name',
+  'pubsub.azure.servicebus': 'another name',
+  'pubsub.azure.servicebusqueues': 'another name',
+  'bindings.azure.servicebus.queues': 'another name',
   'configuration.postgres': 'another name',
   'secretstores.local.file': 'no server',
   'secretstores.local.env': 'no server',
@@ -185,6 +239,8 @@ test('the table names every driver', () => {
   assert.deepEqual(missing, [], 'a new driver has a row in ROWS, or its reason in OTHERS')
 })
 
+const typeOf = (name: string) => name.replace(/-on-.*/, '')
+
 interface Part {
   kind: string
   name: string
@@ -201,7 +257,7 @@ test('every server goes away and comes back: health and metadata tell of each co
   mkdirSync(resources)
   await using things = new AsyncDisposableStack()
   const proxies: CutProxy[] = []
-  const types: string[] = []
+  const names: string[] = []
   await Promise.all(
     ROWS.map(async ({ server: kind, components, prepare }) => {
       const server = await serverOf(kind)
@@ -212,12 +268,12 @@ test('every server goes away and comes back: health and metadata tell of each co
       await prepare?.(given as string)
       const proxy = things.use(await startProxy(hostname, Number(port), Number(seen ?? 0)))
       proxies.push(proxy)
-      for (const [type, properties] of Object.entries(components(through(given as string, proxy.port)))) {
-        const metadata = Object.entries(properties).map(([name, value]) => ({ name, value }))
-        const spec = { type, version: 'v1', metadata, initTimeout: '30s' }
-        const resource = { apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name: type }, spec }
-        writeFileSync(join(resources, `${type}.yaml`), JSON.stringify(resource))
-        types.push(type)
+      for (const [name, properties] of Object.entries(components(through(given as string, proxy.port)))) {
+        const metadata = Object.entries(properties).map(([field, value]) => ({ name: field, value }))
+        const spec = { type: typeOf(name), version: 'v1', metadata, initTimeout: '30s' }
+        const resource = { apiVersion: 'dapr.io/v1alpha1', kind: 'Component', metadata: { name }, spec }
+        writeFileSync(join(resources, `${name}.yaml`), JSON.stringify(resource))
+        names.push(name)
       }
     }),
   )
@@ -228,8 +284,8 @@ test('every server goes away and comes back: health and metadata tell of each co
   }
   const all = async (state: string) => {
     let found = await parts()
-    for (const end = performance.now() + 30_000; types.some((type) => found.get(type)?.state !== state); found = await parts()) {
-      const missing = types.filter((type) => found.get(type)?.state !== state)
+    for (const end = performance.now() + 30_000; names.some((name) => found.get(name)?.state !== state); found = await parts()) {
+      const missing = names.filter((name) => found.get(name)?.state !== state)
       assert.ok(performance.now() < end, `not ${state} in time: ${missing}`)
       await pause(100)
     }
@@ -239,19 +295,19 @@ test('every server goes away and comes back: health and metadata tell of each co
   const began = Date.now()
   for (const proxy of proxies) proxy.cut()
   const told = await all('retrying')
-  context.diagnostic(`${types.length} components told after ${Date.now() - began} ms`)
+  context.diagnostic(`${names.length} components told after ${Date.now() - began} ms`)
   const { extended } = (await (await fetch(`${sidecar.http}/v1.0/metadata`)).json()) as { extended: Record<string, string> }
   assert.equal(extended['outrider.state'], 'degraded')
-  for (const type of types) {
-    const { error = '', since, detail } = told.get(type) as Part
-    assert.equal(detail, type)
-    assert.match(error, /127\.0\.0\.1|its server has not answered within/, `${type} names its server: ${error}`)
-    assert.ok(Date.parse(since) >= began - 1000, `${type} is away since ${since}`)
-    assert.match(extended[`outrider.component.${type}`] ?? '', /^retrying: .+; next attempt \d{4}-/, type)
+  for (const name of names) {
+    const { error = '', since, detail } = told.get(name) as Part
+    assert.equal(detail, typeOf(name))
+    assert.match(error, /127\.0\.0\.1|its server has not answered within/, `${name} names its server: ${error}`)
+    assert.ok(Date.parse(since) >= began - 1000, `${name} is away since ${since}`)
+    assert.match(extended[`outrider.component.${name}`] ?? '', /^retrying: .+; next attempt \d{4}-/, name)
   }
   const back = Date.now()
   for (const proxy of proxies) proxy.heal()
   const well = await all('up')
   context.diagnostic(`and well ${Date.now() - back} ms after they were back`)
-  for (const type of types) assert.equal(well.get(type)?.error, undefined)
+  for (const name of names) assert.equal(well.get(name)?.error, undefined)
 })

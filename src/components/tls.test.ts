@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { createConnection } from 'mysql2/promise'
 import { type TestCertificate, testAuthority } from '../../test/servers/certificates.ts'
 import { etcd } from '../../test/servers/etcd.ts'
 import { kafka } from '../../test/servers/kafka.ts'
 import { mariadb, startMariadb } from '../../test/servers/mariadb.ts'
 import { mosquitto } from '../../test/servers/mosquitto.ts'
+import { mysql, startMysql } from '../../test/servers/mysql.ts'
 import { nats } from '../../test/servers/nats.ts'
 import { postgres } from '../../test/servers/postgres.ts'
 import { rabbitmq } from '../../test/servers/rabbitmq.ts'
@@ -109,6 +112,11 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
+const MYSQLS = [
+  { kind: mariadb, start: startMariadb, reload: 'FLUSH SSL' },
+  { kind: mysql, start: startMysql, reload: 'ALTER INSTANCE RELOAD TLS' },
+]
+
 type Used = { init(signal: AbortSignal): Promise<void>; use(): Promise<unknown> } & AsyncDisposable
 
 async function make(type: string, version: string, properties: Record<string, string>): Promise<Used> {
@@ -137,9 +145,13 @@ async function refused(type: string, version: string, properties: Record<string,
 }
 
 /** The certificate becomes bad while the component is in use, and good again: told, and back without a restart. */
-async function comesBack(component: Used, show: (certificate: TestCertificate) => Promise<void> | void): Promise<void> {
+async function comesBack(
+  component: Used,
+  show: (certificate: TestCertificate) => Promise<void> | void,
+  expire: () => Promise<void> | void = () => show(trusted.issue('localhost', -24)),
+): Promise<void> {
   await component.use()
-  await show(trusted.issue('localhost', -24))
+  await expire()
   for (let told = false; !told; await pause(10)) {
     try {
       await component.use()
@@ -194,52 +206,66 @@ describe('a certificate that is not right', { concurrency: true }, () => {
       }
     })
 
-  it('state.mysql says what is wrong with it and what to do, and reads the authorities anew', { timeout: 60_000 }, async (context) => {
-    if (!mariadb.available()) {
-      assert.notEqual(process.env.OUTRIDER_REQUIRE_SERVERS, '1', 'no MariaDB on this machine')
-      return context.skip('no MariaDB on this machine')
-    }
-    const [cert, key, ca] = ['cert.pem', 'key.pem', 'mysql-ca.pem'].map((name) => join(folder, name)) as [string, string, string]
-    const write = (certificate: TestCertificate) => {
-      writeFileSync(cert, certificate.cert)
-      writeFileSync(key, certificate.key)
-    }
-    write(other.issue('localhost'))
-    writeFileSync(ca, trusted.ca)
-    const { chmodSync } = await import('node:fs')
-    // The server is another user.
-    chmodSync(folder, 0o755)
-    const server = await startMariadb([`--ssl-cert=${cert}`, `--ssl-key=${key}`])
-    try {
-      const { port } = new URL(server.address)
-      const mysql = await import('mysql2/promise')
-      const admin = await mysql.createConnection({ host: '127.0.0.1', port: Number(port), user: 'root' })
-      const show = async (certificate: TestCertificate) => {
-        write(certificate)
-        await admin.query('FLUSH SSL')
-        const [rows] = await admin.query('SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND user = "root"')
-        for (const { id } of rows as { id: number }[]) await admin.query(`KILL ${id}`).catch(() => {})
+  for (const { kind, start, reload } of MYSQLS)
+    it(`state.mysql (${kind.name}) says what is wrong with it and what to do, and reads the authorities anew`, {
+      timeout: 60_000,
+    }, async (context) => {
+      if (!kind.available()) {
+        assert.notEqual(process.env.OUTRIDER_REQUIRE_SERVERS, '1', `no ${kind.name} on this machine`)
+        return context.skip(`no ${kind.name} on this machine`)
       }
-      const settings = { connectionString: `root@tcp(localhost:${port})/?tls=custom`, pemPath: ca, schemaName: 'tls' }
-      await refused('state.mysql', 'v1', settings, /not signed by an authority that is trusted.*metadata field pemPath/s, 'untrusted')
-      await show(trusted.issue('elsewhere.test'))
-      await refused('state.mysql', 'v1', settings, /is for elsewhere\.test and not for localhost/, 'another name')
-      await show(trusted.issue('localhost'))
-      await using component = await make('state.mysql', 'v1', settings)
-      await component.init(AbortSignal.timeout(10_000))
-      await comesBack(component, show)
-      // Another authority in the same file: no restart.
-      await show(other.issue('localhost'))
-      await assert.rejects(component.use(), /not signed by an authority|closed|lost/i)
-      writeFileSync(ca, other.ca)
-      for (const end = performance.now() + 15_000; ; await pause(20)) {
-        const error = await component.use().catch((thrown: unknown) => thrown)
-        if (!error) break
-        assert.ok(performance.now() < end, `not back: ${error}`)
+      const file = (name: string) => join(folder, `${kind.name}-${name}.pem`)
+      const [cert, key, ca, issuers] = [file('cert'), file('key'), file('ca'), file('issuers')]
+      const write = (certificate: TestCertificate) => {
+        writeFileSync(cert, certificate.cert)
+        writeFileSync(key, certificate.key)
       }
-      await admin.end()
-    } finally {
-      await server.stop()
-    }
-  })
+      write(other.issue('localhost'))
+      writeFileSync(ca, trusted.ca)
+      // MySQL shows a certificate only if it knows who issued it.
+      writeFileSync(issuers, trusted.ca + other.ca)
+      // The server is another user.
+      chmodSync(folder, 0o755)
+      const server = await start([`--ssl-cert=${cert}`, `--ssl-key=${key}`, `--ssl-ca=${issuers}`])
+      try {
+        const { hostname, port, username: user, password } = new URL(server.address)
+        const admin = await createConnection({ host: hostname, port: Number(port), user, password })
+        const cut = async () => {
+          const [rows] = await admin.query('SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND user = ?', [user])
+          for (const { id } of rows as { id: number }[]) await admin.query(`KILL ${id}`).catch(() => {})
+        }
+        const show = async (certificate: TestCertificate) => {
+          write(certificate)
+          await admin.query(reload)
+          await cut()
+        }
+        // MySQL loads none that has expired: one does while the server has it.
+        const expire = async () => {
+          const certificate = trusted.issue('localhost', 3 / 3600)
+          await show(certificate)
+          await pause(new X509Certificate(certificate.cert).validToDate.getTime() + 1000 - Date.now())
+          await cut()
+        }
+        const settings = { connectionString: `${user}:${password}@tcp(localhost:${port})/?tls=custom`, pemPath: ca, schemaName: 'tls' }
+        await refused('state.mysql', 'v1', settings, /not signed by an authority that is trusted.*metadata field pemPath/s, 'untrusted')
+        await show(trusted.issue('elsewhere.test'))
+        await refused('state.mysql', 'v1', settings, /is for elsewhere\.test and not for localhost/, 'another name')
+        await show(trusted.issue('localhost'))
+        await using component = await make('state.mysql', 'v1', settings)
+        await component.init(AbortSignal.timeout(10_000))
+        await comesBack(component, show, expire)
+        // Another authority in the same file: no restart.
+        await show(other.issue('localhost'))
+        await assert.rejects(component.use(), /not signed by an authority|closed|lost/i)
+        writeFileSync(ca, other.ca)
+        for (const end = performance.now() + 15_000; ; await pause(20)) {
+          const error = await component.use().catch((thrown: unknown) => thrown)
+          if (!error) break
+          assert.ok(performance.now() < end, `not back: ${error}`)
+        }
+        await admin.end()
+      } finally {
+        await server.stop()
+      }
+    })
 })

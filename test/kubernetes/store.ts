@@ -64,9 +64,13 @@ export class ObjectStore {
 
   create(collection: string, object: ApiObject): ApiObject {
     const { metadata } = object
-    const name = metadata.name || (metadata.generateName ? metadata.generateName + randomUUID().slice(0, 5) : '')
+    const taken = (name: string) => this.get(collection, metadata.namespace, name) !== undefined
+    const drawn = () => metadata.generateName + randomUUID().slice(0, 5)
+    let name = metadata.name || (metadata.generateName ? drawn() : '')
+    // As API servers do since 1.30.
+    while (!metadata.name && name && taken(name)) name = drawn()
     if (name === '') throw new StoreError(422, 'Invalid', 'metadata.name: Required value: name or generateName is required')
-    if (this.get(collection, metadata.namespace, name)) throw new StoreError(409, 'AlreadyExists', `${collection} "${name}" already exists`)
+    if (taken(name)) throw new StoreError(409, 'AlreadyExists', `${collection} "${name}" already exists`)
     const made = {
       ...object,
       metadata: { ...metadata, name, uid: randomUUID(), generation: 1, creationTimestamp: new Date().toISOString().replace(/\.\d+/, '') },

@@ -1,5 +1,5 @@
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -28,6 +28,8 @@ export interface OwnRabbitmq extends RunningServer {
 export async function startRabbitmq(): Promise<OwnRabbitmq> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-rabbitmq-'))
   const [port, distribution, epmd] = [await freePort(), await freePort(), await freePort()]
+  // Beside its own protocol it speaks AMQP 1.0 on the same port.
+  writeFileSync(join(directory, 'plugins'), '[rabbitmq_amqp1_0].\n')
   const environment = {
     PATH: process.env.PATH,
     HOME: directory,

@@ -1,22 +1,28 @@
-import { azurite, azuriteQueues } from './azurite.ts'
+import { azurite, azuriteQueues, azuriteTables } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
+import { cosmosdb } from './cosmosdb.ts'
 import { datastore } from './datastore.ts'
 import { etcd } from './etcd.ts'
+import { eventHubs } from './eventhubs.ts'
+import { ferretdb } from './ferretdb.ts'
 import { kafka } from './kafka.ts'
 import { mariadb } from './mariadb.ts'
 import { memcached } from './memcached.ts'
 import { mongodb } from './mongodb.ts'
 import { mosquitto } from './mosquitto.ts'
 import { moto } from './moto.ts'
+import { mysql } from './mysql.ts'
 import { nats } from './nats.ts'
 import { opensearch } from './opensearch.ts'
 import { postgres } from './postgres.ts'
+import { pulsar } from './pulsar.ts'
 import { rabbitmq } from './rabbitmq.ts'
 import { redis } from './redis.ts'
 import { redisStack } from './redis-stack.ts'
 import { rsyslog } from './rsyslog.ts'
 import { help, type RunningServer, type ServerKind } from './server.ts'
+import { serviceBus } from './servicebus.ts'
 
 /** Every server that a test may ask for. */
 export const SERVERS: readonly ServerKind[] = [
@@ -24,6 +30,7 @@ export const SERVERS: readonly ServerKind[] = [
   redisStack,
   postgres,
   mariadb,
+  mysql,
   rabbitmq,
   kafka,
   nats,
@@ -35,13 +42,19 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  azuriteTables,
+  cosmosdb,
+  serviceBus,
   keyVault,
   gcs,
   pubsubFake,
   secretManager,
   datastore,
   mongodb,
+  ferretdb,
   cassandra,
+  pulsar,
+  eventHubs,
 ]
 
 /** Servers that this machine offers neither by program nor by environment. */

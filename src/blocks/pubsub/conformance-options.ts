@@ -18,6 +18,8 @@ export interface ConformanceOptions {
   underWay?: number
   /** Metadata that the broker adds to what was published; its names are not compared. */
   adds?: RegExp | undefined
+  /** Where the order is kept, a whole batch may be under way all the same: the driver gives it in one turn, in its order. */
+  batchesInOrder?: boolean
   /** Cases at a time, for a server that takes its time over each request. Default 1. */
   concurrency?: number
   /** Makes a topic whose messages several members of a group can share, where a new one cannot. */

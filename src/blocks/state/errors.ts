@@ -78,7 +78,7 @@ export function notQueryable(name: string): OutriderError {
     http: 500,
     grpc: Code.Internal,
     message: 'state store does not support querying',
-    hint: 'use a store whose capabilities in /v1.0/metadata list QUERY_API, such as state.postgresql v1, state.mongodb, or state.redis on a Redis with its JSON and search modules',
+    hint: 'use a store whose capabilities in /v1.0/metadata list QUERY_API, such as state.postgresql v1, state.mongodb, state.azure.cosmosdb, or state.redis on a Redis with its JSON and search modules',
     details: [store(name), errorInfo('DAPR_STATE_QUERYING_NOT_SUPPORTED')],
   })
 }

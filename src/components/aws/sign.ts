@@ -64,8 +64,8 @@ export function signedHeaders(request: Signable, body: Buffer | string, key: Aws
   return headers
 }
 
-/** The query of a URL that anyone may use for so many seconds. */
-export function presignedQuery(request: Signable, seconds: number, key: AwsKey, scope: Scope): string {
+/** The query of a URL that anyone may use for so many seconds. `hash`: of the body, hex; S3 does without. */
+export function presignedQuery(request: Signable, seconds: number, key: AwsKey, scope: Scope, hash = UNSIGNED): string {
   const time = stamp(scope.now)
   const query: [string, string][] = [
     ...request.query.map(([name, value]): [string, string] => [name, value]),
@@ -76,7 +76,7 @@ export function presignedQuery(request: Signable, seconds: number, key: AwsKey, 
     ['X-Amz-SignedHeaders', 'host'],
     ...(key.token ? [['X-Amz-Security-Token', key.token] as [string, string]] : []),
   ]
-  const signature = signatureOf({ ...request, query, headers: { host: request.host } }, ['host'], UNSIGNED, key, scope, time)
+  const signature = signatureOf({ ...request, query, headers: { host: request.host } }, ['host'], hash, key, scope, time)
   return `${canonicalQuery(query)}&X-Amz-Signature=${signature}`
 }
 

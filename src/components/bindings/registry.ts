@@ -9,6 +9,7 @@ export interface DriverRow {
 }
 
 const postgres = async () => (await import('./postgresql/driver.ts')).driver
+const serviceBus = async () => (await import('./servicebus/driver.ts')).driver
 const mqtt = async () => (await import('./mqtt/driver.ts')).driver
 
 export const bindingDrivers: readonly DriverRow[] = [
@@ -28,7 +29,11 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.aws.sns', versions: ['v1'], load: async () => (await import('./aws/sns.ts')).driver },
   { type: 'bindings.aws.dynamodb', versions: ['v1'], load: async () => (await import('./aws/dynamodb.ts')).driver },
   { type: 'bindings.azure.blobstorage', versions: ['v1'], load: async () => (await import('./azure-blob/driver.ts')).driver },
+  { type: 'bindings.azure.cosmosdb', versions: ['v1'], load: async () => (await import('./azure-cosmosdb/driver.ts')).driver },
+  { type: 'bindings.azure.eventhubs', versions: ['v1'], load: async () => (await import('./azure-eventhubs/driver.ts')).driver },
   { type: 'bindings.azure.storagequeues', versions: ['v1'], load: async () => (await import('./azure-queues/driver.ts')).driver },
+  { type: 'bindings.azure.servicebusqueues', versions: ['v1'], load: serviceBus },
+  { type: 'bindings.azure.servicebus.queues', versions: ['v1'], load: serviceBus },
   { type: 'bindings.gcp.bucket', versions: ['v1'], load: async () => (await import('./gcp-bucket/driver.ts')).driver },
   { type: 'bindings.postgresql', versions: ['v1'], load: postgres },
   { type: 'bindings.postgres', versions: ['v1'], load: postgres },

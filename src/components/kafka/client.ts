@@ -1,11 +1,14 @@
 import { messageOf } from '../../errors.ts'
 import type { ComponentContext } from '../component.ts'
+import { MetadataError } from '../metadata.ts'
 import { metadata } from './calls.ts'
 import { Cluster } from './cluster.ts'
 import { Consumer } from './consumer.ts'
 import { UnreachableError } from './errors.ts'
-import { toRecord } from './message.ts'
+import { NULL, payloadOf, saysAvro, toRecord } from './message.ts'
 import { Producer } from './producer.ts'
+import type { InRecord } from './records.ts'
+import type { SchemaRegistry } from './schema-registry.ts'
 import type { KafkaSettings } from './settings.ts'
 
 const CLOSE_GRACE = 2000
@@ -17,6 +20,7 @@ export class KafkaClient {
   readonly #context: ComponentContext
   readonly #cluster: Cluster
   readonly #producer: Producer
+  #registry: Promise<SchemaRegistry> | undefined
   #opened = false
 
   constructor(context: ComponentContext, settings: KafkaSettings) {
@@ -49,16 +53,36 @@ export class KafkaClient {
     const { name } = this.#context
     if (!this.#opened) throw new Error(`component ${name} is not open`)
     try {
-      const { record, partition } = toRecord(data, from, this.settings)
+      const value = saysAvro(from) && !data.equals(NULL) ? await (await this.#schemas()).encode(topic, data) : data
+      const { record, partition } = toRecord(value, from, this.settings)
       await this.#producer.publish(topic, record, partition)
     } catch (error) {
       throw new Error(`${name} cannot publish to topic ${topic}: ${messageOf(error)}${stepAfter(error)}`, { cause: error })
     }
   }
 
+  /** What the app gets of a record's value. `avro`: as the subscription says. */
+  valueOf(record: InRecord, avro: boolean): Buffer | Promise<Buffer> {
+    const { value } = record
+    return avro && value ? this.#schemas().then((schemas) => schemas.decode(value)) : payloadOf(record)
+  }
+
+  #schemas(): Promise<SchemaRegistry> {
+    const { registry } = this.settings
+    if (!registry)
+      return Promise.reject(
+        new MetadataError('schema registry details not set: valueSchemaType Avro needs the metadata field schemaRegistryURL'),
+      )
+    this.#registry ??= import('./schema-registry.ts').then(({ SchemaRegistry }) => new SchemaRegistry(registry))
+    return this.#registry
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.consumer.close(), this.#producer.close(CLOSE_GRACE)])
     this.#cluster.close()
+    await (await this.#registry)?.[Symbol.asyncDispose]()
+    const { sasl } = this.settings.cluster
+    if (sasl?.mechanism === 'OAUTHBEARER') await sasl.close?.()
   }
 }
 

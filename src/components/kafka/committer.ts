@@ -1,6 +1,6 @@
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
-import type { Claim } from './claim.ts'
+import type { Claim } from '../partitions/claim.ts'
 import { KafkaError } from './errors.ts'
 import type { Group } from './group.ts'
 import { type Membership, offsetCommit } from './group-calls.ts'

@@ -1,8 +1,8 @@
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Retry } from '../partitions/backoff.ts'
+import { Claim, type Flow } from '../partitions/claim.ts'
 import type { Assignment } from './assignors.ts'
-import type { Retry } from './backoff.ts'
-import { Claim, type Flow } from './claim.ts'
 import type { Cluster } from './cluster.ts'
 import { Committer } from './committer.ts'
 import { ClosedError, isPassing, KafkaError } from './errors.ts'
@@ -44,7 +44,7 @@ export class Consumer {
   readonly #options: ConsumerOptions
   readonly #log: Logger
   readonly #subscriptions = new Map<string, Subscription[]>()
-  readonly #claims = new Map<string, Claim>()
+  readonly #claims = new Map<string, Claim<InRecord>>()
   readonly #fetchers: Fetchers
   readonly #waiters = new Set<{ topics: readonly string[]; resolve(): void; reject(error: Error): void }>()
   readonly #committer: Committer
@@ -177,7 +177,8 @@ export class Consumer {
     if (subscription === undefined) return
     const { bufferSize, fetchPartitionBytes, retry } = this.#options
     const { flow } = subscription
-    const claim = new Claim({
+    const claim = new Claim<InRecord>({
+      label: 'Kafka message',
       topic,
       partition,
       offset,

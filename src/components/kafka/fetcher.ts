@@ -1,7 +1,7 @@
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import type { Claim } from '../partitions/claim.ts'
 import { type Fetched, fetch } from './calls.ts'
-import type { Claim } from './claim.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
 import { KafkaError } from './errors.ts'

@@ -1,6 +1,6 @@
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
-import type { Claim } from './claim.ts'
+import type { Claim } from '../partitions/claim.ts'
 import type { Cluster } from './cluster.ts'
 import { Fetcher } from './fetcher.ts'
 

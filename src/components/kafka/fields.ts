@@ -1,9 +1,8 @@
 import type { MetadataField } from '../metadata.ts'
+import { backoffFields } from '../partitions/backoff.ts'
 import { STRATEGIES } from './assignors.ts'
-import { backoffFields } from './backoff.ts'
 import { COMPRESSIONS } from './compression.ts'
-
-export const AUTH_TYPES = ['none', 'password', 'mtls', 'certificate', 'oidc', 'oidc_private_key_jwt', 'awsiam'] as const
+import { signInFields } from './sign-in.ts'
 
 /** The settings that both Kafka components share; `retry` is the default of consumeRetryEnabled. */
 export function kafkaFields(retry: boolean): readonly MetadataField[] {
@@ -14,18 +13,7 @@ export function kafkaFields(retry: boolean): readonly MetadataField[] {
       required: true,
       description: 'Brokers to ask first, host[:port], comma-separated; port 9092 if none.',
     },
-    {
-      name: 'authType',
-      kind: 'enum',
-      values: AUTH_TYPES,
-      required: true,
-      description: 'How to sign in. Everything but none talks TLS, unless disableTls. oidc_private_key_jwt and awsiam are not built in.',
-    },
-    {
-      name: 'authRequired',
-      kind: 'bool',
-      description: 'Older form of authType: false is none; true is password with saslPassword, else mtls.',
-    },
+    ...signInFields,
     {
       name: 'consumerGroup',
       kind: 'string',
@@ -40,25 +28,6 @@ export function kafkaFields(retry: boolean): readonly MetadataField[] {
       default: 'newest',
       description: 'Where a group begins that has committed nothing.',
     },
-    { name: 'saslUsername', kind: 'string', description: 'User, authType password.' },
-    { name: 'saslPassword', kind: 'string', sensitive: true, description: 'Password, authType password.' },
-    {
-      name: 'saslMechanism',
-      kind: 'enum',
-      values: ['PLAINTEXT', 'SHA-256', 'SHA-512'],
-      default: 'PLAINTEXT',
-      description: 'How the password is shown: as it is, or with SCRAM.',
-    },
-    { name: 'caCert', kind: 'string', description: "Certificate of the brokers' authority, PEM." },
-    { name: 'clientCert', kind: 'string', description: 'Client certificate, PEM, authType mtls.' },
-    { name: 'clientKey', kind: 'string', sensitive: true, description: 'Key of the client certificate, PEM.' },
-    { name: 'disableTls', kind: 'bool', default: 'false', description: 'No TLS, although authType is not none.' },
-    { name: 'skipVerify', kind: 'bool', default: 'false', description: "Does not check the brokers' certificates." },
-    { name: 'oidcTokenEndpoint', kind: 'string', description: 'Where to get tokens (client credentials), authType oidc.' },
-    { name: 'oidcClientID', kind: 'string', description: 'Client id, authType oidc.' },
-    { name: 'oidcClientSecret', kind: 'string', sensitive: true, description: 'Client secret, authType oidc.' },
-    { name: 'oidcScopes', kind: 'string', default: 'openid', description: 'Scopes of the token, comma-separated.' },
-    { name: 'oidcExtensions', kind: 'string', description: 'SASL extensions sent beside the token, a JSON object.' },
     {
       name: 'maxMessageBytes',
       kind: 'int',
@@ -148,7 +117,21 @@ export function kafkaFields(retry: boolean): readonly MetadataField[] {
       description: 'Metadata of this name is not sent as a header, headers of this name are not delivered.',
     },
     { name: 'version', kind: 'string', description: 'Not needed: each broker is asked what it speaks. Kafka 2.0 and later.' },
-    { name: 'schemaRegistryURL', kind: 'string', description: 'Not supported: schemas (Avro) have to be written and read by the app.' },
+    {
+      name: 'schemaRegistryURL',
+      kind: 'string',
+      description: "Schema registry with Confluent's API, for publishes and subscriptions with the metadata valueSchemaType: Avro.",
+    },
+    { name: 'schemaRegistryAPIKey', kind: 'string', description: 'User there.' },
+    { name: 'schemaRegistryAPISecret', kind: 'string', sensitive: true, description: 'Password there.' },
+    { name: 'schemaCachingEnabled', kind: 'bool', default: 'true', description: 'Keeps the newest schema of a topic for a while.' },
+    { name: 'schemaLatestVersionCacheTTL', kind: 'duration', default: '5m', description: 'How long.' },
+    {
+      name: 'useAvroJSON',
+      kind: 'bool',
+      default: 'false',
+      description: 'Values are JSON as Avro defines it, members of unions by name: `{"string": "x"}`; otherwise plain.',
+    },
     {
       name: 'concurrency',
       kind: 'int',

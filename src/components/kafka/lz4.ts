@@ -62,7 +62,8 @@ export function lz4Decompress(input: Buffer, most: number): Buffer {
   return out.subarray(0, end)
 }
 
-function packBlock(input: Buffer): Buffer {
+/** One block without a frame. */
+export function packBlock(input: Buffer): Buffer {
   const parts: Buffer[] = []
   const lengths = (literals: number, match: number): Buffer => {
     const bytes = [(Math.min(literals, 15) << 4) | Math.min(match, 15)]
@@ -86,7 +87,8 @@ function rest(bytes: number[], length: number): void {
   bytes.push(left)
 }
 
-function unpackBlock(input: Buffer, out: Buffer, start: number): number {
+/** Writes what a block without a frame holds to `out` from `start`; where it ends. Throws on damaged data. */
+export function unpackBlock(input: Buffer, out: Buffer, start: number): number {
   let at = 0
   let end = start
   const long = (length: number): number => {

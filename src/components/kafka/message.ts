@@ -1,7 +1,8 @@
 import type { InRecord, OutRecord } from './records.ts'
 import type { KafkaSettings } from './settings.ts'
 
-const NULL = Buffer.from('null')
+export const NULL: Buffer = Buffer.from('null')
+const SCHEMA_TYPE = 'valueschematype'
 
 export interface Outgoing {
   record: OutRecord
@@ -18,12 +19,21 @@ export function toRecord(data: Buffer, metadata: Readonly<Record<string, string>
     const value = metadata[name] as string
     if (name === 'partitionKey' || name === '__key') key = Buffer.from(value)
     else if (name === 'partitionNumber') partition = partitionNumber(value)
-    else if (name.toLowerCase() === 'valueschematype' && value.toLowerCase() !== 'none')
-      throw new Error(`valueSchemaType ${value} is not supported: schemas (Avro) have to be written and read by the app`)
     if (settings.excludeHeaders?.test(name)) continue
     headers.push([name, value])
   }
   return { record: { key, value: data.equals(NULL) ? null : data, headers }, partition }
+}
+
+/** Whether metadata of a publish or a subscription say that values are Avro, by a schema registry. Throws for other types, with Dapr's words. */
+export function saysAvro(metadata: Readonly<Record<string, string>>): boolean {
+  for (const name in metadata) {
+    if (name.length !== SCHEMA_TYPE.length || name.toLowerCase() !== SCHEMA_TYPE) continue
+    const type = metadata[name] as string
+    if (/^avro$/i.test(type)) return true
+    if (!/^(none)?$/i.test(type)) throw new Error(`error parsing schema type. '${type}' is not a supported value: use Avro or None`)
+  }
+  return false
 }
 
 function partitionNumber(text: string): number {

@@ -1,10 +1,12 @@
+import { type KeyObject, randomUUID, sign } from 'node:crypto'
 import { request as requestHttps } from 'node:https'
 import { request as requestHttp } from '../../transport/node-http.ts'
 
 export interface TokenRequest {
   endpoint: string
   clientId: string
-  clientSecret: string
+  /** By which the client proves who it is: a secret, or what it signs with its key (RFC 7523). */
+  proof: { secret: string } | { key: KeyObject; kid: string | undefined; audience: string | undefined; resource: string | undefined }
   scopes: readonly string[]
   ca: string | undefined
   skipVerify: boolean
@@ -19,11 +21,13 @@ const cached = new WeakMap<TokenRequest, { token: string; until: number }>()
 export async function token(request: TokenRequest): Promise<string> {
   const known = cached.get(request)
   if (known && Date.now() < known.until) return known.token
-  const body = new URLSearchParams({ grant_type: 'client_credentials', scope: request.scopes.join(' ') }).toString()
-  const encoded = [request.clientId, request.clientSecret].map(encodeURIComponent).join(':')
-  const { status, text } = await post(request, body, `Basic ${Buffer.from(encoded).toString('base64')}`)
+  const { form, authorization } = proven(request)
+  const body = new URLSearchParams({ grant_type: 'client_credentials', ...form, scope: request.scopes.join(' ') }).toString()
+  const { status, text } = await post(request, body, authorization)
   if (status !== 200)
-    throw new Error(`no token from ${request.endpoint}: it answers ${status}; check oidcClientID, oidcClientSecret and oidcScopes`)
+    throw new Error(
+      `no token from ${request.endpoint}: it answers ${status}; check oidcClientID, ${'secret' in request.proof ? 'oidcClientSecret' : 'oidcClientAssertionKey, oidcKid, oidcAudience'} and oidcScopes`,
+    )
   let answer: { access_token?: unknown; expires_in?: unknown } = {}
   try {
     answer = JSON.parse(text) as typeof answer
@@ -36,12 +40,48 @@ export async function token(request: TokenRequest): Promise<string> {
   return answer.access_token
 }
 
-function post(request: TokenRequest, body: string, authorization: string): Promise<{ status: number; text: string }> {
+/** How long what we sign is good, seconds. */
+const ASSERTION_LIFETIME = 60
+
+function proven({ endpoint, clientId, proof }: TokenRequest): { form: Record<string, string>; authorization: string | undefined } {
+  if ('secret' in proof) {
+    const encoded = [clientId, proof.secret].map(encodeURIComponent).join(':')
+    return { form: {}, authorization: `Basic ${Buffer.from(encoded).toString('base64')}` }
+  }
+  const { key, kid, audience, resource } = proof
+  const now = Math.floor(Date.now() / 1000)
+  const claims = {
+    iss: clientId,
+    sub: clientId,
+    aud: audience ?? endpoint,
+    iat: now,
+    nbf: now,
+    exp: now + ASSERTION_LIFETIME,
+    jti: randomUUID(),
+  }
+  const text = [{ alg: 'RS256', typ: 'JWT', kid }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
+  return {
+    form: {
+      client_id: clientId,
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`,
+      ...(audience && { audience }),
+      ...(resource && { resource }),
+    },
+    authorization: undefined,
+  }
+}
+
+function post(request: TokenRequest, body: string, authorization: string | undefined): Promise<{ status: number; text: string }> {
   const url = new URL(request.endpoint)
   const send = url.protocol === 'http:' ? requestHttp : requestHttps
   return new Promise((resolve, reject) => {
     const tls = { rejectUnauthorized: !request.skipVerify, ...(request.ca ? { ca: request.ca } : {}) }
-    const headers = { authorization, 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(body) }
+    const headers = {
+      ...(authorization && { authorization }),
+      'content-type': 'application/x-www-form-urlencoded',
+      'content-length': Buffer.byteLength(body),
+    }
     const call = send(url, { method: 'POST', headers, agent: false, timeout: LIMIT, ...tls }, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => chunks.push(chunk))

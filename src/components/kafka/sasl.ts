@@ -6,7 +6,10 @@ import { check } from './errors.ts'
 /** How a connection proves who it is. */
 export type Sasl =
   | { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string }
-  | { mechanism: 'OAUTHBEARER'; token: () => Promise<string>; extensions: Readonly<Record<string, string>> }
+  | { mechanism: 'OAUTHBEARER'; token: () => Promise<string>; extensions: Readonly<Record<string, string>>; close?: () => Promise<void> }
+
+/** What a broker refuses with error 58, and what to look at. */
+const REFUSED: Readonly<Record<string, string>> = { OAUTHBEARER: 'token: check for whom it is issued, and what its user may do' }
 
 type Ask = <T>(call: Call<T>) => Promise<T>
 
@@ -41,7 +44,9 @@ export async function signIn(sasl: Sasl, ask: Ask): Promise<number> {
     const answer = await ask(authenticate(Buffer.from(text)))
     check(
       answer.error,
-      answer.error === 58 ? 'the broker refuses the credentials: check saslUsername, saslPassword and saslMechanism' : answer.message,
+      answer.error === 58
+        ? `the broker refuses the ${REFUSED[sasl.mechanism] ?? 'credentials: check saslUsername, saslPassword and saslMechanism'}`
+        : answer.message,
     )
     return answer
   }

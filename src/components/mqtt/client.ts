@@ -43,6 +43,8 @@ const KEEP_ALIVE = 15_000
 const PING_LIMIT = 5000
 const RETRY = 100
 const MOST_RETRY = 1000
+/** The same while somebody waits for the broker. */
+const EAGER_RETRY = 250
 /** A connection that lasts so long counts as one that works. */
 const STABLE = 2000
 
@@ -80,6 +82,7 @@ export class MqttClient {
   #ping: NodeJS.Timeout | undefined
   #failures = 0
   #since = 0
+  #contested = false
   #problem: Error | undefined
   #pinged: ((error?: Error) => void)[] = []
 
@@ -247,7 +250,8 @@ export class MqttClient {
     const { log } = this.#options
     this.#connected = false
     // Two clients with one id throw each other out; that must not become a race.
-    if (Date.now() - this.#since > STABLE) this.#failures = 0
+    this.#contested = Date.now() - this.#since <= STABLE
+    if (!this.#contested) this.#failures = 0
     this.#problem = error
     clearInterval(this.#ping)
     const socket = this.#socket
@@ -262,7 +266,8 @@ export class MqttClient {
   }
 
   #again(): void {
-    const wait = Math.min(RETRY * 2 ** Math.min(this.#failures++, 10), MOST_RETRY)
+    const awaited = !this.#contested && (this.#requests.size > 0 || this.#filters.size > 0)
+    const wait = Math.min(RETRY * 2 ** Math.min(this.#failures++, 10), awaited ? EAGER_RETRY : MOST_RETRY)
     this.#timer = setTimeout(() => {
       this.#connect().catch((error: unknown) => {
         if (this.#closed) return

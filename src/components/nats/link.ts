@@ -1,6 +1,7 @@
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
+import { Passengers } from '../passengers.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import { tlsRefusal } from './refused-certificate.ts'
 
@@ -17,7 +18,9 @@ export interface LinkSettings {
 const DIAL_LIMIT = 5000
 /** A server that leaves two pings unanswered is given up. */
 const PING_INTERVAL = 10_000
+/** Between two tries to connect again, milliseconds at most: at all, and while somebody waits. */
 const LONGEST_WAIT = 1000
+const EAGER_WAIT = 250
 const TLS_FIELDS = {
   address: 'natsURL',
   on: 'write nats instead of tls',
@@ -31,6 +34,7 @@ export class NatsLink implements AsyncDisposable {
   readonly #onUp = new Set<() => void>()
   readonly #onDown = new Set<() => void>()
   readonly #sends: (() => void)[] = []
+  readonly #passengers = new Passengers()
   #connection: NatsConnection | undefined
   #up = false
   #ended = false
@@ -80,7 +84,7 @@ export class NatsLink implements AsyncDisposable {
         reconnect: true,
         maxReconnectAttempts: -1,
         // Many sidecars lose one server at the same moment; they don't come back at the same one.
-        reconnectDelayHandler: () => Math.min(LONGEST_WAIT, 50 * 2 ** Math.min(this.#failures++, 10)) * (0.5 + Math.random() / 2),
+        reconnectDelayHandler: () => Math.min(this.#longestWait, 50 * 2 ** Math.min(this.#failures++, 10)) * (0.5 + Math.random() / 2),
         // Credentials may be corrected at the server: going on costs one try a second.
         ignoreAuthErrorAbort: true,
         timeout: DIAL_LIMIT,
@@ -99,6 +103,11 @@ export class NatsLink implements AsyncDisposable {
     this.#hearFailures(connection)
     void this.#watch(connection)
     return connection
+  }
+
+  /** Subscriptions and publishes wait for the server; else nobody needs it soon. */
+  get #longestWait(): number {
+    return this.#onUp.size + this.#waiters.size > 0 ? EAGER_WAIT : LONGEST_WAIT
   }
 
   /** The library's error, or why the server ended the connection that it waited for. */
@@ -149,10 +158,17 @@ export class NatsLink implements AsyncDisposable {
 
   /** Runs what sends at the end of this turn of the event loop, so that all of a turn goes out with one system call. */
   soon(send: () => void): void {
-    if (this.#sends.push(send) === 1) setImmediate(() => this.#sendAll())
+    if (this.#sends.push(send) === 1) setImmediate(() => this.sendNow())
   }
 
-  #sendAll(): void {
+  /** The same with the next that is sent, or 5 ms later: for what nobody waits for. */
+  along(send: () => void): void {
+    this.#passengers.add(() => this.soon(send))
+  }
+
+  /** What was to leave soon leaves now. */
+  sendNow(): void {
+    this.#passengers.board()
     for (const send of this.#sends.splice(0)) {
       try {
         send()
@@ -193,7 +209,7 @@ export class NatsLink implements AsyncDisposable {
     this.#changed()
     const connection = this.#connection
     if (connection === undefined) return
-    this.#sendAll()
+    this.sendNow()
     // What was written goes out first; a server that hangs is not waited for.
     if (this.#up) await this.ping(1000).catch(() => {})
     await connection.close()

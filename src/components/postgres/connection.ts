@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { DatabaseError, type PoolConfig } from 'pg'
 import { messageOf } from '../../errors.ts'
-import { MetadataError, type MetadataField } from '../metadata.ts'
+import { MetadataError, type MetadataField, type MetadataValues } from '../metadata.ts'
 import { NoRoomError } from '../no-room.ts'
 import { tlsAdvice } from '../tls-advice.ts'
+import { type Login, loginFields, readLogin } from './login.ts'
 
 /** The settings by which every PostgreSQL component says where its server is. */
 export const connectionFields: readonly MetadataField[] = [
@@ -36,6 +37,7 @@ export const connectionFields: readonly MetadataField[] = [
     default: '20s',
     description: 'Longest time for one database operation; at least 1s.',
   },
+  ...loginFields,
 ]
 
 export interface PostgresConnection {
@@ -44,10 +46,12 @@ export interface PostgresConnection {
   address: string
   /** Whether statements may be kept prepared under a name. */
   prepare: boolean
+  /** In place of a password. */
+  login: Login | undefined
 }
 
-/** What a pool needs, from the parsed connectionFields; throws MetadataError. */
-export function readConnection(values: Readonly<Record<string, unknown>>): PostgresConnection {
+/** What a pool needs, from the parsed connectionFields and the properties that they were read from; throws MetadataError. */
+export function readConnection(values: MetadataValues, properties: Readonly<Record<string, string>>): PostgresConnection {
   const timeout = values.timeout as number
   if (timeout < 1000) throw new MetadataError('metadata field timeout: must be at least 1s')
   const given = values.connectionString as string | undefined
@@ -62,6 +66,10 @@ export function readConnection(values: Readonly<Record<string, unknown>>): Postg
   if (values.sslRootCert) url.searchParams.set('sslrootcert', String(values.sslRootCert))
   // libpq's meaning of sslmode (require encrypts, verify-full verifies), which is what these texts are written for.
   if (url.searchParams.has('sslmode')) url.searchParams.set('uselibpqcompat', 'true')
+  const user = decodeURIComponent(url.username)
+  const endpoint = `${url.hostname || 'localhost'}:${url.port || 5432}`
+  const login = readLogin(values, properties, { endpoint, user })
+  if (login) url.password = ''
   return {
     pool: {
       connectionString: url.href,
@@ -71,8 +79,9 @@ export function readConnection(values: Readonly<Record<string, unknown>>): Postg
       query_timeout: timeout,
       allowExitOnIdle: true,
     },
-    address: `${url.hostname || 'localhost'}:${url.port || 5432}${url.pathname}${url.username ? ` as user ${decodeURIComponent(url.username)}` : ''}`,
+    address: `${endpoint}${url.pathname}${user ? ` as user ${user}` : ''}`,
     prepare: values.queryExecMode === undefined || values.queryExecMode === 'cache_statement',
+    login,
   }
 }
 

@@ -2,6 +2,7 @@ import { Client, type ClientConfig, DatabaseError, Pool, type PoolClient, type P
 import { messageOf } from '../../errors.ts'
 import { Silence } from '../silence.ts'
 import { connectionError, type PostgresConnection } from './connection.ts'
+import type { Login } from './login.ts'
 
 /**
  * The connections of one component to its server. All work goes through `during` or `connect`: it fails within some seconds
@@ -15,13 +16,16 @@ export class PostgresServer implements AsyncDisposable {
   ) => Client
   readonly #clients = new Set<Client>()
   readonly #silence: Silence
+  readonly #login: Login | undefined
 
   /** @param owner e.g. `state store orders`; `settings` are the pool's where they differ from the connection's. */
-  constructor(owner: string, { pool, address }: PostgresConnection, settings: PoolConfig, debug: (text: string) => void) {
+  constructor(owner: string, { pool, address, login }: PostgresConnection, settings: PoolConfig, debug: (text: string) => void) {
     const clients = this.#clients
+    this.#login = login
     this.Client = class extends Client {
       constructor(config?: string | ClientConfig) {
         super(config)
+        signIn(this, login)
         clients.add(this)
         this.once('end', () => clients.delete(this))
       }
@@ -32,7 +36,7 @@ export class PostgresServer implements AsyncDisposable {
     // One that breaks in a transaction tells the transaction, and its own listeners.
     this.pool.on('connect', (client) => client.on('error', () => {}))
     this.#silence = new Silence({
-      probe: (limit) => probe(pool, limit),
+      probe: (limit) => probe(pool, login, limit),
       cut: (error) => {
         for (const client of clients) (client.connection as unknown as { stream: { destroy(error: Error): void } }).stream.destroy(error)
       },
@@ -69,7 +73,13 @@ export class PostgresServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#silence[Symbol.dispose]()
     await this.pool.end()
+    await this.#login?.[Symbol.asyncDispose]()
   }
+}
+
+/** As `password` of the settings does, which the empty one of a connection string would hide. */
+function signIn(client: Client, login: Login | undefined): void {
+  if (login) Object.assign(client, { password: () => login.password() })
 }
 
 /** As the library says that a query or a connection takes too long. */
@@ -78,8 +88,9 @@ function isSlow(error: unknown): boolean {
 }
 
 /** A refusal is an answer too, unless the server is on its way up or down. */
-async function probe({ connectionString }: PoolConfig, limit: number): Promise<void> {
+async function probe({ connectionString }: PoolConfig, login: Login | undefined, limit: number): Promise<void> {
   const client = new Client({ connectionString, connectionTimeoutMillis: limit })
+  signIn(client, login)
   client.on('error', () => {})
   try {
     await client.connect()

@@ -5,6 +5,7 @@ import { after } from 'node:test'
 import { kafka } from '../../../test/servers/kafka.ts'
 import { mosquitto } from '../../../test/servers/mosquitto.ts'
 import { nats } from '../../../test/servers/nats.ts'
+import { pulsar } from '../../../test/servers/pulsar.ts'
 import { rabbitmq } from '../../../test/servers/rabbitmq.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
 import { help, ownServer, serverOf } from '../../../test/servers/server.ts'
@@ -31,6 +32,7 @@ const directory = mkdtempSync(join(tmpdir(), 'outrider-pubsub-'))
 const redis = await redisServer()
 const broker = await serverOf(kafka)
 const mqtt = await serverOf(mosquitto)
+const pulsarBroker = await serverOf(pulsar)
 const rabbit = await serverOf(rabbitmq)
 // Its stream takes every subject of one word, which would not suit others.
 const stream = await ownServer(nats)
@@ -40,6 +42,7 @@ after(async () => {
   await redis?.stop()
   await broker?.stop()
   await mqtt?.stop()
+  await pulsarBroker?.stop()
   await rabbit?.stop()
   await stream?.stop()
   rmSync(directory, { recursive: true, force: true })
@@ -95,6 +98,19 @@ pubsubConformance('pubsub.kafka', {
   contentType: false,
   adds: /^__/,
   prepareShared: (topic) => makeTopic(broker?.address ?? '', topic, 2),
+})
+pubsubConformance('pubsub.pulsar', {
+  missing: !pulsarBroker && help(pulsar),
+  open: ({ appId, properties: { concurrency, ...properties } = {} }) =>
+    openDriver('pubsub.pulsar', appId, {
+      host: pulsarBroker?.address ?? '',
+      redeliveryDelay: '50ms',
+      ...(concurrency ? { maxConcurrentHandlers: concurrency } : {}),
+      ...properties,
+    }),
+  durable: true,
+  groups: true,
+  contentType: false,
 })
 pubsubConformance('pubsub.mqtt3', {
   missing: !mqtt && help(mosquitto),

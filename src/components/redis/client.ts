@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { ConnectionOptions } from 'node:tls'
+import type { RedisUser } from './login.ts'
 import type { Reply } from './reply.ts'
 
 export type Argument = string | number | Buffer
@@ -20,6 +21,10 @@ export interface RedisClient {
   script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Those that hold the keys: this server, or each of a cluster's masters. */
   masters(): Pick<RedisClient, 'call'>[]
+  /** Calls `work`, which gives commands, when others leave anyway, or 5 ms later. Not at all once it is closed. */
+  along(work: () => void): void
+  /** The server may be back: where a try to connect is due, it comes soon. Every command says so too. */
+  hurry(): void
   /** Says good-bye if connected, and closes for good. */
   close(): Promise<void>
   /** Closes at once for good; commands under way fail. */
@@ -42,6 +47,8 @@ export interface RedisClientOptions {
   port: number
   username?: string | undefined
   password?: string | undefined
+  /** In place of both: who to sign in as now. */
+  login?: (() => Promise<RedisUser>) | undefined
   database?: number | undefined
   /** Shown by CLIENT LIST. */
   name?: string | undefined

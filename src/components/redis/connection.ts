@@ -1,8 +1,12 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { dial } from '../dial.ts'
+import { NextTry } from '../next-try.ts'
+import { Passengers } from '../passengers.ts'
 import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
-import { asText, RedisReplyError, type Reply, ReplyParser } from './reply.ts'
+import { RENEW_AGAIN, type RedisUser } from './login.ts'
+import { asText, RedisReplyError, type Reply, readReplies } from './reply.ts'
 import { type Command, SentCommands } from './sent.ts'
 import { CommandWriter } from './writer.ts'
 
@@ -30,9 +34,12 @@ export class RedisConnection implements RedisClient {
   #ready = false
   #over = false
   #attempts = 0
-  #retryTimer: NodeJS.Timeout | undefined
+  readonly #next = new NextTry()
+  readonly #passengers = new Passengers()
+  readonly #ending = new AbortController()
   #watch: NodeJS.Timeout | undefined
   #impatience: NodeJS.Timeout | undefined
+  #renewal: NodeJS.Timeout | undefined
   #lostAt = 0
   #reason: Error | undefined
   readonly #pending = new SentCommands()
@@ -98,19 +105,26 @@ export class RedisConnection implements RedisClient {
   disconnect(): void {
     if (this.#over) return
     this.#over = true
-    clearTimeout(this.#retryTimer)
+    this.#next[Symbol.dispose]()
+    this.#passengers[Symbol.dispose]()
+    this.#ending.abort(new Error('the connection to Redis is closed'))
     clearTimeout(this.#watch)
     clearTimeout(this.#impatience)
+    clearTimeout(this.#renewal)
     this.#ready = false
     this.#socket?.destroy()
     const error = new Error('the connection to Redis is closed')
     for (const command of [...this.#pending.take(), ...this.#waiting.splice(0)]) command.reject(error)
   }
 
+  readonly along = (work: () => void) => this.#passengers.add(work)
+  readonly hurry = () => this.#next.hurry()
+
   #give(command: Command): void {
     if (this.#over) return command.reject(new Error('the connection to Redis is closed'))
-    if (this.#ready) this.#send(command)
-    else if (this.#waiting.length >= MAX_WAITING)
+    if (this.#ready) return this.#send(command)
+    this.#next.hurry()
+    if (this.#waiting.length >= MAX_WAITING)
       command.reject(new Error(`${this.#where} is away and ${MAX_WAITING} commands wait for it already`))
     else if (this.#attempts > this.#maxRetries || performance.now() - this.#lostAt > this.#patience)
       command.reject(this.#away(this.#reason))
@@ -173,23 +187,18 @@ export class RedisConnection implements RedisClient {
   }
 
   /** One attempt: connection, TLS, authentication. Rejects when any of it fails. */
-  #open(): Promise<void> {
+  async #open(): Promise<void> {
     const { host, port, tls, connectTimeout = 5000 } = this.#options
+    const began = performance.now()
+    const plain = await dial({ host, port, limit: connectTimeout, signal: this.#ending.signal })
+    const left = Math.max(1, connectTimeout - (performance.now() - began))
     return new Promise((resolve, reject) => {
       let up = false
       let failure: Error | undefined
-      const socket = tls ? connectTls({ host, port, servername: host, ...tls }) : connectTcp({ host, port })
-      socket.setNoDelay(true)
+      const socket = tls ? connectTls({ servername: host, ...tls, socket: plain }) : plain
       socket.setKeepAlive(true, 30_000)
-      const late = setTimeout(() => socket.destroy(new Error(`no connection within ${connectTimeout} ms`)), connectTimeout)
-      const parser = new ReplyParser((reply) => this.#answered(reply))
-      socket.on('data', (chunk: Buffer) => {
-        try {
-          parser.push(chunk)
-        } catch (error) {
-          socket.destroy(error as Error)
-        }
-      })
+      const late = setTimeout(() => socket.destroy(new Error(`no connection within ${connectTimeout} ms`)), left)
+      readReplies(socket, (reply) => this.#answered(reply))
       socket.once('error', (error) => {
         failure = error
       })
@@ -197,38 +206,36 @@ export class RedisConnection implements RedisClient {
         clearTimeout(late)
         if (this.#socket === socket) this.#socket = undefined
         const reason = failure ?? new Error('the server closed the connection')
-        if (up) this.#lost(reason)
-        else {
-          for (const command of this.#pending.take()) command.reject(reason)
-          reject(reason)
-        }
+        if (up) return this.#lost(reason)
+        for (const command of this.#pending.take()) command.reject(reason)
+        reject(reason)
       })
-      socket.once(tls ? 'secureConnect' : 'connect', () => {
+      const greet = async () => {
         this.#socket = socket
-        this.#writer = new CommandWriter(socket)
-        this.#greet().then(
-          () => {
-            clearTimeout(late)
-            if (this.#socket !== socket || this.#over) return
-            const again = this.#attempts > 0
-            up = true
-            this.#attempts = 0
-            this.#ready = true
-            if (again) this.#options.onReconnect?.()
-            for (const command of this.#waiting.splice(0)) this.#send(command)
-            resolve()
-          },
-          (error: Error) => {
-            failure ??= error
-            socket.destroy()
-          },
-        )
-      })
+        this.#writer = new CommandWriter(socket, () => this.#passengers.board())
+        await this.#greet(socket).catch((error: Error) => socket.destroy(error))
+        clearTimeout(late)
+        if (this.#socket !== socket || socket.destroyed || this.#over) return
+        const again = this.#attempts > 0
+        up = true
+        this.#attempts = 0
+        this.#ready = true
+        if (again) this.#options.onReconnect?.()
+        for (const command of this.#waiting.splice(0)) this.#send(command)
+        resolve()
+      }
+      if (tls) socket.once('secureConnect', greet)
+      else void greet()
     })
   }
 
-  async #greet(): Promise<void> {
-    const { username, password, database, name } = this.#options
+  async #greet(socket: Socket): Promise<void> {
+    const { login, database, name } = this.#options
+    const user = await login?.()
+    // It may have been lost while a token was asked for; there may be another one already.
+    if (this.#socket !== socket) return
+    if (login && user) this.#renewIn(login, user.renew)
+    const { username, password } = user ?? this.#options
     const ask = (command: string, ...args: Argument[]) =>
       new Promise((resolve, reject) => this.#send({ name: command, args, resolve, reject, attempts: 0, given: 0, sent: 0 }))
     if (password) await (username ? ask('AUTH', username, password) : ask('AUTH', password))
@@ -236,6 +243,25 @@ export class RedisConnection implements RedisClient {
     // Old servers and some that only speak the protocol do not know it.
     if (name) await ask('CLIENT', 'SETNAME', name.replace(/[^!-~]/g, '-')).catch(ignoreReply)
     if (!password && !database) await ask('PING')
+  }
+
+  /** Signs in again while the connection stands, before the token ends. */
+  #renewIn(login: () => Promise<RedisUser>, milliseconds: number): void {
+    // A subscriber may not: it is cut off when its token ends, and connects again.
+    if (this.#options.onMessage) return
+    const renew = async () => {
+      const { username, password, renew } = await login()
+      await this.call('AUTH', username, password)
+      this.#renewIn(login, renew)
+    }
+    clearTimeout(this.#renewal)
+    this.#renewal = setTimeout(() => {
+      if (!this.#ready) return
+      renew().catch((error: Error) => {
+        this.#options.onError?.(error)
+        this.#renewIn(login, RENEW_AGAIN)
+      })
+    }, milliseconds).unref()
   }
 
   /** What was under way is sent again, at most `maxRetries` times; answers that are lost with the connection stay unknown. */
@@ -281,17 +307,15 @@ export class RedisConnection implements RedisClient {
   #reconnect(): void {
     if (this.#over) return
     this.#attempts++
-    this.#retryTimer = setTimeout(
-      () => {
-        this.#open().catch((error: Error) => {
-          if (this.#over) return
-          this.#options.onError?.(error)
-          this.#failed(error)
-          this.#reconnect()
-        })
-      },
-      this.#options.backoff?.(this.#attempts) ?? Math.min(50 * 2 ** Math.min(this.#attempts, 6), 2000),
-    )
+    const wait = this.#options.backoff?.(this.#attempts) ?? Math.min(50 * 2 ** Math.min(this.#attempts, 6), 2000)
+    this.#next.after(wait, () => {
+      this.#open().catch((error: Error) => {
+        if (this.#over) return
+        this.#options.onError?.(error)
+        this.#failed(error)
+        this.#reconnect()
+      })
+    })
   }
 }
 

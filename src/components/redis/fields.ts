@@ -1,4 +1,5 @@
 import type { MetadataField } from '../metadata.ts'
+import { loginFields } from './login.ts'
 
 /** The connection settings that all of Dapr's Redis components share; bare numbers in durations are milliseconds. */
 export const redisFields: readonly MetadataField[] = [
@@ -11,6 +12,7 @@ export const redisFields: readonly MetadataField[] = [
   { name: 'redisPort', kind: 'int', min: 1, max: 65535, description: 'Port, when redisHost names none. Default 6379.' },
   { name: 'redisUsername', kind: 'string', default: '', description: 'User of Redis ACLs.' },
   { name: 'redisPassword', kind: 'string', default: '', sensitive: true, description: 'Password.' },
+  ...loginFields,
   { name: 'redisType', kind: 'enum', values: ['node', 'cluster'], default: 'node', description: 'One server, or a cluster.' },
   { name: 'redisDB', kind: 'int', aliases: ['redisDb'], default: '0', min: 0, description: 'Database number; a cluster has only 0.' },
   { name: 'failover', kind: 'bool', default: 'false', description: 'redisHost names sentinels.' },

@@ -1,26 +1,33 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
+import { RENEW_AGAIN, type RedisUser } from './login.ts'
 import type { RedisAddress } from './open.ts'
 import { asText, type Reply } from './reply.ts'
 
 /** A cluster's nodes, or a master that sentinels name: finding and following them is ioredis' work. */
-export function clusterClient(nodes: RedisAddress[], options: RedisClientOptions): RedisClient {
+export async function clusterClient(nodes: RedisAddress[], options: RedisClientOptions): Promise<RedisClient> {
+  const redisOptions = settings(options)
+  const user = await options.login?.()
+  Object.assign(redisOptions, userIn(user))
   const client = new Cluster(nodes, {
     lazyConnect: true,
-    redisOptions: settings(options),
+    redisOptions,
     ...(options.backoff ? { clusterRetryStrategy: options.backoff } : {}),
   })
-  return new IoRedisClient(client, true, options)
+  // Each new connection takes them from there.
+  return new IoRedisClient(client, true, options, user, () => [redisOptions, ...client.nodes('all').map((node) => node.options)])
 }
 
-export function sentinelClient(
+export async function sentinelClient(
   sentinels: RedisAddress[],
   options: RedisClientOptions,
   sentinel: { master: string; username?: string | undefined; password?: string | undefined },
-): RedisClient {
+): Promise<RedisClient> {
+  const user = await options.login?.()
   const client = new Redis({
     ...settings(options),
+    ...userIn(user),
     db: options.database ?? 0,
     ...(options.backoff ? { retryStrategy: options.backoff } : {}),
     sentinels,
@@ -29,7 +36,11 @@ export function sentinelClient(
     sentinelPassword: sentinel.password,
     ...(options.tls ? { enableTLSForSentinelMode: true, sentinelTLS: options.tls } : {}),
   })
-  return new IoRedisClient(client, false, options)
+  return new IoRedisClient(client, false, options, user, () => [client.options])
+}
+
+function userIn(user: RedisUser | undefined): Pick<RedisOptions, 'username' | 'password'> {
+  return user ? { username: user.username, password: user.password } : {}
 }
 
 function settings(options: RedisClientOptions): RedisOptions {
@@ -52,10 +63,23 @@ class IoRedisClient implements RedisClient {
   readonly #where: string
   /** Milliseconds for a command with all its tries; 0: as long as it takes. */
   readonly #patience: number
+  readonly #options: RedisClientOptions
+  /** Where ioredis takes user and password from. */
+  readonly #places: () => RedisOptions[]
+  #renewal: NodeJS.Timeout | undefined
   #last: Error | undefined
 
-  constructor(client: Redis | Cluster, isCluster: boolean, options: RedisClientOptions) {
+  constructor(
+    client: Redis | Cluster,
+    isCluster: boolean,
+    options: RedisClientOptions,
+    user: RedisUser | undefined,
+    places: () => RedisOptions[],
+  ) {
     this.#client = client
+    this.#options = options
+    this.#places = places
+    if (user) this.#renewIn(user.renew)
     this.isCluster = isCluster
     this.#where = `${isCluster ? 'the Redis cluster at' : 'the Redis master behind'} ${options.host}:${options.port}`
     // ioredis queues without limit of time while it looks for a node.
@@ -107,6 +131,25 @@ class IoRedisClient implements RedisClient {
     }))
   }
 
+  #renewIn(milliseconds: number): void {
+    clearTimeout(this.#renewal)
+    this.#renewal = setTimeout(() => {
+      this.#renew().catch((error: Error) => {
+        this.#options.onError?.(error)
+        this.#renewIn(RENEW_AGAIN)
+      })
+    }, milliseconds).unref()
+  }
+
+  /** New connections sign in with the new token, and those that stand do so again; a subscriber may not, and is cut off. */
+  async #renew(): Promise<void> {
+    const user = (await this.#options.login?.()) as RedisUser
+    for (const place of this.#places()) Object.assign(place, userIn(user))
+    const nodes = this.#client instanceof Cluster ? this.#client.nodes('all') : [this.#client]
+    if (!this.#options.onMessage) await Promise.all(nodes.map((node) => node.call('AUTH', user.username, user.password)))
+    this.#renewIn(user.renew)
+  }
+
   async #bounded<T>(work: Promise<T>): Promise<T> {
     try {
       return await this.#inTime(work)
@@ -140,12 +183,22 @@ class IoRedisClient implements RedisClient {
     }
   }
 
+  /** ioredis gathers nothing. */
+  along(work: () => void): void {
+    setImmediate(work)
+  }
+
+  /** ioredis keeps its own time. */
+  hurry(): void {}
+
   async close(): Promise<void> {
+    clearTimeout(this.#renewal)
     if (this.ready) await this.#client.quit().catch(() => undefined)
     this.#client.disconnect()
   }
 
   disconnect(): void {
+    clearTimeout(this.#renewal)
     this.#client.disconnect()
   }
 }

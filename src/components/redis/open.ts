@@ -3,6 +3,7 @@ import { shownAddress } from '../shown-address.ts'
 import { redisAdvice } from './advice.ts'
 import type { RedisClient, RedisClientOptions } from './client.ts'
 import { RedisConnection } from './connection.ts'
+import { readLogin } from './login.ts'
 
 export interface OpenOptions extends Pick<RedisClientOptions, 'onError' | 'onReconnect' | 'onMessage'> {
   /** Shown by CLIENT LIST. */
@@ -10,6 +11,8 @@ export interface OpenOptions extends Pick<RedisClientOptions, 'onError' | 'onRec
   /** For commands that wait at the server so long, milliseconds; none of them is sent a second time. */
   blocking?: number
   signal?: AbortSignal | undefined
+  /** What the waits between two tries to connect again do not exceed now, milliseconds. Default: redisMaxRetryInterval alone. */
+  longestWait?: () => number
 }
 
 /** Where a component's metadata says its server is. */
@@ -33,11 +36,12 @@ export async function openRedis(values: MetadataValues, options: OpenOptions): P
     name: options.name,
     username: (values.redisUsername as string) || undefined,
     password: (values.redisPassword as string) || undefined,
+    login: readLogin(values),
     database: values.redisDB as number,
     connectTimeout: (values.dialTimeout as number) > 0 ? (values.dialTimeout as number) : undefined,
     commandTimeout: options.blocking ? options.blocking + Math.max(readTimeout, LEAST_MARGIN) : Math.max(readTimeout, 0),
     maxRetries: options.blocking ? 0 : Math.max(values.redisMaxRetries as number, 0),
-    backoff: (attempt) => Math.min(minimum * 2 ** Math.min(attempt - 1, 20), maximum),
+    backoff: (attempt) => Math.min(minimum * 2 ** Math.min(attempt - 1, 20), maximum, options.longestWait?.() ?? maximum),
     tls: values.enableTLS
       ? {
           rejectUnauthorized: !values.insecureSkipTLSVerify,

@@ -83,6 +83,31 @@ describe('RedisConnection against a server that misbehaves', () => {
     server.close()
   })
 
+  it('looks for a lost server soon when somebody asks, however long it would wait', { timeout: 20_000 }, async () => {
+    let away = false
+    const server = await fakeServer((words, socket) => {
+      if (away) socket.destroy()
+      else socket.write(words[0] === 'PING' ? '+PONG\r\n' : ':7\r\n')
+    })
+    const back = Promise.withResolvers<void>()
+    const client = new RedisConnection({
+      ...{ host: '127.0.0.1', port: server.port, maxRetries: 0 },
+      backoff: () => 60_000,
+      onReconnect: back.resolve,
+    })
+    await client.connect()
+    away = true
+    server.cut()
+    await assert.rejects(client.call('GET', 'x'), /is away/)
+    await assert.rejects(client.call('GET', 'x'), /is away/)
+    away = false
+    client.hurry()
+    await back.promise
+    assert.equal(await client.call('GET', 'x'), 7)
+    client.disconnect()
+    server.close()
+  })
+
   it('counts a server that does not answer in time as gone', async () => {
     const server = await fakeServer((words, socket) => {
       if (words[0] === 'PING') socket.write('+PONG\r\n')

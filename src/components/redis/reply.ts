@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net'
+
 /** One reply of a Redis server: bulk strings as bytes, errors as values so that they can stand inside arrays. */
 export type Reply = string | number | Buffer | null | RedisReplyError | Reply[]
 
@@ -138,4 +140,16 @@ const EMPTY = Buffer.alloc(0)
 export function asText(reply: Reply): string | number | null | RedisReplyError | unknown[] {
   if (Buffer.isBuffer(reply)) return reply.toString()
   return Array.isArray(reply) ? reply.map(asText) : reply
+}
+
+/** Hands on the replies that a connection brings; what is none ends it. */
+export function readReplies(socket: Socket, onReply: (reply: Reply) => void): void {
+  const parser = new ReplyParser(onReply)
+  socket.on('data', (chunk: Buffer) => {
+    try {
+      parser.push(chunk)
+    } catch (error) {
+      socket.destroy(error as Error)
+    }
+  })
 }

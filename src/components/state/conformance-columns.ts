@@ -2,14 +2,16 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { azurite } from '../../../test/servers/azurite.ts'
+import { azurite, azuriteTables } from '../../../test/servers/azurite.ts'
 import { cassandra } from '../../../test/servers/cassandra.ts'
+import { cosmosdb } from '../../../test/servers/cosmosdb.ts'
 import { datastore } from '../../../test/servers/datastore.ts'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { mongodb } from '../../../test/servers/mongodb.ts'
 import { moto } from '../../../test/servers/moto.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { redisStack } from '../../../test/servers/redis-stack.ts'
@@ -20,7 +22,9 @@ import { stateConformance } from '../../blocks/state/conformance/suite.ts'
 import type { StateFeature, StateStore } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
-import { connectionTo } from '../azure/testing.ts'
+import { ACCOUNT, connectionTo, KEY } from '../azure/testing.ts'
+import { cosmosOf, makeContainer } from '../azure/testing-cosmos.ts'
+import { MongoDouble } from '../mongodb/testing/double.ts'
 import { stateDrivers } from './registry.ts'
 
 /** One column of the matrix: a driver, how to reach its server, and in what it differs from the others. */
@@ -119,13 +123,15 @@ const COLUMNS: readonly Column[] = [
     badEtag: randomUUID(),
     invalidEtag: { text: 'word', kind: 'mismatch' },
   },
-  {
-    ...usual,
-    name: 'state.mysql (MariaDB)',
-    type: 'state.mysql',
-    server: () => serverOf(mariadb),
-    properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
-  },
+  ...[mariadb, mysql].map(
+    (kind): Column => ({
+      ...usual,
+      name: `state.mysql (${kind.name})`,
+      type: 'state.mysql',
+      server: () => serverOf(kind),
+      properties: (address) => ({ connectionString: goDsn(address), schemaName: own }),
+    }),
+  ),
   ...(['v1', 'v2'] as const).map(
     (version): Column => ({
       ...usual,
@@ -163,11 +169,22 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...usual,
-    name: 'state.mongodb (mongo-java-server; transactions not proven)',
+    name: 'state.mongodb (mongo-java-server)',
     type: 'state.mongodb',
     server: () => serverOf(mongodb),
     properties: (connectionString) => ({ connectionString, databaseName: own }),
     only: ['ETAG', 'TTL', 'KEYS_LIKE', 'QUERY_API'],
+  },
+  {
+    ...usual,
+    name: 'state.mongodb, replica set (stand-in of our own)',
+    type: 'state.mongodb',
+    async server() {
+      const double = await MongoDouble.start()
+      return { address: double.address, stop: () => double[Symbol.asyncDispose]() }
+    },
+    properties: (connectionString) => ({ connectionString, databaseName: own }),
+    also: ['QUERY_API'],
   },
   {
     ...usual,
@@ -191,7 +208,36 @@ const COLUMNS: readonly Column[] = [
     server: () => serverOf(azurite),
     properties: (address) => ({ connectionString: connectionTo(address), containerName: own }),
     only: ['ETAG'],
-    noBackslash: true,
+    refusedInKeys: '\\',
+  },
+  {
+    ...usual,
+    name: 'state.azure.cosmosdb (cosmosdb-server; partitions, batches and TTL by a front of ours)',
+    type: 'state.azure.cosmosdb',
+    server: async () => {
+      const server = await serverOf(cosmosdb)
+      if (server) await makeContainer(server.address, own)
+      return server
+    },
+    properties: (address) => cosmosOf(address, own),
+    only: ['ETAG', 'TRANSACTIONAL', 'TTL', 'QUERY_API', 'PARTITION_KEY'],
+    // A transaction is of one partition, and reads have to name it.
+    metadata: { partitionKey: own },
+    transactionEtagError: false,
+    refusedInKeys: '/\\#',
+    // Documents have up to 2 MiB, Base64 included.
+    largestValue: 1.5 * 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.azure.tablestorage (Azurite)',
+    type: 'state.azure.tablestorage',
+    server: () => serverOf(azuriteTables),
+    properties: (address) => ({ accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own }),
+    only: ['ETAG'],
+    badEtag: `W/"datetime'2023-05-09T12%3A28%3A54.1442151Z'"`,
+    refusedInKeys: '/\\#?\t\n',
+    largestValue: 64 * 1024,
   },
   {
     ...usual,
@@ -248,7 +294,7 @@ async function open(
 function saying(store: StateStore, metadata: Readonly<Record<string, string>>): StateStore {
   const said = <T extends { metadata: Readonly<Record<string, string>> }>(request: T): T => ({
     ...request,
-    metadata: { ...request.metadata, ...metadata },
+    metadata: { ...metadata, ...request.metadata },
   })
   return new Proxy(store, {
     get(target, name) {
@@ -257,7 +303,8 @@ function saying(store: StateStore, metadata: Readonly<Record<string, string>>): 
       if (name === 'get' || name === 'set' || name === 'delete')
         return (request: Parameters<StateStore['set']>[0], ...rest: unknown[]) => member.call(target, said(request), ...rest)
       if (name === 'transact')
-        return (operations: Parameters<StateStore['set']>[0][], ...rest: unknown[]) => member.call(target, operations.map(said), ...rest)
+        return (operations: Parameters<StateStore['set']>[0][], all: Readonly<Record<string, string>>, ...rest: unknown[]) =>
+          member.call(target, operations.map(said), { ...metadata, ...all }, ...rest)
       return member.bind(target)
     },
   })

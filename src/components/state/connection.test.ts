@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { crc32 } from 'node:zlib'
+import { createConnection } from 'mysql2/promise'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgresServer } from '../../../test/servers/postgres.ts'
 import { freePort } from '../../../test/servers/process.ts'
 import { redisServer } from '../../../test/servers/redis.ts'
@@ -75,20 +77,24 @@ it('state.postgresql: stores that start at once share one set of tables', async 
   await server.stop()
 })
 
-it('state.mysql says which user the server refused, and where, without the password', async (context) => {
-  const server = await serverOf(mariadb)
-  if (!server) return context.skip('no MariaDB')
-  const { host } = new URL(server.address)
-  await using store = await make('state.mysql', 'v1', { connectionString: `nobody:hid/d@en@tcp(${host})/` })
-  await assert.rejects(
-    store.init(signal()),
-    (error: Error) =>
-      error.message.includes(`${host} as user nobody`) &&
-      /denied.*correct user and password/.test(error.message) &&
-      !error.message.includes('hid'),
-  )
-  await server.stop()
-})
+for (const kind of [mariadb, mysql])
+  it(`state.mysql (${kind.name}) says which user the server refused, and where, without the password`, async (context) => {
+    const server = await serverOf(kind)
+    if (!server) return context.skip(`no ${kind.name}`)
+    const { host, username } = new URL(server.address)
+    // One whom it does not know, and one with another password.
+    for (const login of ['nobody:hid/d@en', `${username}:hid/d@en`]) {
+      await using store = await make('state.mysql', 'v1', { connectionString: `${login}@tcp(${host})/` })
+      await assert.rejects(
+        store.init(signal()),
+        (error: Error) =>
+          error.message.includes(`${host} as user ${login.split(':')[0]}`) &&
+          /denied.*correct user and password/.test(error.message) &&
+          !error.message.includes('hid'),
+      )
+    }
+    await server.stop()
+  })
 
 it('state.postgresql says which user the server refused, and where, without the password', async (context) => {
   const server = await postgresServer()
@@ -107,17 +113,47 @@ it('state.postgresql says which user the server refused, and where, without the 
   await server.stop()
 })
 
-it('state.mysql: stores that start at once share one set of tables', async (context) => {
-  const server = await serverOf(mariadb)
-  if (!server) return context.skip('no MariaDB')
-  const { host, username } = new URL(server.address)
-  const properties = { connectionString: `${username}@tcp(${host})/`, schemaName: `c${process.pid}` }
-  const stores = await Promise.all([1, 2, 3, 4].map(() => make('state.mysql', 'v1', properties)))
-  await Promise.all(stores.map((store) => store.init(signal())))
-  await stores[0]?.set({ kind: 'upsert', key: 'k', value: Buffer.from('1'), json: true, metadata: {} })
-  assert.ok(await stores[3]?.get({ key: 'k', metadata: {} }))
-  await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
-  await server.stop()
+for (const kind of [mariadb, mysql])
+  it(`state.mysql (${kind.name}): stores that start at once share one set of tables`, async (context) => {
+    const server = await serverOf(kind)
+    if (!server) return context.skip(`no ${kind.name}`)
+    const { host, username, password } = new URL(server.address)
+    const properties = { connectionString: `${username}:${password}@tcp(${host})/`, schemaName: `c${process.pid}` }
+    const stores = await Promise.all([1, 2, 3, 4].map(() => make('state.mysql', 'v1', properties)))
+    await Promise.all(stores.map((store) => store.init(signal())))
+    await stores[0]?.set({ kind: 'upsert', key: 'k', value: Buffer.from('1'), json: true, metadata: {} })
+    assert.ok(await stores[3]?.get({ key: 'k', metadata: {} }))
+    await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
+    await server.stop()
+  })
+
+it('state.mysql proves its password to MySQL by RSA in the clear, by TLS, and by what the server keeps of the last time', async (context) => {
+  const server = await serverOf(mysql)
+  if (!server) return context.skip('no MySQL')
+  const { hostname, port, username, password } = new URL(server.address)
+  await using admin = await createConnection({ host: hostname, port: Number(port), user: username, password })
+  const user = `sha2${process.pid}`
+  const secret = 'pä:s/s@wörd€'
+  await admin.query(`CREATE USER ${user} IDENTIFIED WITH caching_sha2_password BY '${secret}'`)
+  await admin.query(`GRANT ALL ON ${user}.* TO ${user}`)
+  try {
+    for (const tls of ['false', 'skip-verify', 'preferred', 'false']) {
+      await using store = await make('state.mysql', 'v1', {
+        connectionString: `${user}:${secret}@tcp(${hostname}:${port})/?tls=${tls}`,
+        schemaName: user,
+      })
+      await store.init(signal())
+      await store.set({ kind: 'upsert', key: 'k', value: Buffer.from('1'), json: true, metadata: {} })
+      const [rows] = await admin.query('SELECT COUNT(*) AS signedIn FROM information_schema.processlist WHERE user = ?', [user])
+      assert.ok((rows as { signedIn: number }[])[0]?.signedIn, tls)
+      // The server forgets whom it knew; before the last round it does not.
+      if (tls !== 'preferred') await admin.query('FLUSH PRIVILEGES')
+    }
+  } finally {
+    await admin.query(`DROP DATABASE IF EXISTS ${user}`)
+    await admin.query(`DROP USER ${user}`)
+    await server.stop()
+  }
 })
 
 it('state.etcd starts without its server, as under Dapr, and says at the first operation which it is', async () => {

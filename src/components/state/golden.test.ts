@@ -3,12 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, it, type TestContext } from 'node:test'
 import { BSON, MongoClient } from 'mongodb'
-import mysql from 'mysql2/promise'
+import { createConnection } from 'mysql2/promise'
 import pg from 'pg'
 import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { mongodb } from '../../../test/servers/mongodb.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
 import type { StateStore } from '../../blocks/state/driver.ts'
@@ -20,10 +21,16 @@ import { stateDrivers } from './registry.ts'
 
 // What daprd wrote is put back raw, and read by our drivers; what ours write is compared with it byte by byte.
 
+interface MysqlTable {
+  createTable: string
+  rows: { name: string; value: string; isbinary: number; etag: string; expires: boolean }[]
+}
+
 interface Golden {
   json: Record<string, unknown>
   bytes: Record<string, string>
-  mysql: { createTable: string; rows: { name: string; value: string; isbinary: number; etag: string; expires: boolean }[] }
+  MariaDB: MysqlTable
+  MySQL: MysqlTable
   'etcd v1': Record<string, string>
   'etcd v2': Record<string, string>
   memcached: Record<string, string>
@@ -98,42 +105,47 @@ function unpack(envelope: Buffer): { data: string; ttl: string | undefined } {
 }
 
 describe('what daprd wrote', () => {
-  withServer('state.mysql', mariadb, async (address) => {
-    const { hostname, port, username, password } = new URL(address)
-    await using database = await mysql.createConnection({ host: hostname, port: Number(port), user: username, password })
-    await database.query(`CREATE DATABASE ${own}`)
-    await database.changeUser({ database: own })
-    await database.query(golden.mysql.createTable.replace('`TABLE`', 'theirs'))
-    for (const row of golden.mysql.rows)
-      await database.query(
-        'INSERT INTO theirs (id, value, isbinary, eTag, expiredate) VALUES (?, ?, ?, ?, CURRENT_TIMESTAMP + INTERVAL ? SECOND)',
-        [row.name, row.value, row.isbinary, row.etag, row.expires ? 3600 : null],
+  for (const [name, kind] of [
+    ['MariaDB', mariadb],
+    ['MySQL', mysql],
+  ] as const)
+    withServer(`state.mysql (${name})`, kind, async (address) => {
+      const recorded = golden[name]
+      const { hostname, port, username, password } = new URL(address)
+      await using database = await createConnection({ host: hostname, port: Number(port), user: username, password })
+      await database.query(`CREATE DATABASE ${own}`)
+      await database.changeUser({ database: own })
+      await database.query(recorded.createTable.replace('`TABLE`', 'theirs'))
+      for (const row of recorded.rows)
+        await database.query(
+          'INSERT INTO theirs (id, value, isbinary, eTag, expiredate) VALUES (?, ?, ?, ?, CURRENT_TIMESTAMP + INTERVAL ? SECOND)',
+          [row.name, row.value, row.isbinary, row.etag, row.expires ? 3600 : null],
+        )
+      const connection = { connectionString: `${username}:${password}@tcp(${hostname}:${port})/`, schemaName: own }
+      await using theirs = await open('state.mysql', 'v1', { ...connection, tableName: 'theirs' })
+      await readsAll(
+        theirs,
+        recorded.rows.map((row) => row.name),
       )
-    const connection = { connectionString: `${username}:${password}@tcp(${hostname}:${port})/`, schemaName: own }
-    await using theirs = await open('state.mysql', 'v1', { ...connection, tableName: 'theirs' })
-    await readsAll(
-      theirs,
-      golden.mysql.rows.map((row) => row.name),
-    )
-    const [first, second] = golden.mysql.rows
-    assert.ok(first && second)
-    assert.equal((await theirs.get({ key: first.name, metadata: {} }))?.etag, first.etag)
-    await theirs.set({ kind: 'upsert', key: first.name, value: Buffer.from('1'), json: true, etag: first.etag, metadata: {} })
-    await theirs.delete({ kind: 'delete', key: second.name, etag: second.etag, metadata: {} })
-    assert.ok((await theirs.get({ key: 'ttl', metadata: {} }))?.metadata?.ttlExpireTime)
+      const [first, second] = recorded.rows
+      assert.ok(first && second)
+      assert.equal((await theirs.get({ key: first.name, metadata: {} }))?.etag, first.etag)
+      await theirs.set({ kind: 'upsert', key: first.name, value: Buffer.from('1'), json: true, etag: first.etag, metadata: {} })
+      await theirs.delete({ kind: 'delete', key: second.name, etag: second.etag, metadata: {} })
+      assert.ok((await theirs.get({ key: 'ttl', metadata: {} }))?.metadata?.ttlExpireTime)
 
-    await using ours = await open('state.mysql', 'v1', { ...connection, tableName: 'ours' })
-    await writesAll(ours)
-    const [rows] = await database.query('SELECT id, CAST(value AS CHAR) AS value, isbinary, expiredate IS NOT NULL AS expires FROM ours')
-    for (const row of rows as { id: string; value: string; isbinary: number; expires: number }[]) {
-      const recorded = golden.mysql.rows.find(({ name }) => name === row.id)
-      assert.ok(recorded)
-      sameText(row.value, recorded.value, row.id)
-      assert.deepEqual([row.isbinary, Boolean(row.expires)], [recorded.isbinary, recorded.expires])
-    }
-    assert.equal((rows as unknown[]).length, golden.mysql.rows.length)
-    await database.query(`DROP DATABASE ${own}`)
-  })
+      await using ours = await open('state.mysql', 'v1', { ...connection, tableName: 'ours' })
+      await writesAll(ours)
+      const [rows] = await database.query('SELECT id, CAST(value AS CHAR) AS value, isbinary, expiredate IS NOT NULL AS expires FROM ours')
+      for (const row of rows as { id: string; value: string; isbinary: number; expires: number }[]) {
+        const theirRow = recorded.rows.find((one) => one.name === row.id)
+        assert.ok(theirRow)
+        sameText(row.value, theirRow.value, row.id)
+        assert.deepEqual([row.isbinary, Boolean(row.expires)], [theirRow.isbinary, theirRow.expires])
+      }
+      assert.equal((rows as unknown[]).length, recorded.rows.length)
+      await database.query(`DROP DATABASE ${own}`)
+    })
 
   for (const version of ['v1', 'v2'] as const) {
     withServer(`state.etcd ${version}`, etcd, async (address) => {

@@ -7,6 +7,7 @@ import { etcd } from '../../../test/servers/etcd.ts'
 import { mariadb } from '../../../test/servers/mariadb.ts'
 import { memcached } from '../../../test/servers/memcached.ts'
 import { mongodb } from '../../../test/servers/mongodb.ts'
+import { mysql } from '../../../test/servers/mysql.ts'
 import { postgres } from '../../../test/servers/postgres.ts'
 import { redis } from '../../../test/servers/redis.ts'
 import { type ServerKind, serverOf } from '../../../test/servers/server.ts'
@@ -86,16 +87,18 @@ interface Kind {
 }
 
 const KINDS: readonly Kind[] = [
-  {
-    type: 'state.mysql',
-    server: mariadb,
-    properties: (address, port) => ({
-      connectionString: `${new URL(address).username}:${new URL(address).password}@tcp(127.0.0.1:${port})/`,
-      timeoutInSeconds: '2',
-      schemaName: `o${process.pid}`,
+  ...[mariadb, mysql].map(
+    (server): Kind => ({
+      type: 'state.mysql',
+      server,
+      properties: (address, port) => ({
+        connectionString: `${new URL(address).username}:${new URL(address).password}@tcp(127.0.0.1:${port})/`,
+        timeoutInSeconds: '2',
+        schemaName: `o${process.pid}`,
+      }),
+      patience: 3000,
     }),
-    patience: 3000,
-  },
+  ),
   { type: 'state.etcd', server: etcd, properties: (_, port) => ({ endpoints: `127.0.0.1:${port}` }), patience: 11_000 },
   { type: 'state.memcached', server: memcached, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 2500 },
   { type: 'state.cassandra', server: cassandra, properties: (_, port) => ({ hosts: `127.0.0.1:${port}` }), patience: 7000 },
@@ -129,7 +132,7 @@ async function make(type: string, version: string, properties: Record<string, st
 
 describe('a server that goes away', () => {
   for (const { type, version = 'v1', server, properties, patience } of KINDS) {
-    it(`${type}: a bounded wait, an error that says what is where, and back within 5 s without a restart`, {
+    it(`${type} (${server.name}): a bounded wait, an error that says what is where, and back within 5 s without a restart`, {
       timeout: 90_000,
     }, async (context) => {
       const running = await serverOf(server)

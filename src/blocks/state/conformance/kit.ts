@@ -28,8 +28,8 @@ export interface ConformanceOptions {
   oneErrorForLists?: boolean
   /** Keys hold no spaces or control characters: others are refused. */
   plainKeys?: boolean
-  /** A backslash would be taken for a slash: keys that have one are refused. */
-  noBackslash?: boolean
+  /** Characters that its names have not, or take for others: keys that have one are refused. */
+  refusedInKeys?: string
   /** A cluster whose transactions hold together for keys of one slot: those of the suite are of one. */
   oneSlot?: boolean
   /** Queries find by what an index names, and refuse other members. */

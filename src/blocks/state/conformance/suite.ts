@@ -8,13 +8,14 @@ import { etagCases } from './etags.ts'
 import { keyCases } from './keys.ts'
 import type { Cases, ConformanceOptions, Subject } from './kit.ts'
 import { listCases } from './lists.ts'
+import { partitionCases } from './partitions.ts'
 import { queryCases } from './queries.ts'
 import { transactionCases } from './transactions.ts'
 import { ttlCases } from './ttl.ts'
 import { valueCases } from './values.ts'
 
-const PROOFS: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', 'DELETE_WITH_PREFIX', 'QUERY_API']
-const SUBJECTS = [valueCases, listCases, concurrencyCases, etagCases, transactionCases, ttlCases, keyCases, queryCases]
+const PROOFS: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'TTL', 'KEYS_LIKE', 'DELETE_WITH_PREFIX', 'QUERY_API', 'PARTITION_KEY']
+const SUBJECTS = [valueCases, listCases, concurrencyCases, etagCases, transactionCases, ttlCases, keyCases, queryCases, partitionCases]
 
 /** What every state store must do, claim by claim. `open` gives an initialised store, or undefined to skip by name. */
 export function stateConformance(name: string, open: () => Promise<Subject | undefined>, options: ConformanceOptions): void {

@@ -50,10 +50,10 @@ export function valueCases({ check, id, options }: Cases): void {
     await store.delete({ kind: 'delete', key: id('never'), metadata: {} })
   })
 
+  const takes = (name: string) => ![...(options.refusedInKeys ?? '')].some((one) => name.includes(one))
   const keys = (title: string, names: readonly string[]) =>
     check(title, async (store) => {
-      const takes = (name: string) => !options.noBackslash || !name.includes('\\')
-      for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /backslash/)
+      for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /choose another key/)
       const stored = names.filter(takes).map((name) => id('') + name)
       await Promise.all(stored.map((key, index) => store.set(upsert(key, String(index)))))
       for (const [index, key] of stored.entries())
@@ -79,9 +79,11 @@ export function valueCases({ check, id, options }: Cases): void {
     for (const [index, key] of names.entries()) {
       const written = store.set(upsert(key, String(index)))
       if (options.plainKeys && /\s/.test(key)) await assert.rejects(written, /invalid characters/)
+      else if (!takes(key)) await assert.rejects(written, /choose another key/)
       else await written
     }
     for (const [index, key] of names.entries())
-      if (!options.plainKeys || !/\s/.test(key)) assert.equal((await store.get({ key, metadata: {} }))?.data.toString(), String(index))
+      if (takes(key) && (!options.plainKeys || !/\s/.test(key)))
+        assert.equal((await store.get({ key, metadata: {} }))?.data.toString(), String(index))
   })
 }

@@ -19,7 +19,7 @@ class PostgresBinding implements Binding {
   private ended: Promise<void> | undefined
 
   constructor(context: ComponentContext) {
-    const connection = readConnection(parseMetadata(connectionFields, context.properties))
+    const connection = readConnection(parseMetadata(connectionFields, context.properties), context.properties)
     this.name = context.name
     this.address = connection.address
     this.server = new PostgresServer(`binding ${context.name}`, connection, { types: jsonTypes }, (text) => context.log.debug(text))

@@ -55,7 +55,7 @@ class PostgresConfiguration implements ConfigurationStore {
   constructor(context: ComponentContext) {
     this.#context = context
     const values = parseMetadata(fields, context.properties)
-    const connection = readConnection(values)
+    const connection = readConnection(values, context.properties)
     const { pool, address } = connection
     this.#address = address
     this.#table = name('table', values.table as string)

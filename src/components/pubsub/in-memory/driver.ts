@@ -7,9 +7,9 @@ import type {
   PubSubFeature,
   SubscribeOptions,
 } from '../../../blocks/pubsub/driver.ts'
-import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 import { Subscription } from './subscription.ts'
 
@@ -89,15 +89,11 @@ class InMemoryPubSub implements PubSub {
     extra: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    for (const entry of entries) {
-      try {
-        await this.publish({ topic, data: entry.data, contentType: entry.contentType, metadata: { ...extra, ...entry.metadata } }, signal)
-      } catch (error) {
-        failed.push({ entryId: entry.entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-      }
-    }
-    return failed
+    return publishEach(
+      entries,
+      ({ data, contentType, metadata }) => this.publish({ topic, data, contentType, metadata: { ...extra, ...metadata } }, signal),
+      true,
+    )
   }
 
   async subscribe(

@@ -4,6 +4,7 @@ import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
 import { NatsLink } from '../../nats/link.ts'
 import { readOptions } from '../../nats/options.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 import { StreamConsumer } from './consumer.ts'
 import { StreamPublisher } from './publisher.ts'
@@ -59,17 +60,7 @@ class JetStreamPubSub implements PubSub {
     _metadata: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    await Promise.all(
-      entries.map(async ({ entryId, data }) => {
-        try {
-          await this.#publisher.publish(topic, data, eventId(data), signal)
-        } catch (error) {
-          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-        }
-      }),
-    )
-    return failed
+    return publishEach(entries, ({ data }) => this.#publisher.publish(topic, data, eventId(data), signal))
   }
 
   async subscribe(

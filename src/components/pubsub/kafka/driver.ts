@@ -1,12 +1,12 @@
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
-import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
-import type { Flow } from '../../kafka/claim.ts'
 import { KafkaClient } from '../../kafka/client.ts'
 import { kafkaFields } from '../../kafka/fields.ts'
-import { Gate } from '../../kafka/gate.ts'
-import { metadataOf, payloadOf } from '../../kafka/message.ts'
+import { metadataOf, saysAvro } from '../../kafka/message.ts'
 import { readSettings } from '../../kafka/settings.ts'
+import type { Flow } from '../../partitions/claim.ts'
+import { Gate } from '../../partitions/gate.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 
 /** Kafka: one record a message, metadata as headers; one member of one consumer group for all topics of the component. */
@@ -38,17 +38,7 @@ class KafkaPubSub implements PubSub {
     extra: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    await Promise.all(
-      entries.map(async ({ entryId, data, metadata }) => {
-        try {
-          await this.#client.publish(topic, data, { ...metadata, ...extra }, signal)
-        } catch (error) {
-          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-        }
-      }),
-    )
-    return failed
+    return publishEach(entries, ({ data, metadata }) => this.#client.publish(topic, data, { ...metadata, ...extra }, signal))
   }
 
   async subscribe(
@@ -57,13 +47,15 @@ class KafkaPubSub implements PubSub {
     handler: MessageHandler,
     options: SubscribeOptions = {},
   ): Promise<AsyncDisposable> {
-    const schema = Object.entries(metadata).find(([name]) => name.toLowerCase() === 'valueschematype')?.[1]
-    if (schema && schema.toLowerCase() !== 'none')
-      throw new Error(`valueSchemaType ${schema} is not supported: schemas (Avro) have to be written and read by the app`)
+    const avro = saysAvro(metadata)
     const { settings, consumer } = this.#client
     return consumer.subscribe([topic], {
       flow: flowOf(settings.concurrency, options),
-      handle: (record, signal) => handler({ topic, data: payloadOf(record), metadata: metadataOf(record, settings) }, signal),
+      handle: async (record, signal) => {
+        const value = this.#client.valueOf(record, avro)
+        const data = value instanceof Promise ? await value : value
+        await handler({ topic, data, metadata: metadataOf(record, settings) }, signal)
+      },
     })
   }
 

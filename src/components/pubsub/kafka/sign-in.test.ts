@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { verify } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -35,6 +36,9 @@ async function works(topic: string, properties: Record<string, string>): Promise
   await pubsub.publish({ topic, data: Buffer.from('x'), metadata: {} })
   assert.equal(await got.promise, 'x')
 }
+
+/** What Event Hubs takes for a password, of a user of this name, at the endpoint that speaks Kafka's protocol. */
+const EVENT_HUBS = 'Endpoint=sb://hubs.servicebus.windows.net/;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=a+b/c='
 
 const jaas = (module: string, users = '') => `org.apache.kafka.common.security.${module} required ${users};`
 
@@ -83,7 +87,7 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
         'sasl.mechanism.inter.broker.protocol': 'PLAIN',
         'listener.name.sasl_ssl.plain.sasl.jaas.config': jaas(
           'plain.PlainLoginModule',
-          'username="admin" password="secret" user_admin="secret"',
+          `username="admin" password="secret" user_admin="secret" user_$ConnectionString="${EVENT_HUBS}"`,
         ),
         'listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config': jaas('scram.ScramLoginModule'),
         'listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config': jaas('scram.ScramLoginModule'),
@@ -94,6 +98,7 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
     try {
       const base = { brokers: server.address, authType: 'password', caCert }
       await works('plain', { ...base, saslUsername: 'admin', saslPassword: 'secret' })
+      await works('event-hubs', { ...base, saslUsername: '$ConnectionString', saslPassword: EVENT_HUBS })
       await works('scram-256', { ...base, saslMechanism: 'SHA-256', saslUsername: 'ann', saslPassword: 'pass' })
       await works('scram-512', { ...base, saslMechanism: 'SHA-512', saslUsername: 'ann', saslPassword: 'pass' })
       for (const saslMechanism of ['PLAINTEXT', 'SHA-512']) {
@@ -117,12 +122,22 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
     const [secure, tokens] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
     // Kafka's own way to try tokens out: a JWT without a signature.
     const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    const read = (text = '') => JSON.parse(Buffer.from(text, 'base64url').toString()) as Record<string, unknown>
+    const signedByAnn = (form: URLSearchParams): boolean => {
+      const [head, claims, signature] = (form.get('client_assertion') ?? '').split('.')
+      if (!signature || !verify('sha256', Buffer.from(`${head}.${claims}`), caCert, Buffer.from(signature, 'base64url'))) return false
+      const { iss, sub, aud, exp } = read(claims)
+      assert.deepEqual(read(head), { alg: 'RS256', typ: 'JWT', kid: 'k1' })
+      return iss === 'ann' && sub === 'ann' && aud === 'kafka' && Number(exp) * 1000 > Date.now()
+    }
     const asked: string[] = []
     const issuer = createServer(async (request, response) => {
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(chunk as Buffer)
       asked.push(`${request.headers.authorization} ${Buffer.concat(chunks)}`)
-      if (request.headers.authorization !== `Basic ${Buffer.from('ann:pass').toString('base64')}`) {
+      const form = new URLSearchParams(Buffer.concat(chunks).toString())
+      const known = request.headers.authorization === `Basic ${Buffer.from('ann:pass').toString('base64')}`
+      if (!known && !signedByAnn(form)) {
         response.statusCode = 401
         return response.end('{}')
       }
@@ -163,6 +178,17 @@ describe('pubsub.kafka signs in', { skip: kafka.available() ? false : 'Kafka is 
       assert.match(asked[0] ?? '', /grant_type=client_credentials&scope=kafka\+openid/)
       await assert.rejects(open({ ...oidc, oidcClientSecret: 'hidden' }), (error: Error) => {
         assert.match(error.message, /no token from .*: it answers 401; check oidcClientID/)
+        assert.doesNotMatch(error.message, /hidden/)
+        return true
+      })
+      const { oidcScopes: _, ...signed } = { ...oidc, authType: 'oidc_private_key_jwt', oidcClientAssertionCert: caCert }
+      const assertion = { ...signed, oidcClientAssertionKey: clientKey, oidcKid: 'k1', oidcAudience: 'kafka' }
+      await works('assertion', assertion)
+      assert.match(asked.at(-1) ?? '', /^undefined grant_type=client_credentials&client_id=ann&.*&audience=kafka&scope=openid$/)
+      await assert.rejects(open({ ...assertion, oidcAudience: 'other' }), /it answers 401; check oidcClientID, oidcClientAssertionKey/)
+      await assert.rejects(open(signed), /missing oidcClientAssertionKey for authType 'oidc_private_key_jwt'/)
+      await assert.rejects(open({ ...assertion, oidcClientAssertionKey: 'hidden' }), (error: Error) => {
+        assert.match(error.message, /oidcClientAssertionKey: the given value is not an RSA private key/)
         assert.doesNotMatch(error.message, /hidden/)
         return true
       })

@@ -8,6 +8,7 @@ import { RabbitConnection } from '../../rabbitmq/connection.ts'
 import { QueueConsumer } from '../../rabbitmq/consumer.ts'
 import { applyGiven, type MessageProperties, priorityOf } from '../../rabbitmq/properties.ts'
 import { RabbitPublisher } from '../../rabbitmq/publisher.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 import { fields } from './fields.ts'
 import { type RabbitSettings, readSettings } from './settings.ts'
@@ -92,17 +93,7 @@ class RabbitPubSub implements PubSub {
     extra: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    await Promise.all(
-      entries.map(async ({ entryId, data, metadata }) => {
-        try {
-          await this.publish({ topic, data, metadata: { ...extra, ...metadata } }, signal)
-        } catch (error) {
-          failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-        }
-      }),
-    )
-    return failed
+    return publishEach(entries, ({ data, metadata }) => this.publish({ topic, data, metadata: { ...extra, ...metadata } }, signal))
   }
 
   async subscribe(

@@ -5,10 +5,11 @@ import type { ComponentContext, DriverModule } from '../../component.ts'
 import { type MetadataField, parseMetadata } from '../../metadata.ts'
 import type { Argument, RedisClient } from '../../redis/client.ts'
 import { redisFields } from '../../redis/fields.ts'
-import { openRedis } from '../../redis/open.ts'
+import { type OpenOptions, openRedis } from '../../redis/open.ts'
 import { handlersFor } from '../running.ts'
 import { consumerName, Leases } from './leases.ts'
-import { BLOCK, StreamConsumer } from './stream-consumer.ts'
+import { StreamConsumer } from './stream-consumer.ts'
+import { BLOCK } from './stream-reader.ts'
 
 const metadata: readonly MetadataField[] = [
   ...redisFields,
@@ -73,6 +74,9 @@ const metadata: readonly MetadataField[] = [
   },
 ]
 
+/** Between two tries to reach a server that subscriptions wait for, milliseconds at most. */
+const EAGER = 200
+
 /** Redis streams in Dapr's layout: one stream per topic, fields `data` and `metadata`, one consumer group per consumerID. */
 class RedisPubSub implements PubSub {
   readonly features: readonly PubSubFeature[] = []
@@ -96,12 +100,19 @@ class RedisPubSub implements PubSub {
 
   async init(signal: AbortSignal): Promise<void> {
     if (this.#commands !== undefined) return
-    const commands = await this.#open({ signal })
+    const commands = await this.#open({
+      signal,
+      // It looks often while somebody is subscribed, and the many reading connections follow it.
+      longestWait: () => (this.#consumers.size > 0 ? EAGER : Number.POSITIVE_INFINITY),
+      onReconnect: () => {
+        for (const consumer of this.#consumers) consumer.hurry()
+      },
+    })
     this.#commands = commands
     this.#leases = new Leases(commands, this.#name)
   }
 
-  #open(options: { blocking?: number; signal?: AbortSignal }): Promise<RedisClient> {
+  #open(options: Partial<OpenOptions>): Promise<RedisClient> {
     const { name, log } = this.#context
     return openRedis(this.#settings, { name, onError: (error) => log.debug(`${name}: ${error.message}`), ...options })
   }
@@ -170,8 +181,13 @@ class RedisPubSub implements PubSub {
       this.#timer = setInterval(() => void this.#beat(), Math.max(100, Math.min(interval, Leases.interval)))
       this.#timer.unref()
     }
-    const reader = await this.#open({ blocking: BLOCK })
-    const consumer = new StreamConsumer(
+    let consumer: StreamConsumer | undefined
+    const onReconnect = () => {
+      commands.hurry()
+      consumer?.connected()
+    }
+    const reader = await this.#open({ blocking: BLOCK, onReconnect })
+    consumer = new StreamConsumer(
       {
         topic,
         group: this.#group,

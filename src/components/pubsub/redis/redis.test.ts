@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { Redis } from 'ioredis'
+import { startProxy } from '../../../../test/servers/proxy.ts'
 import { redisServer } from '../../../../test/servers/redis.ts'
 import type { PubSub } from '../../../blocks/pubsub/driver.ts'
 import { createLogger } from '../../../telemetry/log.ts'
@@ -50,6 +51,29 @@ describe('pubsub.redis', { skip: server === undefined ? 'redis-server is not on 
     assert.deepEqual(got.sort(), ['plain {}', '{"a":1} {"rawPayload":"true"}'])
     const groups = (await redis.xinfo('GROUPS', 'layout')) as unknown[][]
     assert.equal(groups[0]?.[1], 'app')
+  })
+
+  it('delivers as soon as a publish comes through again after an outage', limit, async () => {
+    await using proxy = await startProxy('127.0.0.1', server?.port ?? 0)
+    // The reading connection would not look for the server within the time of this test: it hears from the other one.
+    const never = { redisMinRetryInterval: '10m', redisMaxRetryInterval: '10m' }
+    await using pubsub = await open({ ...never, redisHost: `127.0.0.1:${proxy.port}` })
+    const came = new Map([1, 2].map((number) => [String(number), Promise.withResolvers<void>()]))
+    await using _subscription = await pubsub.subscribe('outage', {}, async ({ data }) => came.get(String(data))?.resolve())
+    const publish = (number: number) => pubsub.publish({ topic: 'outage', data: Buffer.from(String(number)), metadata: {} })
+    await publish(1)
+    await came.get('1')?.promise
+    proxy.cut()
+    await assert.rejects(publish(0))
+    proxy.heal()
+    while (
+      !(await publish(2).then(
+        () => true,
+        () => false,
+      ))
+    )
+      await new Promise(setImmediate)
+    await came.get('2')?.promise
   })
 
   it('gives what a subscription leaves to another one of the topic when it ends', limit, async () => {

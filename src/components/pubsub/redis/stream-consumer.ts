@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import type { DeliveredMessage, MessageHandler } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { Logger } from '../../../telemetry/log.ts'
@@ -6,6 +5,7 @@ import { type RedisClient, redisScript } from '../../redis/client.ts'
 import { backoff, call, Running } from '../running.ts'
 import { Acknowledger } from './acknowledger.ts'
 import { type Leases, leftName } from './leases.ts'
+import { type Entry, StreamReader } from './stream-reader.ts'
 
 export interface StreamSettings {
   topic: string
@@ -18,15 +18,12 @@ export interface StreamSettings {
   drainTimeout: number
 }
 
-type Entry = [id: Buffer, fields: Buffer[] | null]
 interface Held {
   id: string
   fields: Buffer[]
   attempt: number
 }
 
-/** Milliseconds that one read waits at the server. */
-export const BLOCK = 2000
 const FIRST_BACKOFF = 500
 /** Longest wait before a rejected message comes again when redeliverInterval is 0. */
 const MAX_BACKOFF = 15_000
@@ -51,9 +48,7 @@ export class StreamConsumer implements AsyncDisposable {
   readonly #ours = new Set<string>()
   readonly #timers = new Set<NodeJS.Timeout>()
   #waiting: Held[] = []
-  #readerId: string | undefined
-  #room: (() => void) | undefined
-  #loop: Promise<void> | undefined
+  #reading: StreamReader | undefined
   #recovering = false
   #lookedForIdle = 0
   #ended: Promise<void> | undefined
@@ -81,7 +76,23 @@ export class StreamConsumer implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#createGroup()
     await this.recover()
-    this.#loop = this.#read()
+    const { topic, group, name } = this.#settings
+    this.#reading = new StreamReader({
+      ...{ topic, group, name, reader: this.#reader, commands: this.#commands, log: this.#log },
+      room: () => this.#free(),
+      accept: (entries) => this.#accept(entries, 1),
+      createGroup: () => this.#createGroup(),
+    })
+  }
+
+  /** The reading connection stands again. */
+  connected(): void {
+    this.#reading?.connected()
+  }
+
+  /** The server is there: the reading connection need not wait longer for it. */
+  hurry(): void {
+    this.#reader.hurry()
   }
 
   async #createGroup(): Promise<void> {
@@ -92,51 +103,11 @@ export class StreamConsumer implements AsyncDisposable {
     }
   }
 
-  async #read(): Promise<void> {
-    const { topic, group, name, queueDepth, concurrency } = this.#settings
-    let failures = 0
-    while (!this.#ending.signal.aborted) {
-      // Twice the handlers are enough to keep them busy; the rest stays for other members of the group.
-      const limit = Math.min(queueDepth, concurrency * 2)
-      const count = limit - this.#waiting.length - this.#running.size
-      if (count <= 0 || this.#ours.size >= queueDepth * 10) {
-        await new Promise<void>((resolve) => {
-          this.#room = resolve
-        })
-        continue
-      }
-      try {
-        // A cluster has a connection per node and no one id; there the block's own end is waited for.
-        if (!this.#reader.isCluster && this.#readerId === undefined) this.#readerId = String(await this.#reader.call('CLIENT', 'ID'))
-        if (this.#ending.signal.aborted) return
-        const reply = (await this.#reader.callBuffer(
-          'XREADGROUP',
-          'GROUP',
-          group,
-          name,
-          'COUNT',
-          count,
-          'BLOCK',
-          BLOCK,
-          'STREAMS',
-          topic,
-          '>',
-        )) as [Buffer, Entry[]][] | null
-        failures = 0
-        for (const [, entries] of reply ?? []) this.#accept(entries, 1)
-      } catch (error) {
-        if (this.#ending.signal.aborted) return
-        failures++
-        this.#readerId = undefined
-        const reason = messageOf(error)
-        this.#log.warn(`topic ${topic}: cannot read: ${reason}`)
-        if (reason.startsWith('NOGROUP'))
-          await this.#createGroup().catch((again: unknown) =>
-            this.#log.warn(`topic ${topic}: cannot create the group: ${messageOf(again)}`),
-          )
-        await pause(backoff(failures, 50, 2000), undefined, { signal: this.#ending.signal }).catch(() => undefined)
-      }
-    }
+  /** Twice the handlers are enough to keep them busy; the rest stays for other members of the group. */
+  #free(): number {
+    const { queueDepth, concurrency } = this.#settings
+    if (this.#ours.size >= queueDepth * 10) return 0
+    return Math.min(queueDepth, concurrency * 2) - this.#waiting.length - this.#running.size
   }
 
   #accept(entries: readonly (Entry | null)[], attempt: number): void {
@@ -161,8 +132,7 @@ export class StreamConsumer implements AsyncDisposable {
         setImmediate(() => this.#pump())
       })
     }
-    this.#room?.()
-    this.#room = undefined
+    this.#reading?.roomy()
   }
 
   async #deliver(held: Held): Promise<void> {
@@ -280,25 +250,10 @@ export class StreamConsumer implements AsyncDisposable {
     for (const timer of this.#timers) clearTimeout(timer)
     this.#timers.clear()
     this.#waiting = []
-    this.#room?.()
-    await Promise.all([this.#running.drain(this.#settings.drainTimeout), this.#stopReading()])
+    await Promise.all([this.#running.drain(this.#settings.drainTimeout), this.#reading?.end()])
     await this.#acknowledger.flush()
     this.#onEnd()
     await this.#release()
-  }
-
-  /** Ends the blocked read in an orderly way: cut off, the server could still hand messages to nobody. */
-  async #stopReading(): Promise<void> {
-    let reading = true
-    const over = this.#loop?.finally(() => (reading = false))
-    for (const until = Date.now() + BLOCK + 500; reading && Date.now() < until; ) {
-      if (this.#readerId !== undefined && this.#commands.ready)
-        await this.#commands.call('CLIENT', 'UNBLOCK', this.#readerId).catch(() => undefined)
-      await Promise.race([over, pause(20)])
-      if (!this.#reader.ready) break
-    }
-    this.#reader.disconnect()
-    await over
   }
 
   /** What stays pending goes to the group under a name without a lease: whoever looks next takes it. */

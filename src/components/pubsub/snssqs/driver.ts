@@ -8,6 +8,7 @@ import { type Held, QueueReader } from '../../aws/queue-reader.ts'
 import { SNS, SQS } from '../../aws/services.ts'
 import { textIn } from '../../aws/xml.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 import { TopicConsumer } from './consumer.ts'
 import { allowedName, Entities } from './entities.ts'
@@ -105,17 +106,7 @@ class SnsSqsPubSub implements PubSub {
     metadata: Readonly<Record<string, string>>,
     signal?: AbortSignal,
   ): Promise<{ entryId: string; error: Error }[]> {
-    const failed: { entryId: string; error: Error }[] = []
-    const one = async ({ entryId, data }: BulkEntry) => {
-      try {
-        await this.publish({ topic, data, metadata }, signal)
-      } catch (error) {
-        failed.push({ entryId, error: error instanceof Error ? error : new Error(messageOf(error)) })
-      }
-    }
-    if (this.#settings.group === undefined) await Promise.all(entries.map(one))
-    else for (const entry of entries) await one(entry)
-    return failed
+    return publishEach(entries, ({ data }) => this.publish({ topic, data, metadata }, signal), this.#settings.group !== undefined)
   }
 
   async subscribe(

@@ -6,9 +6,10 @@ import { freePort } from '../../../../test/servers/process.ts'
 import { help, serverOf } from '../../../../test/servers/server.ts'
 import type { StateStore } from '../../../blocks/state/driver.ts'
 import { createLogger } from '../../../telemetry/log.ts'
+import { parseMetadata } from '../../metadata.ts'
 import { proveColumns } from '../conformance-columns.ts'
 import { driver } from './driver.ts'
-import { readSettings } from './settings.ts'
+import { connectionStringOf, fields, readSettings } from './settings.ts'
 
 proveColumns('state.mongodb')
 
@@ -27,7 +28,7 @@ async function open(properties: Record<string, string>): Promise<StateStore> {
 
 describe('state.mongodb', () => {
   it('reads where the server is as daprd does, and logins that no URI could hold', () => {
-    const uri = (properties: Record<string, string>) => readSettings(properties).uri
+    const uri = (properties: Record<string, string>) => connectionStringOf(parseMetadata(fields, properties) as Record<string, string>)
     assert.equal(uri({ host: 'a:1,b:2', params: 'replicaSet=rs' }), 'mongodb://a:1,b:2/daprStore?replicaSet=rs')
     assert.equal(uri({ host: 'a', username: 'u', password: 'p%40s', databaseName: 'd' }), 'mongodb://u:p%40s@a/d')
     assert.equal(uri({ server: 'a.b', username: 'u', password: 'p@s/', params: '?x=y' }), 'mongodb+srv://u:p%40s%2F@a.b/daprStore?x=y')
@@ -35,7 +36,7 @@ describe('state.mongodb', () => {
     assert.throws(() => uri({}), /must set 'host' or 'server'/)
     assert.throws(() => uri({ host: 'a', server: 'b' }), /mutually exclusive/)
     assert.throws(
-      () => uri({ connectionString: 'user:secret@host' }),
+      () => readSettings({ connectionString: 'user:secret@host' }),
       (error: Error) => /connectionString/.test(error.message) && !/secret/.test(error.message),
     )
     assert.throws(() => readSettings({ host: 'a', writeconcern: 'some' }), /writeconcern: "some"/)

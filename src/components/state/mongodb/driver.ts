@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import type { ClientSession, Filter } from 'mongodb'
 import {
   EtagError,
   type StateDelete,
@@ -14,15 +13,15 @@ import {
 import type { KeysPage, ListsKeys } from '../../../blocks/state/keys.ts'
 import type { StateQuery } from '../../../blocks/state/query.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { type Document, Encoded, encode } from '../../mongodb/bson.ts'
+import { MongoError } from '../../mongodb/errors.ts'
 import { Failures } from '../bulk.ts'
 import { likeExpression } from '../like.ts'
 import { readTtl } from '../ttl.ts'
 import { toFind } from './query.ts'
-import { type Collection, MongoServer } from './server.ts'
+import { MongoServer, type MongoTransaction } from './server.ts'
 import { fields, type MongoSettings, readSettings } from './settings.ts'
 import { readDocument, type Stored, toBson } from './value.ts'
-
-type Document = Filter<{ _id: string }>
 
 /** The server's own clock decides. Documents without the member never expire, as those with null in it. */
 const LIVE: Document = { $or: [{ _ttl: null }, { $expr: { $gte: ['$_ttl', '$$NOW'] } }] }
@@ -32,6 +31,8 @@ const DUPLICATE = 11_000
 const KEYS = 1000
 /** Items with a condition of their own that are under way at once. */
 const PARALLEL = 16
+/** Bytes of one command, within the 16 MiB of a document. */
+const BYTES = 15 << 20
 
 /** State in a MongoDB collection, documents as daprd writes them. */
 class MongoState implements StateStore, ListsKeys {
@@ -48,7 +49,10 @@ class MongoState implements StateStore, ListsKeys {
   async init(): Promise<void> {
     this.opened ??= await MongoServer.open(`state store ${this.context.name}`, this.settings)
     await this.server.ping()
-    await this.during((collection) => collection.createIndex({ _ttl: 1 }, { expireAfterSeconds: 0 }))
+    if (!(await this.server.createIndex('_ttl_1', { _ttl: 1 }, { expireAfterSeconds: 0 })))
+      this.context.log.warn(
+        `state store ${this.context.name}: the server has no indexes that expire: what is past its TTL stays in it, unseen`,
+      )
     if (!this.settings.replicaSet)
       this.context.log.info(
         `state store ${this.context.name}: no replicaSet in connectionString or params: MongoDB has no transactions then, and actors cannot use the store`,
@@ -60,32 +64,27 @@ class MongoState implements StateStore, ListsKeys {
   }
 
   async get({ key }: StateGet): Promise<StateItem | undefined> {
-    return this.during(async (collection) => {
-      const found = await collection.findOne({ _id: key, ...LIVE }, { raw: true })
-      return found ? itemOf(this.read(found)) : undefined
-    })
+    const [found] = await this.server.find({ filter: { _id: key, ...LIVE }, limit: 1, singleBatch: true })
+    return found ? itemOf(readDocument(found)) : undefined
   }
 
   async bulkGet(requests: readonly StateGet[]): Promise<(StateItem | undefined)[]> {
     const found = new Map<string, StateItem>()
     const keys = [...new Set(requests.map(({ key }) => key))]
     for (let at = 0; at < keys.length; at += KEYS)
-      await this.during(async (collection) => {
-        const documents = collection.find({ _id: { $in: keys.slice(at, at + KEYS) }, ...LIVE }, { raw: true })
-        for await (const document of documents) {
-          const stored = this.read(document)
-          found.set(stored.key, itemOf(stored))
-        }
-      })
+      for (const document of await this.server.find({ filter: { _id: { $in: keys.slice(at, at + KEYS) }, ...LIVE }, batchSize: KEYS })) {
+        const stored = readDocument(document)
+        found.set(stored.key, itemOf(stored))
+      }
     return requests.map(({ key }) => found.get(key))
   }
 
   set(item: StateSet): Promise<void> {
-    return this.during((collection) => this.put(collection, item))
+    return this.put(this.server, item)
   }
 
   delete(item: StateDelete): Promise<void> {
-    return this.during((collection) => this.remove(collection, item))
+    return this.remove(this.server, item)
   }
 
   async bulkSet(items: readonly StateSet[]): Promise<void> {
@@ -95,17 +94,15 @@ class MongoState implements StateStore, ListsKeys {
       if (item.etag !== undefined || item.concurrency === 'first-write') bound.push(item)
       else free.set(item.key, item)
     }
-    const writes = [...free.values()].map((item) => ({
-      updateOne: { filter: { _id: item.key }, update: this.update(item), upsert: true },
-    }))
-    if (writes.length) await this.during((collection) => collection.bulkWrite(writes, { ordered: false }))
+    for (const statements of batches([...free.values()].map((item) => this.upsert(item))))
+      await this.server.write('update', statements, false)
     await each(bound, (item) => this.set(item))
   }
 
   async bulkDelete(items: readonly StateDelete[]): Promise<void> {
     const keys = items.filter(({ etag }) => etag === undefined).map(({ key }) => key)
     for (let at = 0; at < keys.length; at += KEYS)
-      await this.during((collection) => collection.deleteMany({ _id: { $in: keys.slice(at, at + KEYS) } }))
+      await this.server.write('delete', [{ q: { _id: { $in: keys.slice(at, at + KEYS) } }, limit: 0 }])
     await each(
       items.filter(({ etag }) => etag !== undefined),
       (item) => this.delete(item),
@@ -114,29 +111,26 @@ class MongoState implements StateStore, ListsKeys {
 
   async query(query: unknown): Promise<StateQueryResult> {
     const { filter, sort, limit, skip } = toFind(query as StateQuery)
-    return this.during(async (collection) => {
-      const documents = await collection.find({ $and: [filter, LIVE] }, { raw: true, sort, skip, ...(limit ? { limit } : {}) }).toArray()
-      const results = documents.map((document) => {
-        const { key, data, etag } = this.read(document)
-        return { key, data, ...(etag ? { etag } : {}) }
-      })
-      return limit ? { results, token: String(skip + results.length) } : { results }
+    const page = { sort, skip, ...(limit ? { limit } : {}), batchSize: KEYS }
+    const results = (await this.server.find({ filter: { $and: [filter, LIVE] }, ...page })).map((document) => {
+      const { key, data, etag } = readDocument(document)
+      return { key, data, ...(etag ? { etag } : {}) }
     })
+    return limit ? { results, token: String(skip + results.length) } : { results }
   }
 
   async keysLike(pattern: string, { size = 0, token }: { size?: number; token?: string }): Promise<KeysPage> {
     const expression = likeExpression(pattern, (char) => char.replace(/[\\^$.*+?()[\]{}|/-]/, '\\$&'))
     const after = token ? [{ _id: { $gt: token } }] : []
-    return this.during(async (collection) => {
-      const found = await collection
-        .find(
-          { $and: [{ _id: { $regex: expression, $options: 's' } }, LIVE, ...after] },
-          { projection: { _id: 1 }, sort: { _id: 1 }, ...(size > 0 ? { limit: size + 1 } : {}) },
-        )
-        .toArray()
-      const keys = found.map(({ _id }) => _id).slice(0, size > 0 ? size : undefined)
-      return { keys, ...(keys.length < found.length ? { token: keys.at(-1) as string } : {}) }
+    const found = await this.server.find({
+      filter: { $and: [{ _id: { $regex: expression, $options: 's' } }, LIVE, ...after] },
+      projection: { _id: 1 },
+      sort: { _id: 1 },
+      ...(size > 0 ? { limit: size + 1 } : {}),
+      batchSize: KEYS,
     })
+    const keys = found.slice(0, size > 0 ? size : undefined).map((document) => readDocument(document).key)
+    return { keys, ...(keys.length < found.length ? { token: keys.at(-1) as string } : {}) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -148,55 +142,51 @@ class MongoState implements StateStore, ListsKeys {
     return this.opened
   }
 
-  protected async put(collection: Collection, item: StateSet, session?: ClientSession): Promise<void> {
+  protected async put(server: MongoServer | MongoTransaction, item: StateSet): Promise<void> {
     const { key, etag } = item
-    const update = this.update(item)
+    const statement = this.upsert(item)
     if (etag !== undefined) {
-      const { matchedCount } = await collection.updateOne({ _id: key, _etag: etag, ...LIVE } as Document, update, { session })
-      if (matchedCount === 0) throw new EtagError('mismatch', '')
+      const found = await server.write('update', [{ ...statement, q: { _id: key, _etag: etag, ...LIVE }, upsert: false }])
+      if (found === 0) throw new EtagError('mismatch', '')
       return
     }
     if (item.concurrency !== 'first-write') {
-      await collection.updateOne({ _id: key }, update, { session, upsert: true })
+      await server.write('update', [statement])
       return
     }
-    // Matches nothing, so that the server inserts or finds the key taken; a document that has only expired is written over.
-    const nobody = { _id: key, _etag: randomUUID() } as Document
-    if (session && (await collection.findOne({ _id: key }, { session }))) {
-      // An insert that fails would end the transaction.
-    } else {
+    if (server instanceof MongoServer) {
       try {
-        await collection.updateOne(nobody, update, { session, upsert: true })
+        // Matches nothing, so that the server inserts or finds the key taken.
+        await server.write('update', [{ ...statement, q: { _id: key, _etag: randomUUID() } }])
         return
       } catch (error) {
-        if (session || !isDuplicate(error)) throw error
+        if (!isDuplicate(error)) throw error
       }
+      // In a transaction an insert that fails would be the end of it.
+    } else if ((await server.find({ filter: { _id: key }, projection: { _id: 1 }, limit: 1, singleBatch: true })).length === 0) {
+      await server.write('update', [statement])
+      return
     }
-    if ((await collection.updateOne({ _id: key, ...EXPIRED }, update, { session })).matchedCount === 0) throw new EtagError('mismatch', '')
+    // What has only expired is written over.
+    if ((await server.write('update', [{ ...statement, q: { _id: key, ...EXPIRED }, upsert: false }])) === 0)
+      throw new EtagError('mismatch', '')
   }
 
-  protected async remove(collection: Collection, { key, etag }: StateDelete, session?: ClientSession): Promise<void> {
-    const filter = etag === undefined ? { _id: key } : { _id: key, _etag: etag, ...LIVE }
-    const { deletedCount } = await collection.deleteOne(filter as Document, { session })
-    if (deletedCount === 0 && etag !== undefined) throw new EtagError('mismatch', '')
-  }
-
-  protected async during<T>(work: (collection: Collection) => Promise<T>): Promise<T> {
-    return this.server.during(() => work(this.server.collection))
+  protected async remove(server: MongoServer | MongoTransaction, { key, etag }: StateDelete): Promise<void> {
+    const q = etag === undefined ? { _id: key } : { _id: key, _etag: etag, ...LIVE }
+    if ((await server.write('delete', [{ q, limit: 1 }])) === 0 && etag !== undefined) throw new EtagError('mismatch', '')
   }
 
   /** With a TTL it is a pipeline, for that counts from the server's clock; there, what a value holds could be taken for an expression. */
-  private update(item: StateSet): Record<string, unknown> | Record<string, unknown>[] {
+  private upsert(item: StateSet): Document {
     const ttl = readTtl(item.metadata, 'failed to parse TTL: ') ?? 0
-    const value = toBson(item, this.server.library.BSON)
+    const value = toBson(item)
     const _etag = randomUUID()
-    if (ttl <= 0) return { $set: { value, _etag, _ttl: null } }
-    return [{ $set: { value: { $literal: value }, _etag, _ttl: { $add: ['$$NOW', ttl * 1000] } } }]
-  }
-
-  /** With `raw` the library gives the bytes of a document, whatever its types say. */
-  private read(document: unknown): Stored {
-    return readDocument(document as Buffer, this.server.library.BSON)
+    const u =
+      ttl <= 0
+        ? { $set: { value, _etag, _ttl: null } }
+        : [{ $set: { value: { $literal: value }, _etag, _ttl: { $add: ['$$NOW', ttl * 1000] } } }]
+    return { q: { _id: item.key }, u, upsert: true }
   }
 }
 
@@ -205,11 +195,10 @@ class ReplicatedMongoState extends MongoState {
   override readonly features: readonly StateFeature[] = ['ETAG', 'TRANSACTIONAL', 'QUERY_API', 'TTL', 'KEYS_LIKE']
 
   async transact(operations: readonly StateOperation[]): Promise<void> {
-    const { collection } = this.server
-    await this.server.transaction(async (session) => {
+    await this.server.transaction(async (inside) => {
       for (const operation of operations) {
-        if (operation.kind === 'upsert') await this.put(collection, operation, session)
-        else await this.remove(collection, operation, session)
+        if (operation.kind === 'upsert') await this.put(inside, operation)
+        else await this.remove(inside, operation)
       }
     })
   }
@@ -220,7 +209,24 @@ function itemOf({ key: _, ...item }: Stored): StateItem {
 }
 
 function isDuplicate(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === DUPLICATE
+  return error instanceof MongoError && error.code === DUPLICATE
+}
+
+/** Statements as commands can hold them. */
+function* batches(statements: readonly Document[]): Generator<Encoded[]> {
+  let batch: Encoded[] = []
+  let bytes = 0
+  for (const statement of statements) {
+    const encoded = encode(statement)
+    if (batch.length === KEYS || (bytes + encoded.length > BYTES && batch.length)) {
+      yield batch
+      batch = []
+      bytes = 0
+    }
+    batch.push(new Encoded(encoded))
+    bytes += encoded.length
+  }
+  if (batch.length) yield batch
 }
 
 /** Every item on its own, some at once; those that failed are named together. */

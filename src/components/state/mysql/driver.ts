@@ -123,10 +123,10 @@ class MysqlState implements StateStore, ListsKeys {
     if (page.token && !/^\d{1,20}$/.test(page.token)) throw new Error(`invalid continue token ${JSON.stringify(page.token)}`)
     const size = page.size && page.size > 0 ? page.size : 0
     // The escape character is a parameter: how a backslash is written in SQL depends on the server's mode.
-    const sql = `SELECT id, CAST(row_id AS CHAR) AS row FROM ${this.table} WHERE id LIKE ? ESCAPE ? AND row_id > ? AND ${LIVE} ORDER BY row_id${size ? ` LIMIT ${size + 1}` : ''}`
-    const { rows } = await this.pool.run<{ id: string; row: string }>(sql, [pattern, '\\', page.token || '0'], true)
+    const sql = `SELECT id, CAST(row_id AS CHAR) AS place FROM ${this.table} WHERE id LIKE ? ESCAPE ? AND row_id > ? AND ${LIVE} ORDER BY row_id${size ? ` LIMIT ${size + 1}` : ''}`
+    const { rows } = await this.pool.run<{ id: string; place: string }>(sql, [pattern, '\\', page.token || '0'], true)
     const shown = size ? rows.slice(0, size) : rows
-    return { keys: shown.map((row) => row.id), ...(shown.length < rows.length ? { token: String(shown.at(-1)?.row) } : {}) }
+    return { keys: shown.map((row) => row.id), ...(shown.length < rows.length ? { token: String(shown.at(-1)?.place) } : {}) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

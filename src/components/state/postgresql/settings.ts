@@ -35,7 +35,7 @@ export function readSettings(properties: Readonly<Record<string, string>>, versi
   const prefix = v2 ? identifier('tablePrefix', values.tablePrefix as string, true) : ''
   return {
     version: v2 ? 'v2' : 'v1',
-    ...readConnection(values),
+    ...readConnection(values, properties),
     table: v2 ? `${prefix}state` : identifier('tableName', values.tableName as string),
     tablePrefix: prefix,
     metadataTable: identifier('metadataTableName', values.metadataTableName as string),

@@ -3,7 +3,14 @@ import type { Logger } from '../../telemetry/log.ts'
 import { Running } from '../pubsub/running.ts'
 import type { Retry } from './backoff.ts'
 import type { Gate } from './gate.ts'
-import type { InRecord } from './records.ts'
+
+/** What a claim has to know of a message. */
+export interface LogRecord {
+  /** Its place in the partition; those after it have larger ones. */
+  offset: number
+  /** Bytes. */
+  size: number
+}
 
 /** How the messages of one partition go to a handler. */
 export interface Flow {
@@ -12,7 +19,9 @@ export interface Flow {
   group?: { size: number; wait: number; gate: Gate } | undefined
 }
 
-export interface ClaimOptions {
+export interface ClaimOptions<R extends LogRecord> {
+  /** Of the messages in the log, e.g. `Kafka message`. */
+  label: string
   topic: string
   partition: number
   /** The next message of the group. */
@@ -23,7 +32,7 @@ export interface ClaimOptions {
   mostBytes: number
   /** undefined: a message that is not handled is passed over. */
   retry: Retry | undefined
-  handle(record: InRecord, signal: AbortSignal): Promise<void>
+  handle(record: R, signal: AbortSignal): Promise<void>
   /** The position has moved on. */
   moved(): void
   /** There is room for more. */
@@ -35,7 +44,7 @@ export interface ClaimOptions {
  * One partition that this member has: records wait here in order, go to the handler, and `position` moves on when all
  * before it are settled. A message that fails is tried again in its place, with pauses, until it is handled or the claim ends.
  */
-export class Claim {
+export class Claim<R extends LogRecord = LogRecord> {
   readonly topic: string
   readonly partition: number
   /** The next offset to fetch. */
@@ -44,12 +53,12 @@ export class Claim {
   position: number
   /** What the group has as committed. */
   committed: number
-  readonly #options: ClaimOptions
+  readonly #options: ClaimOptions<R>
   readonly #running = new Running()
   readonly #ending = new AbortController()
   /** Under way or settled out of turn, in order of offset. */
   readonly #open = new Map<number, boolean>()
-  #queue: InRecord[] = []
+  #queue: R[] = []
   #head = 0
   #bytes = 0
   #since = 0
@@ -57,7 +66,7 @@ export class Claim {
   #paused = false
   #queued = false
 
-  constructor(options: ClaimOptions) {
+  constructor(options: ClaimOptions<R>) {
     this.topic = options.topic
     this.partition = options.partition
     this.next = options.offset
@@ -84,7 +93,7 @@ export class Claim {
     return this.#ending.signal.aborted
   }
 
-  accept(records: readonly InRecord[], next: number): void {
+  accept(records: readonly R[], next: number): void {
     if (this.ended) return
     for (const record of records) {
       if (record.offset < this.next) continue
@@ -137,9 +146,9 @@ export class Claim {
     })
   }
 
-  #take(): InRecord {
+  #take(): R {
     const sated = !this.hungry
-    const record = this.#queue[this.#head++] as InRecord
+    const record = this.#queue[this.#head++] as R
     this.#bytes -= record.size
     if (sated && this.hungry) this.#options.wake()
     if (this.#head > 1000 || this.#head === this.#queue.length) {
@@ -149,26 +158,26 @@ export class Claim {
     return record
   }
 
-  #start(record: InRecord): void {
+  #start(record: R): void {
     this.#open.set(record.offset, false)
     this.#running.start(() => this.#deliver(record))
   }
 
-  async #deliver(record: InRecord): Promise<void> {
-    const { topic, partition, retry, log, handle } = this.#options
+  async #deliver(record: R): Promise<void> {
+    const { label, topic, partition, retry, log, handle } = this.#options
     for (let attempt = 1; ; attempt++) {
       try {
         await handle(record, this.#running.signal)
         break
       } catch (error) {
         if (this.ended) return
-        const where = `${topic}/${partition}/${record.offset}`
+        const what = `${label} ${topic}/${partition}/${record.offset} not handled`
         const wait = retry?.(attempt)
         if (wait === undefined) {
-          log.error(`Kafka message ${where} not handled and passed over: ${messageOf(error)}`)
+          log.error(`${what} and passed over: ${messageOf(error)}`)
           break
         }
-        log.warn(`Kafka message ${where} not handled (try ${attempt}), again in ${wait} ms: ${messageOf(error)}`)
+        log.warn(`${what} (try ${attempt}), again in ${wait} ms: ${messageOf(error)}`)
         await this.#rest(wait)
         if (this.ended) return
       }

@@ -1,0 +1,130 @@
+import type { MetadataField } from '../metadata.ts'
+import { drainTimeoutField } from '../pubsub/fields.ts'
+
+/** Dapr's settings of pubsub.pulsar and, at the end, ours. */
+export const fields: readonly MetadataField[] = [
+  {
+    name: 'host',
+    kind: 'string',
+    required: true,
+    missing: 'pulsar error: missing pulsar host',
+    sensitive: true,
+    description:
+      'Brokers to ask first: host:port, pulsar://host:port, or pulsar+ssl://host:port for TLS; several, separated by commas, are tried in turn. http:// and https://: lookups go to the web port.',
+  },
+  { name: 'listenerName', kind: 'string', description: "Which of the brokers' advertised listeners to be sent to." },
+  {
+    name: 'consumerID',
+    kind: 'string',
+    description: 'Name of the subscription: who has the same one shares the messages. Default: the app id.',
+  },
+  {
+    name: 'enableTLS',
+    kind: 'bool',
+    default: 'false',
+    description: "Checks the brokers' certificate; without it TLS (pulsar+ssl://) takes any certificate.",
+  },
+  { name: 'tenant', kind: 'string', default: 'public', description: 'Tenant of the topics.' },
+  { name: 'namespace', kind: 'string', default: 'default', description: 'Namespace of the topics.' },
+  { name: 'persistent', kind: 'bool', default: 'true', description: 'false: topics that keep nothing (non-persistent://).' },
+  { name: 'disableBatching', kind: 'bool', default: 'false', description: 'Every message is an entry of its own at the broker.' },
+  {
+    name: 'batchingMaxPublishDelay',
+    kind: 'duration',
+    default: '10ms',
+    description:
+      'Taken and not needed: what is published in one turn of the event loop, or while the broker is busy with earlier batches, makes a batch; nothing waits for one (neither does it in daprd).',
+  },
+  { name: 'batchingMaxMessages', kind: 'int', default: '1000', min: 1, description: 'Most messages of a batch.' },
+  { name: 'batchingMaxSize', kind: 'int', default: '131072', min: 1, description: 'Most bytes of a batch.' },
+  { name: 'compressionType', kind: 'string', default: 'none', description: 'none, lz4, zlib or zstd: how what we publish is compressed.' },
+  { name: 'compressionLevel', kind: 'string', default: 'default', description: 'default, faster or better.' },
+  { name: 'publicKey', kind: 'string', description: 'Not supported: end-to-end encryption is refused.' },
+  { name: 'privateKey', kind: 'string', sensitive: true, description: 'Not supported: end-to-end encryption is refused.' },
+  { name: 'keys', kind: 'string', description: 'Not supported: end-to-end encryption is refused.' },
+  {
+    name: 'redeliveryDelay',
+    kind: 'duration',
+    default: '30s',
+    min: 0,
+    description: 'When a message that was not handled comes again.',
+  },
+  {
+    name: 'processMode',
+    kind: 'string',
+    description: 'async: up to maxConcurrentHandlers at once; sync: one after the other. A subscription may have its own. Default: async.',
+  },
+  {
+    name: 'maxConcurrentHandlers',
+    kind: 'int',
+    default: '100',
+    min: 0,
+    max: 10_000,
+    description: 'Messages at the app at once per subscription; 0: 100.',
+  },
+  {
+    name: 'receiverQueueSize',
+    kind: 'int',
+    default: '1000',
+    description: 'Messages that the broker may send ahead per subscription; 0 or less: 1000.',
+  },
+  {
+    name: 'subscribeType',
+    kind: 'string',
+    default: 'shared',
+    description: 'exclusive, shared, failover or key_shared. A subscription may have its own.',
+  },
+  {
+    name: 'subscribeInitialPosition',
+    kind: 'string',
+    default: 'latest',
+    description: 'Where a subscription that is new at the broker begins: latest or earliest.',
+  },
+  {
+    name: 'subscribeMode',
+    kind: 'string',
+    default: 'durable',
+    description: 'durable: the broker keeps the subscription and its messages while nobody is there; non_durable: it does not.',
+  },
+  {
+    name: 'replicateSubscriptionState',
+    kind: 'bool',
+    default: 'false',
+    description: 'The state of the subscription goes to the other clusters of a geo-replicated topic.',
+  },
+  { name: 'token', kind: 'string', sensitive: true, description: 'JSON web token to sign in with.' },
+  { name: 'oauth2TokenURL', kind: 'string', description: 'Where tokens come from (client credentials), when there is no token.' },
+  { name: 'oauth2TokenCAPEM', kind: 'string', description: "Authority of that server's certificate, PEM. Default: those of the system." },
+  { name: 'oauth2ClientID', kind: 'string', description: 'Client id there.' },
+  { name: 'oauth2ClientSecret', kind: 'string', sensitive: true, description: 'Client secret there.' },
+  { name: 'oauth2ClientSecretPath', kind: 'string', description: 'File that holds the client secret.' },
+  { name: 'oauth2CredentialsFile', kind: 'string', description: 'JSON file with client_id, client_secret and issuer_url.' },
+  { name: 'oauth2Audiences', kind: 'string', description: 'Audiences of the token, comma-separated; at least one.' },
+  { name: 'oauth2Scopes', kind: 'string', description: 'Scopes of the token, comma-separated; at least one.' },
+  {
+    name: '<topic-name>.jsonschema',
+    kind: 'string',
+    description:
+      'Avro schema (JSON) that events of the topic have to fit, sent as JSON: registered with the broker inside the schema of a CloudEvent.',
+  },
+  { name: '<topic-name>.avroschema', kind: 'string', description: 'The same; events travel in Avro and reach the app as JSON.' },
+  {
+    name: '<topic-name>.protoschema',
+    kind: 'string',
+    description: 'Schema registered as Protobuf; the topic can be subscribed to, not published to.',
+  },
+  {
+    name: '<topic-name>.rawschema',
+    kind: 'bool',
+    default: 'false',
+    description: 'The schema is registered as it is; events have to be published with rawPayload=true.',
+  },
+  {
+    name: 'publishTimeout',
+    kind: 'duration',
+    default: '5s',
+    min: 1,
+    description: 'Longest wait for a broker that is away or slow: of a publish, of a connection, of an answer (daprd: 30s).',
+  },
+  drainTimeoutField,
+]
