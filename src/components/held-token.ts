@@ -1,3 +1,5 @@
+import { orAborted } from '../waiting.ts'
+
 /** A bearer token and when it ends, milliseconds since 1970. */
 export interface BearerToken {
   token: string
@@ -22,7 +24,7 @@ export class HeldToken {
   async current(signal?: AbortSignal): Promise<string> {
     if (!this.#held || Date.now() >= this.#until) this.#renew()
     const held = this.#held as Promise<BearerToken>
-    return (await (signal ? Promise.race([held, aborted(signal)]) : held)).token
+    return (await (signal ? orAborted(held, signal) : held)).token
   }
 
   /** The service does not take the token any more: the next use asks for another. */
@@ -43,11 +45,4 @@ export class HeldToken {
       },
     )
   }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { etcd as etcdKind } from '../../../test/servers/etcd.ts'
@@ -12,33 +11,9 @@ import type { ConfigurationItem, ConfigurationStore } from '../../blocks/configu
 import { EtcdClient } from '../../components/etcd/client.ts'
 import { RedisConnection } from '../../components/redis/connection.ts'
 import { configServerKind } from '../../resources/config-server-schema.ts'
-import { openForTest } from '../testing/role-context.ts'
-import { openConfigServer } from './config-server.ts'
+import { FLAGS, folderOf, open } from './harness.ts'
 
-const open = (spec: object, options: Parameters<typeof openForTest>[3] = {}) => openForTest(openConfigServer, 'ConfigServer', spec, options)
 const json = async (url: string, init?: RequestInit) => (await fetch(url, init)).json() as Promise<unknown>
-
-function folderOf(t: TestContext, files: Record<string, string> = {}): string {
-  const folder = mkdtempSync(join(tmpdir(), 'outrider-config-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
-  return folder
-}
-
-const FLAGS = `features:
-  new-checkout: true
-  limit: 20
-  colors: { primary: blue }
-  banner:
-    variants: { plain: hello, loud: HELLO }
-    defaultVariant: plain
-    rules: [{ when: { plan: [pro, team] }, variant: loud }]
-  split:
-    variants: { a: A, b: B }
-    defaultVariant: a
-    rules: [{ split: { a: 0, b: 100 } }]
-  broken: { variants: { on: true }, defaultVariant: off }
-`
 
 test('a service gets what all share, and its own over it; flags apart; paths, tags and what nobody knows', async (t) => {
   const folder = folderOf(t, {

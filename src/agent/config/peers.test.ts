@@ -1,39 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { peer, peersMissing } from '../testing/peer.ts'
-import { openForTest } from '../testing/role-context.ts'
-import { openConfigServer } from './config-server.ts'
+import { FLAGS, folderOf, open } from './harness.ts'
 
 // Programs that none of us wrote, as they are.
-
-const open = (spec: object, options: Parameters<typeof openForTest>[3] = {}) => openForTest(openConfigServer, 'ConfigServer', spec, options)
-
-function folderOf(t: TestContext, files: Record<string, string> = {}): string {
-  const folder = mkdtempSync(join(tmpdir(), 'outrider-config-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
-  return folder
-}
-
-const FLAGS = `features:
-  new-checkout: true
-  limit: 20
-  colors: { primary: blue }
-  banner:
-    variants: { plain: hello, loud: HELLO }
-    defaultVariant: plain
-    rules: [{ when: { plan: [pro, team] }, variant: loud }]
-  split:
-    variants: { a: A, b: B }
-    defaultVariant: a
-    rules: [{ split: { a: 0, b: 100 } }]
-  broken: { variants: { on: true }, defaultVariant: off }
-`
 
 test("OpenFeature's own providers of npm and PyPI evaluate the flags", { skip: peersMissing() }, async (t) => {
   const folder = folderOf(t, { 'shop.yaml': FLAGS })

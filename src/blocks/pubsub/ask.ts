@@ -1,3 +1,4 @@
+import { pause } from '../../waiting.ts'
 import type { EventApp } from './event-app.ts'
 
 /** What asking the app for its subscriptions takes: three more attempts, half a second to a second apart. */
@@ -11,21 +12,7 @@ export async function askApp(app: EventApp, signal: AbortSignal): Promise<unknow
     } catch (error) {
       if (attempt >= ASK.retries || error instanceof SyntaxError) throw error
       await pause(wait, signal)
+      signal.throwIfAborted()
     }
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted()
-    const stop = () => {
-      clearTimeout(timer)
-      reject(signal.reason as Error)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    }, milliseconds)
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }
