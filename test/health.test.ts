@@ -111,7 +111,11 @@ const ROWS: readonly Row[] = [
     server: rabbitmq,
     components: (address) => ({ 'pubsub.rabbitmq': { connectionString: address }, 'bindings.rabbitmq': { host: address, queueName: own } }),
   },
-  { server: nats, components: (natsURL) => ({ 'pubsub.jetstream': { natsURL } }), prepare: (address) => makeStream(address, own, [own]) },
+  {
+    server: nats,
+    components: (natsURL) => ({ 'pubsub.jetstream': { natsURL }, 'bindings.nats': { natsURL, subject: own } }),
+    prepare: (address) => makeStream(address, own, [own]),
+  },
   {
     server: mosquitto,
     components: (url) => ({ 'pubsub.mqtt3': { url, consumerID: own }, 'bindings.mqtt3': { url, topic: own, consumerID: `${own}b` } }),

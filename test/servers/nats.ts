@@ -22,10 +22,10 @@ export interface OwnNats extends RunningServer {
   reload(settings: string): Promise<void>
 }
 
-/** With more lines of its configuration, e.g. `authorization { … }`. */
-export async function startNats(settings = ''): Promise<OwnNats> {
+/** With more lines of its configuration, e.g. `authorization { … }`; on a port that it had before. */
+export async function startNats(settings = '', again?: number): Promise<OwnNats> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-nats-'))
-  const port = await freePort()
+  const port = again ?? (await freePort())
   const file = join(directory, 'nats.conf')
   const write = (more: string) =>
     writeFileSync(file, `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(directory)} }\n${more}\n`)

@@ -23,6 +23,7 @@ export const bindingDrivers: readonly DriverRow[] = [
   { type: 'bindings.kafka', versions: ['v1'], load: async () => (await import('./kafka/driver.ts')).driver },
   { type: 'bindings.mqtt3', versions: ['v1'], load: mqtt },
   { type: 'bindings.mqtt', versions: ['v1'], load: mqtt },
+  { type: 'bindings.nats', versions: ['v1'], load: async () => (await import('./nats/driver.ts')).driver },
   { type: 'bindings.graphql', versions: ['v1'], load: async () => (await import('./graphql/driver.ts')).driver },
   { type: 'bindings.aws.s3', versions: ['v1'], load: async () => (await import('./s3/driver.ts')).driver },
   { type: 'bindings.aws.sqs', versions: ['v1'], load: async () => (await import('./aws/sqs.ts')).driver },

@@ -33,6 +33,7 @@ export class NatsLink implements AsyncDisposable {
   readonly #waiters = new Set<() => void>()
   readonly #onUp = new Set<() => void>()
   readonly #onDown = new Set<() => void>()
+  readonly #onError = new Set<(error: Error) => void>()
   readonly #sends: (() => void)[] = []
   readonly #passengers = new Passengers()
   #connection: NatsConnection | undefined
@@ -71,6 +72,11 @@ export class NatsLink implements AsyncDisposable {
 
   onDown(listener: () => void): void {
     this.#onDown.add(listener)
+  }
+
+  /** Hears what the server complains of while the connection goes on, e.g. a subject that this login may not publish to. */
+  onError(listener: (error: Error) => void): void {
+    this.#onError.add(listener)
   }
 
   /** The first connection: one try, whose error says what to correct. */
@@ -145,7 +151,10 @@ export class NatsLink implements AsyncDisposable {
         this.#failures = 0
         log.info(`${component}: connected to NATS at ${address} again`)
         for (const listener of this.#onUp) listener()
-      } else if (status.type === 'error') log.warn(`${component}: ${describe(status.error, address)}`)
+      } else if (status.type === 'error') {
+        for (const listener of this.#onError) listener(status.error)
+        log.warn(`${component}: ${describe(status.error, address)}`)
+      }
       this.#changed()
     }
     this.#up = false

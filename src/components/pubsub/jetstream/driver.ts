@@ -2,8 +2,8 @@ import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
 import type { BulkEntry, MessageHandler, PublishRequest, PubSub, PubSubFeature, SubscribeOptions } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { ComponentContext, DriverModule } from '../../component.ts'
+import { connectionOf } from '../../nats/fields.ts'
 import { NatsLink } from '../../nats/link.ts'
-import { readOptions } from '../../nats/options.ts'
 import { publishEach } from '../each.ts'
 import { handlersFor } from '../running.ts'
 import { StreamConsumer } from './consumer.ts'
@@ -22,15 +22,7 @@ class JetStreamPubSub implements PubSub {
   constructor(context: ComponentContext) {
     const settings = readSettings(context.properties)
     this.#settings = settings
-    const text = (name: string) => settings.values[name] as string | undefined
-    const credentials = {
-      jwt: text('jwt'),
-      seedKey: text('seedKey'),
-      token: text('token'),
-      clientCert: text('tls_client_cert'),
-      clientKey: text('tls_client_key'),
-    }
-    const { options, address } = readOptions(text('natsURL') as string, credentials, text('name') as string)
+    const { options, address } = connectionOf(settings.values)
     this.#link = new NatsLink({ options, address, component: `pub/sub component ${context.name}`, log: context.log })
     this.#publisher = new StreamPublisher(this.#link, settings.values.publishTimeout as number)
   }

@@ -1,21 +1,12 @@
 import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream'
 import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
+import { natsFields } from '../../nats/fields.ts'
 import { handlersOf } from '../concurrency-mode.ts'
 import { drainTimeoutField } from '../fields.ts'
 
 /** Dapr's settings of pubsub.jetstream and, at the end, ours. */
 export const fields: readonly MetadataField[] = [
-  {
-    name: 'natsURL',
-    kind: 'string',
-    sensitive: true,
-    description: 'nats://host:port, tls:// for TLS; a comma-separated list for a cluster.',
-  },
-  { name: 'token', kind: 'string', sensitive: true, description: 'Token to log in with.' },
-  { name: 'jwt', kind: 'string', sensitive: true, description: 'JWT to log in with; needs seedKey.' },
-  { name: 'seedKey', kind: 'string', sensitive: true, description: 'Seed of the key that signs for jwt.' },
-  { name: 'tls_client_cert', kind: 'string', description: 'Path of the client certificate.' },
-  { name: 'tls_client_key', kind: 'string', description: 'Path of its key.' },
+  ...natsFields,
   { name: 'name', kind: 'string', default: 'dapr.io - pubsub.jetstream', description: 'Name of the connection.' },
   { name: 'streamName', kind: 'string', description: 'Stream that has the subjects. Default: found by the subject. It must exist.' },
   {
