@@ -312,6 +312,27 @@ describe('bindings.nats', { skip: server === undefined ? help(nats) : false }, (
     }
   })
 
+  it('reads again when a login may again what it might not for a while', limit, async () => {
+    const allowing = (subject: string) =>
+      `authorization { users: [{ user: me, password: right, permissions: { publish: [">"], subscribe: ["${subject}", "_INBOX.>"] } }] }`
+    const own = await startNats(allowing('news'))
+    try {
+      const warnings = listening()
+      const natsURL = own.address.replace('nats://', 'nats://me:right@')
+      await using binding = await open({ natsURL, subject: 'news' }, warnings.log)
+      const box = collector()
+      await using _reader = await binding.read?.((event) => box.add(event))
+      await own.reload(allowing('olds'))
+      await warnings.until(/does not let this login read news .*allow it in the permissions .*asked again in 1000 ms/)
+      await own.reload(allowing('news'))
+      // Nobody is told that a subscription is there again; what is published before is lost.
+      for (const end = Date.now() + 10_000; box.events.length === 0 && Date.now() < end; ) await call(binding, 'create', 'fresh')
+      assert.equal(box.texts()[0], 'fresh')
+    } finally {
+      await own.stop()
+    }
+  })
+
   it('refuses what cannot be, by name', limit, async () => {
     for (const [properties, text] of [
       [{ natsURL: '' }, /natsURL/],
@@ -320,6 +341,7 @@ describe('bindings.nats', { skip: server === undefined ? help(nats) : false }, (
       [{ subject: 'a..b' }, /has an empty part/],
       [{ subject: 'a.>.b' }, /goes on after >/],
       [{ concurrency: '0' }, /concurrency/],
+      [{ queueGroup: 'a b' }, /metadata field queueGroup: "a b" has white space/],
     ] as const)
       await assert.rejects(open(properties), text)
     await using binding = await open({ subject: 'a.*' })

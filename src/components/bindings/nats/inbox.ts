@@ -2,7 +2,7 @@ import type { Msg, Subscription } from '@nats-io/transport-node'
 import type { BindingEvent } from '../../../blocks/bindings/driver.ts'
 import { messageOf } from '../../../errors.ts'
 import type { NatsLink } from '../../nats/link.ts'
-import { Running } from '../../pubsub/running.ts'
+import { backoff, Running } from '../../pubsub/running.ts'
 import { Dropped } from './dropped.ts'
 import { bufferOf, metadataOf } from './headers.ts'
 
@@ -20,6 +20,9 @@ export interface InboxSettings {
 
 /** All messages that wait together. */
 const MOST_BYTES = 64 * 2 ** 20
+/** Milliseconds before a subject that the server refused later on is asked for again, growing. */
+const FIRST_WAIT = 1000
+const LONGEST_WAIT = 30_000
 /** What a waiting message costs beside its content. */
 const OVERHEAD = 512
 
@@ -37,6 +40,10 @@ export class Inbox implements AsyncDisposable {
   readonly #running = new Running()
   readonly #dropped: Dropped
   #queuedBytes = 0
+  #started = false
+  /** Refusals since the last message. */
+  #refusals = 0
+  #again: NodeJS.Timeout | undefined
   #off: (() => void) | undefined
   #ended = false
 
@@ -50,9 +57,7 @@ export class Inbox implements AsyncDisposable {
   /** Rejects when the server does not let this login read. */
   async start(): Promise<void> {
     // Permissions may be others by then; and that somebody listens makes the link hurry.
-    this.#off = this.#link.onUp(() => {
-      for (const subject of this.#refused.keys()) this.#subscribe(subject)
-    })
+    this.#off = this.#link.onUp(() => this.#retry())
     for (const subject of this.#settings.subjects) this.#subscribe(subject)
     try {
       await this.#link.ping(this.#settings.limit)
@@ -62,6 +67,13 @@ export class Inbox implements AsyncDisposable {
     }
     const [refused] = this.#refused.values()
     if (refused !== undefined) throw new Error(refused)
+    this.#started = true
+  }
+
+  #retry(): void {
+    clearTimeout(this.#again)
+    this.#again = undefined
+    for (const subject of this.#refused.keys()) this.#subscribe(subject)
   }
 
   #subscribe(subject: string): void {
@@ -75,16 +87,21 @@ export class Inbox implements AsyncDisposable {
   }
 
   #refuse(subject: string, error: Error): void {
-    const { component, address } = this.#link.settings
+    const { component, address, log } = this.#link.settings
+    const reason = `${component}: NATS at ${address} does not let this login read ${subject} (${messageOf(error)}): allow it in the permissions of the user, or log in as another`
     this.#subscriptions.delete(subject)
-    this.#refused.set(
-      subject,
-      `${component}: NATS at ${address} does not let this login read ${subject} (${messageOf(error)}): allow it in the permissions of the user, or log in as another`,
-    )
+    this.#refused.set(subject, reason)
+    if (!this.#started || this.#ended || this.#again) return
+    // Permissions were changed while it reads, and may be corrected.
+    const wait = backoff(++this.#refusals, FIRST_WAIT, LONGEST_WAIT)
+    log.warn(`${reason}; asked again in ${wait} ms`)
+    this.#again = setTimeout(() => this.#retry(), wait)
+    this.#again.unref()
   }
 
   #add(message: Msg): void {
     const { concurrency, pendingLimit } = this.#settings
+    this.#refusals = 0
     const waits = this.#queue.length > 0 || this.#running.size >= concurrency
     if (waits && (this.#queue.length >= pendingLimit || this.#queuedBytes + sizeOf(message) > MOST_BYTES)) {
       this.#dropped.add(
@@ -135,6 +152,7 @@ export class Inbox implements AsyncDisposable {
     if (this.#ended) return
     this.#ended = true
     this.#off?.()
+    clearTimeout(this.#again)
     const end = Date.now() + this.#settings.drainTimeout
     const rest = () => Math.max(0, end - Date.now())
     for (const subscription of this.#subscriptions.values()) if (!subscription.isClosed()) subscription.unsubscribe()

@@ -1,5 +1,6 @@
 import { errors, type Msg, type MsgHdrs } from '@nats-io/transport-node'
 import { messageOf } from '../../../errors.ts'
+import { orAborted } from '../../../waiting.ts'
 import type { NatsLink } from '../../nats/link.ts'
 
 /** What waits for the server at most; beyond it output fails at once, so that memory stays flat. */
@@ -176,16 +177,14 @@ export class Outbox {
   }
 
   async #before<T>(work: Promise<T>, { until, signal }: Wait, late: string): Promise<T> {
-    signal?.throwIfAborted()
     const { promise, reject } = Promise.withResolvers<never>()
     const timer = setTimeout(() => reject(new LateError(`${this.#link.settings.component}: ${late}`)), Math.max(0, until - Date.now()))
-    const abort = () => reject(signal?.reason)
-    signal?.addEventListener('abort', abort, { once: true })
+    const first = Promise.race([work, promise])
+    first.catch(() => {})
     try {
-      return await Promise.race([work, promise])
+      return await (signal ? orAborted(first, signal) : first)
     } finally {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', abort)
     }
   }
 }

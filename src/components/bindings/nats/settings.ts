@@ -78,7 +78,7 @@ export function readSettings(properties: Readonly<Record<string, string>>): Sett
     if (fault) throw new MetadataError(`metadata field subject: ${fault}`)
   }
   if (/\s/.test((values.queueGroup as string | undefined) ?? ''))
-    throw new MetadataError('metadata field queueGroup: no white space, please')
+    throw new MetadataError(`metadata field queueGroup: ${JSON.stringify(values.queueGroup)} has white space in it`)
   const [only] = subjects
   return { values, subjects, target: subjects.length === 1 && only && !subjectFault(only, 'publish') ? only : undefined }
 }
