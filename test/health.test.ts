@@ -16,9 +16,10 @@ import { pubsubDrivers } from '../src/components/pubsub/registry.ts'
 import { makeStream } from '../src/components/pubsub/testing/stream.ts'
 import { secretStoreDrivers } from '../src/components/secretstores/registry.ts'
 import { stateDrivers } from '../src/components/state/registry.ts'
-import { azurite } from './servers/azurite.ts'
+import { azurite, azuriteTables } from './servers/azurite.ts'
 import { cosmosdb } from './servers/cosmosdb.ts'
 import { etcd } from './servers/etcd.ts'
+import { connectionStringTo, eventHubs } from './servers/eventhubs.ts'
 import { kafka, startKafka } from './servers/kafka.ts'
 import { mariadb } from './servers/mariadb.ts'
 import { memcached } from './servers/memcached.ts'
@@ -152,11 +153,24 @@ const ROWS: readonly Row[] = [
     },
   },
   {
+    server: eventHubs,
+    components(address) {
+      const connectionString = connectionStringTo(address)
+      return { 'pubsub.azure.eventhubs': { connectionString }, 'bindings.azure.eventhubs': { connectionString, eventHub: own } }
+    },
+  },
+  {
     server: azurite,
     components(address) {
       const account = { accountName: ACCOUNT, accountKey: KEY, endpoint: address, containerName: own }
       return { 'state.azure.blobstorage': account, 'bindings.azure.blobstorage': account }
     },
+  },
+  {
+    server: azuriteTables,
+    components: (address) => ({
+      'state.azure.tablestorage': { accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own },
+    }),
   },
   {
     server: cosmosdb,
@@ -205,8 +219,6 @@ const OTHERS: Readonly<Record<string, string>> = {
   'pubsub.gcp.pubsub': 'asked of a stand-in beside the driver',
   'bindings.gcp.bucket': 'asked of a stand-in beside the driver',
   'state.gcp.firestore': 'asked of an emulator beside the driver',
-  'pubsub.azure.eventhubs': 'asked of a stand-in beside the driver',
-  'bindings.azure.eventhubs': 'asked of a stand-in beside the pub/sub driver',
   'bindings.azure.storagequeues': 'asked of a stand-in beside the driver',
   'state.sqlserver': 'its server cannot be had here',
   'state.cassandra': 'its server sends clients on to an address that no proxy has; asked beside the driver',

@@ -4,7 +4,6 @@ const UNBUILT: Readonly<Record<string, readonly (readonly [types: string, instea
     ['oracledatabase cockroachdb yugabyte yugabytedb', 'state.postgresql or state.mysql'],
     ['aerospike couchbase coherence hazelcast ravendb rethinkdb', 'state.redis, state.mongodb or state.postgresql'],
     ['consul hashicorp.consul zookeeper jetstream', 'state.etcd or state.redis'],
-    ['azure.tablestorage', 'state.azure.cosmosdb or state.azure.blobstorage'],
     ['alicloud.tablestore cloudflare.workerskv oci.objectstorage', 'state.mongodb or state.redis'],
   ],
   pubsub: [

@@ -29,12 +29,10 @@ export function sharedBuffer(): Buffer {
  * Undefined, and nothing is changed: this is TLS, or no socket with a handle of the system.
  */
 export function readShared(from: Socket, reader: SharedReader): SharedRead | undefined {
-  const holder = from as unknown as { _handle?: { useUserBuffer?: unknown; readStop?: () => void; reading?: boolean } | null }
+  const holder = from as unknown as { _handle?: { useUserBuffer?: unknown } | null }
   const handle = holder._handle
   if ('encrypted' in from || from.destroyed || typeof handle?.useUserBuffer !== 'function') return undefined
   const first = (from.read() as Buffer | null) ?? undefined
-  handle.readStop?.()
-  handle.reading = false
   holder._handle = null
   let reads: SharedReader | undefined = reader
   const buffer = sharedBuffer()

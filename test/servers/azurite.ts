@@ -24,7 +24,7 @@ interface Signing {
 }
 
 /** Starts one of Azurite's services; `signing`: over TLS, taking tokens of Microsoft Entra ID, whose claims it checks. */
-export async function startAzurite(service: 'blob' | 'queue', signing?: Signing): Promise<RunningServer> {
+export async function startAzurite(service: 'blob' | 'queue' | 'table', signing?: Signing): Promise<RunningServer> {
   const directory = mkdtempSync(join(tmpdir(), 'outrider-azurite-'))
   const port = await freePort()
   const program = join(folder, 'node_modules', 'azurite', 'dist', 'src', service, 'main.js')
@@ -43,7 +43,7 @@ export async function startAzurite(service: 'blob' | 'queue', signing?: Signing)
     cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  await announced(child, /successfully listen/, 'azurite', directory)
+  await announced(child, /successfully (listen|start)/, 'azurite', directory)
   const address = signing ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
   return { address, stop: () => end(child, 'SIGTERM', directory) }
 }
@@ -65,4 +65,12 @@ export const azuriteQueues: ServerKind = {
   name: 'Azurite (Azure Queue Storage)',
   variable: 'OUTRIDER_TEST_AZURE_QUEUES',
   start: () => startAzurite('queue'),
+}
+
+/** Its tables. */
+export const azuriteTables: ServerKind = {
+  ...azurite,
+  name: 'Azurite (Azure Table Storage)',
+  variable: 'OUTRIDER_TEST_AZURE_TABLES',
+  start: () => startAzurite('table'),
 }

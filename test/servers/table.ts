@@ -1,4 +1,4 @@
-import { azurite, azuriteQueues } from './azurite.ts'
+import { azurite, azuriteQueues, azuriteTables } from './azurite.ts'
 import { cassandra } from './cassandra.ts'
 import { gcs, keyVault, pubsubFake, secretManager } from './clouds.ts'
 import { cosmosdb } from './cosmosdb.ts'
@@ -43,6 +43,7 @@ export const SERVERS: readonly ServerKind[] = [
   opensearch,
   rsyslog,
   azuriteQueues,
+  azuriteTables,
   cosmosdb,
   serviceBus,
   keyVault,

@@ -1,6 +1,7 @@
 import { MetadataError, type MetadataField, parseMetadata } from '../metadata.ts'
 import { Entra } from './entra.ts'
 import { cloudOf, entraFields, environmentField, readEntra } from './entra-settings.ts'
+import { accountKeyField, accountNameField, given as required, STORAGE, SUFFIXES } from './storage-account.ts'
 import type { StoragePlace } from './storage-client.ts'
 
 /** What Dapr's components on Blob Storage say of the account and container. */
@@ -11,19 +12,8 @@ export const blobFields: readonly MetadataField[] = [
     aliases: ['container', 'storageAccountContainer'],
     description: 'Container of the blobs, made unless disableEntityManagement says otherwise. Required.',
   },
-  {
-    name: 'accountName',
-    kind: 'string',
-    aliases: ['storageAccount', 'storageAccountName'],
-    description: 'Storage account; needed without connectionString.',
-  },
-  {
-    name: 'accountKey',
-    kind: 'string',
-    aliases: ['accessKey', 'storageAccessKey', 'storageAccountKey'],
-    sensitive: true,
-    description: "The account's key; without it, and without connectionString, Microsoft Entra ID is signed in to.",
-  },
+  { ...accountNameField, description: 'Storage account; needed without connectionString.' },
+  { ...accountKeyField, description: "The account's key; without it, and without connectionString, Microsoft Entra ID is signed in to." },
   {
     name: 'connectionString',
     kind: 'string',
@@ -62,15 +52,6 @@ export interface BlobSettings extends StoragePlace {
   managed: boolean
 }
 
-/** Whom a token for Storage is for. */
-export const STORAGE = 'https://storage.azure.com'
-
-export const SUFFIXES: Readonly<Record<string, string>> = {
-  AzureChina: 'core.chinacloudapi.cn',
-  AzureUSGovernment: 'core.usgovcloudapi.net',
-  AzurePublic: 'core.windows.net',
-}
-
 /** The account that every Azurite has, as Azure documents it. */
 const DEVELOPMENT: Record<string, string> = {
   AccountName: 'devstoreaccount1',
@@ -83,10 +64,8 @@ export function readBlobSettings(properties: Readonly<Record<string, string>>): 
   const values = parseMetadata(blobFields, properties)
   const text = (name: string) => (values[name] === undefined ? '' : String(values[name]))
   const given = connectionOf(text('connectionString'))
-  const account = given?.AccountName ?? text('accountName')
-  if (!given && account === '') throw new MetadataError('missing or empty accountName field from metadata')
-  const name = text('containerName')
-  if (name === '') throw new MetadataError('missing or empty containerName field from metadata')
+  const account = given ? (given.AccountName ?? '') : required(values, 'accountName')
+  const name = required(values, 'containerName')
   const key = given ? given.AccountKey : text('accountKey')
   const signature = (given?.SharedAccessSignature ?? '').replace(/^\?/, '')
   const suffix = given?.EndpointSuffix ?? SUFFIXES[cloudOf(values)]

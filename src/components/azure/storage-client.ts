@@ -7,12 +7,14 @@ import { isUnreachable } from '../unreachable.ts'
 import type { Entra } from './entra.ts'
 import { type StorageKey, sharedKey, VERSION } from './storage-key.ts'
 
-/** A container or queue, and how to get in. */
+/** A container, queue or table service, and how to get in. */
 export interface StoragePlace {
-  /** Of the container or queue, without a slash at its end. */
+  /** Of the container or queue, without a slash at its end; of tables, the account. */
   place: URL
   name: string
   key: StorageKey | undefined
+  /** How the key signs; tables have another way than blobs and queues, which is the default. */
+  sign?: typeof sharedKey
   /** A shared access signature, as a query; in place of a key. */
   signature: string
   /** Signing in, without key and signature. */
@@ -24,6 +26,8 @@ export interface StorageRequest {
   method: string
   /** Of a blob or message below the place; undefined: the place itself. */
   blob?: string
+  /** In place of `blob`, where it is percent-encoded already; of tables. */
+  path?: string
   query?: readonly (readonly [name: string, value: string])[]
   /** Names in lower case. */
   headers?: Readonly<Record<string, string>>
@@ -37,19 +41,26 @@ export class StorageError extends Error {
   readonly code: string
 
   constructor(what: string, { status, reason, headers, body }: WholeReply) {
-    let words = reason
-    let code = headers['x-ms-error-code'] as string | undefined
-    try {
-      const error = parseXml(body.toString())
-      code ??= textIn(error, 'Code')
-      // The first line; after it come the request's id and time.
-      words = textIn(error, 'Message')?.split('\n')[0] ?? reason
-    } catch {
-      // No words of Azure: to HEAD there are none.
+    const { code, message } = wordsOf(body)
+    const name = String(headers['x-ms-error-code'] || code || (status === 404 ? 'NotFound' : 'UnknownError'))
+    // The first line; after it come the request's id and time.
+    super(`${what}: status ${status}, ${name}: ${message?.split('\n')[0] ?? reason}`)
+    this.code = name
+  }
+}
+
+/** XML, or JSON of tables; nothing where Azure has no words, as to HEAD. */
+function wordsOf(body: Buffer): { code?: string | undefined; message?: string | undefined } {
+  const text = body.toString()
+  try {
+    if (!text.startsWith('{')) {
+      const error = parseXml(text)
+      return { code: textIn(error, 'Code'), message: textIn(error, 'Message') }
     }
-    code ??= status === 404 ? 'NotFound' : 'UnknownError'
-    super(`${what}: status ${status}, ${code}: ${words}`)
-    this.code = code
+    const error = (JSON.parse(text) as { 'odata.error'?: { code?: string; message?: { value?: string } } })['odata.error']
+    return { code: error?.code, message: error?.message?.value }
+  } catch {
+    return {}
   }
 }
 
@@ -72,7 +83,8 @@ export class StorageClient implements AsyncDisposable {
 
   async send(request: StorageRequest, signal?: AbortSignal): Promise<WholeReply> {
     const { place, name, retries } = this.#settings
-    const what = `${request.method} ${place.host} ${name}${request.blob === undefined ? '' : ` ${request.blob}`}`
+    const below = request.blob === undefined ? name : `${name} ${request.blob}`
+    const what = `${request.method} ${place.host} ${request.path ?? below}`
     let renewed = false
     for (let attempt = 0; ; attempt++) {
       try {
@@ -98,17 +110,19 @@ export class StorageClient implements AsyncDisposable {
     await Promise.all([this.#http[Symbol.asyncDispose](), this.#settings.entra?.[Symbol.asyncDispose]()])
   }
 
-  #pathOf(blob: string | undefined): string {
-    const { place } = this.#settings
-    return blob === undefined ? place.pathname : `${place.pathname}/${percentEncoded(blob, '/')}`
+  #pathOf({ blob, path }: StorageRequest): string {
+    const { pathname } = this.#settings.place
+    const below = path ?? (blob === undefined ? undefined : percentEncoded(blob, '/'))
+    return below === undefined ? pathname : `${pathname === '/' ? '' : pathname}/${below}`
   }
 
-  async #once({ method, blob, query = [], headers = {}, body }: StorageRequest, signal: AbortSignal | undefined): Promise<WholeReply> {
-    const { place, key, signature, entra } = this.#settings
-    const path = this.#pathOf(blob)
+  async #once(request: StorageRequest, signal: AbortSignal | undefined): Promise<WholeReply> {
+    const { method, query = [], headers = {}, body } = request
+    const { place, key, sign = sharedKey, signature, entra } = this.#settings
+    const path = this.#pathOf(request)
     const sent: Record<string, string> = { ...headers, 'x-ms-version': VERSION, 'x-ms-date': new Date().toUTCString() }
     if (method === 'PUT' || body) sent['content-length'] = String(body?.length ?? 0)
-    if (key) sent.authorization = sharedKey({ method, path, query, headers: sent }, key)
+    if (key) sent.authorization = sign({ method, path, query, headers: sent }, key)
     else if (entra) sent.authorization = `Bearer ${await entra.token(signal)}`
     const asked = query.map(([name, value]) => `${percentEncoded(name)}=${percentEncoded(value)}`)
     const search = [...asked, ...(key || signature === '' ? [] : [signature])].join('&')

@@ -13,6 +13,7 @@ import { help } from '../../../test/servers/server.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { driver as queues } from '../bindings/azure-queues/driver.ts'
 import { driver as blobs } from '../state/azure-blob/driver.ts'
+import { driver as tables } from '../state/azure-tables/driver.ts'
 import { ACCOUNT } from './testing.ts'
 
 const log = createLogger({ level: 'fatal', json: false, appId: 'test', version: 'test' })
@@ -21,14 +22,16 @@ const there = azurite.available()
 if (!there && process.env.OUTRIDER_REQUIRE_SERVERS === '1') throw new Error(help(azurite))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
-it('Blob and Queue Storage take tokens of Entra ID whose claims Azurite checks', { skip: there ? false : help(azurite) }, async (t) => {
+it('Blob, Queue and Table Storage take tokens of Entra ID whose claims Azurite checks', {
+  skip: there ? false : help(azurite),
+}, async (t) => {
   const authority = testAuthority()
   setDefaultCACertificates([...getCACertificates('default'), authority.ca])
   const { cert, key } = authority.issue('localhost')
   const signing = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') }
   writeFileSync(signing.cert, cert)
   writeFileSync(signing.key, key)
-  const servers = await Promise.all([startAzurite('blob', signing), startAzurite('queue', signing)])
+  const servers = await Promise.all([startAzurite('blob', signing), startAzurite('queue', signing), startAzurite('table', signing)])
   t.after(() => Promise.all(servers.map((server) => server.stop())))
 
   let audience = 'https://storage.azure.com'
@@ -52,7 +55,7 @@ it('Blob and Queue Storage take tokens of Entra ID whose claims Azurite checks',
 
   const signed = { accountName: ACCOUNT, azureTenantId: 'T', azureClientId: 'C', azureClientSecret: 'S' }
   const common = { name: 's', version: 'v2', appId: 'app', namespace: '', log }
-  const [blob, queue] = servers.map((server) => server.address) as [string, string]
+  const [blob, queue, table] = servers.map((server) => server.address) as [string, string, string]
   const stateOf = () => {
     const properties = { ...signed, endpoint: blob, containerName: `c-${randomUUID()}`, retryCount: '0' }
     return blobs.create({ ...common, type: 'state.azure.blobstorage', properties })
@@ -65,7 +68,12 @@ it('Blob and Queue Storage take tokens of Entra ID whose claims Azurite checks',
   await using binding = queues.create({ ...common, type: 'bindings.azure.storagequeues', properties })
   await binding.init(AbortSignal.timeout(10_000))
   await binding.invoke?.({ operation: 'create', data: Buffer.from('hello'), metadata: {} })
-  assert.deepEqual(scopes, ['https://storage.azure.com/.default', 'https://storage.azure.com/.default'])
+  const rows = { ...signed, serviceURL: `${table}/${ACCOUNT}`, tableName: `t${randomUUID().replaceAll('-', '')}` }
+  await using entities = tables.create({ ...common, type: 'state.azure.tablestorage', properties: rows })
+  await entities.init(AbortSignal.timeout(10_000))
+  await entities.set({ kind: 'upsert', key: 'k', value: Buffer.from('v'), json: false, metadata: {} })
+  assert.equal((await entities.get({ key: 'k', metadata: {} }))?.data.toString(), 'v')
+  assert.deepEqual(scopes, Array(3).fill('https://storage.azure.com/.default'))
 
   audience = 'https://vault.azure.net'
   await using other = stateOf()

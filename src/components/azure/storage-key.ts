@@ -46,6 +46,11 @@ export function sharedKey({ method, path, query, headers }: StorageRequest, { ac
   return `SharedKey ${account}:${hmac(text, key)}`
 }
 
+/** The same for tables, in its shorter form: the date and what is asked for. */
+export function sharedKeyLite({ path, headers }: StorageRequest, { account, key }: StorageKey): string {
+  return `SharedKeyLite ${account}:${hmac(`${headers['x-ms-date']}\n/${account}${path}`, key)}`
+}
+
 /** Version of the API, in requests and in what is shared. */
 export const VERSION = '2021-12-02'
 

@@ -1,6 +1,7 @@
-import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { messageOf } from '../../errors.ts'
+import { dial } from '../dial.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import { apiVersions, type Call, type Versions } from './calls.ts'
 import { check, KafkaError, UnreachableError } from './errors.ts'
@@ -65,7 +66,9 @@ export class Connection {
   static async open(host: string, port: number, options: ConnectionOptions, signal: AbortSignal, onEnd: () => void): Promise<Connection> {
     const address = `${host}:${port}`
     const until = Date.now() + options.dialTimeout
-    const socket = await dial(host, port, address, options, signal)
+    const socket = await dial({ host, port, tls: options.tls, limit: options.dialTimeout, signal }).catch((error: Error) => {
+      throw unreachable(`no connection to the broker at ${address}`, signal.aborted ? new Error('the component is closing') : error)
+    })
     socket.setNoDelay(true)
     if (options.keepAlive > 0) socket.setKeepAlive(true, options.keepAlive)
     const connection = new Connection(socket, address, options.clientId, onEnd)
@@ -202,31 +205,4 @@ function unreachable(what: string, error: Error): UnreachableError {
   const told = new UnreachableError(`${what}: ${tls?.reason ?? messageOf(error)}`, { cause: error })
   told.next = tls?.next
   return told
-}
-
-function dial(host: string, port: number, address: string, { tls, dialTimeout }: ConnectionOptions, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket: Socket = tls
-      ? connectTls({ ...tls, host, port, ...(/[a-z]/i.test(host) ? { servername: host } : {}) })
-      : connectTcp(port, host)
-    const timer = setTimeout(() => fail(new Error(`no answer within ${dialTimeout} ms`)), dialTimeout)
-    const aborted = () => fail(new Error('the component is closing'))
-    signal.addEventListener('abort', aborted)
-    const fail = (error: Error) => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.destroy()
-      reject(unreachable(`no connection to the broker at ${address}`, error))
-    }
-    const ended = () => fail(new Error('the connection was closed during the handshake'))
-    socket.once('error', fail)
-    socket.once('close', ended)
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.off('error', fail)
-      socket.off('close', ended)
-      resolve(socket)
-    })
-  })
 }

@@ -126,6 +126,18 @@ describe('a client of MongoDB', () => {
     assert.equal(double.commands.filter((name) => name === 'ping').length, 200)
   })
 
+  it('tells who waits too long for a connection so, and keeps those that there are', async () => {
+    await using double = await MongoDouble.start({ members: 1 })
+    await using client = await open(`${double.address}&maxPoolSize=1&waitQueueTimeoutMS=50`)
+    await client.read({ ping: 1 }, soon())
+    const held = double.hold('ping')
+    const first = client.read({ ping: 1 }, soon())
+    await assert.rejects(client.read({ ping: 1 }, soon()), /no connection became free in time.*maxPoolSize/)
+    held.resolve()
+    await first
+    assert.equal(double.members[0]?.sockets.size, 1)
+  })
+
   it('refuses what it is asked after its end', async () => {
     await using double = await MongoDouble.start({ members: 1 })
     const client = await open(double.address)

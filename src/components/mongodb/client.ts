@@ -1,6 +1,7 @@
 import type { Document } from './bson.ts'
 import type { ReadPreference } from './choose.ts'
-import { type MongoError, readsAgain, writesAgain } from './errors.ts'
+import type { MongoConnection } from './connection.ts'
+import { LostError, NoServerError, readsAgain, writesAgain } from './errors.ts'
 import type { Server } from './members.ts'
 import { Sessions } from './sessions.ts'
 import type { Topology } from './topology.ts'
@@ -22,7 +23,12 @@ export interface ClientOptions {
 
 export type Reply = Record<string, unknown>
 
-/** Without one of their own, commands of a cursor go on for so long, milliseconds. */
+interface Place {
+  server: Server
+  connection: MongoConnection
+}
+
+/** What the last word to the servers may take, milliseconds. */
 const GOODBYE = 500
 
 /**
@@ -59,18 +65,20 @@ export class MongoClient implements AsyncDisposable {
   /** `once`: it is never done again. */
   async write(command: Document, limit: number, once = false): Promise<Reply> {
     const { topology, retryWrites } = this.#options
-    const server = await this.#select(limit)
-    const lives = server.description?.sessions
-    if (!retryWrites || once || lives === undefined || topology.kind === 'single') return this.#at(server, command, limit)
+    const place = await this.#connected(limit)
+    const lives = place.server.description?.sessions
+    if (!retryWrites || once || lives === undefined || topology.kind === 'single') return this.#on(place, command, limit)
     const session = this.#sessions.take(lives)
     const numbered = { ...command, lsid: { id: session.id }, txnNumber: ++session.number }
-    for (let at = server; ; at = await this.#select(limit)) {
+    for (let at = place; ; at = await this.#connected(limit)) {
       try {
-        const reply = await this.#at(at, numbered, limit)
+        const reply = await this.#on(at, numbered, limit)
         this.#sessions.give(session)
         return reply
       } catch (error) {
-        if (!writesAgain(error) || performance.now() >= limit) throw error
+        if (writesAgain(error) && performance.now() < limit) continue
+        if (!(error instanceof LostError)) this.#sessions.give(session)
+        throw error
       }
     }
   }
@@ -85,7 +93,12 @@ export class MongoClient implements AsyncDisposable {
       sharded: () => this.#options.topology.kind === 'sharded',
       limit,
     })
-    await transaction.run(work)
+    try {
+      await transaction.run(work)
+    } catch (error) {
+      if (!(error instanceof LostError)) this.#sessions.give(session)
+      throw error
+    }
     this.#sessions.give(session)
   }
 
@@ -106,9 +119,9 @@ export class MongoClient implements AsyncDisposable {
   async #read(command: Document, limit: number): Promise<{ reply: Reply; server: Server }> {
     const { preference, retryReads } = this.#options
     for (;;) {
-      const server = await this.#select(limit, preference)
+      const place = await this.#connected(limit, preference)
       try {
-        return { reply: await this.#at(server, this.#preferring(server, command), limit), server }
+        return { reply: await this.#on(place, this.#preferring(place.server, command), limit), server: place.server }
       } catch (error) {
         if (!retryReads || !readsAgain(error) || performance.now() >= limit) throw error
       }
@@ -132,27 +145,42 @@ export class MongoClient implements AsyncDisposable {
     return topology.select(Math.min(limit, performance.now() + selectionTimeout), preference)
   }
 
+  /** A connection for the command; where none comes up nothing has been asked, and another server is looked for. */
+  async #connected(limit: number, preference?: ReadPreference): Promise<Place> {
+    for (;;) {
+      const server = await this.#select(limit, preference)
+      try {
+        return { server, connection: server.pool.takeIdle() ?? (await this.#connect(server, limit)) }
+      } catch (error) {
+        if (!(error instanceof LostError) || performance.now() >= limit) throw error
+      }
+    }
+  }
+
   async #at(server: Server, command: Document, limit: number): Promise<Reply> {
-    const { topology, database, socketTimeout, queueTimeout } = this.#options
-    const connection = server.pool.takeIdle() ?? (await this.#connect(server, Math.min(limit, performance.now() + queueTimeout)))
+    return this.#on({ server, connection: server.pool.takeIdle() ?? (await this.#connect(server, limit)) }, command, limit)
+  }
+
+  async #on({ server, connection }: Place, command: Document, limit: number): Promise<Reply> {
+    const { topology, database, socketTimeout } = this.#options
+    const now = performance.now()
     try {
-      return await connection.run(
-        '$db' in command ? command : { ...command, $db: database },
-        Math.min(limit, performance.now() + socketTimeout),
-      )
+      if (now >= limit) throw new NoServerError('its time was over before it could be asked')
+      return await connection.run('$db' in command ? command : { ...command, $db: database }, Math.min(limit, now + socketTimeout))
     } catch (error) {
-      topology.failed(server, error as MongoError, connection)
+      topology.failed(server, error, connection)
       throw error
     } finally {
       server.pool.give(connection)
     }
   }
 
-  async #connect(server: Server, limit: number) {
+  async #connect(server: Server, limit: number): Promise<MongoConnection> {
+    const { topology, queueTimeout } = this.#options
     try {
-      return await server.pool.take(limit)
+      return await server.pool.take(Math.min(limit, performance.now() + queueTimeout))
     } catch (error) {
-      this.#options.topology.failed(server, error, undefined)
+      topology.failed(server, error, undefined)
       throw error
     }
   }

@@ -27,6 +27,9 @@ interface Waiting {
   reject(error: Error): void
 }
 
+/** The system asks after so long whether the other end is still there, which keeps what stands between from forgetting us, milliseconds. */
+const KEEP_ALIVE = 120_000
+
 let lastId = 0
 
 /**
@@ -66,7 +69,8 @@ export class MongoConnection implements Disposable {
   static async open(options: ConnectionOptions, described?: (description: Description) => void): Promise<MongoConnection> {
     const { place, tls, credential, appName, connectTimeout } = options
     const limit = performance.now() + connectTimeout
-    const end = place.port === 0 ? { path: place.host } : { host: place.host, port: place.port, keepAlive: true }
+    const end =
+      place.port === 0 ? { path: place.host } : { host: place.host, port: place.port, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE }
     const named = /[a-z]/i.test(place.host) && !place.host.includes(':') ? { servername: place.host } : {}
     const secure = tls ? await tls() : undefined
     const connection = new MongoConnection(secure ? connectTls({ ...end, ...named, ...secure }) : connectTcp(end))

@@ -1,6 +1,6 @@
 import { type ConnectionOptions, MongoConnection } from './connection.ts'
 import type { Description } from './description.ts'
-import { LostError } from './errors.ts'
+import { LostError, NoServerError } from './errors.ts'
 
 export interface PoolOptions {
   connection: ConnectionOptions
@@ -56,7 +56,7 @@ export class Pool implements Disposable {
     return (most === 0 || this.#count < most) && this.#opening < opening
   }
 
-  /** One for the caller alone, who gives it back. `limit`: milliseconds of `performance.now()`. Rejects with LostError or MongoError. */
+  /** One for the caller alone, who gives it back. `limit`: milliseconds of `performance.now()`. Rejects with LostError, MongoError, or NoServerError at the limit. */
   async take(limit: number): Promise<MongoConnection> {
     for (;;) {
       const idle = this.takeIdle()
@@ -131,10 +131,18 @@ export class Pool implements Disposable {
     first?.go()
   }
 
+  get #late(): NoServerError {
+    const { most } = this.#options
+    const isFull = most > 0 && this.#count >= most && this.#opening === 0
+    return new NoServerError(
+      isFull ? 'no connection became free in time: more operations are under way than maxPoolSize' : 'no connection came up in time',
+    )
+  }
+
   #turn(limit: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_WAITING) return reject(new Error(`${MAX_WAITING} operations wait already; send fewer at a time`))
-      const late = () => waiting.fail(new LostError('no connection became free in time: more operations are under way than maxPoolSize'))
+      const late = () => waiting.fail(this.#late)
       const timer = setTimeout(late, Math.max(1, limit - performance.now()))
       const waiting: Waiting = {
         go: () => {

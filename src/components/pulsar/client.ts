@@ -11,6 +11,8 @@ import type { PulsarSettings } from './settings.ts'
 /** Topics whose producers are kept; beyond, the one that was used longest ago goes, when nothing waits there. */
 const MOST_PRODUCERS = 100
 const CLOSE_GRACE = 2000
+/** ServerError's number. */
+const AUTHENTICATION = 3
 
 /** One cluster, and what is published to it. */
 export class PulsarClient {
@@ -26,7 +28,10 @@ export class PulsarClient {
     this.#context = context
     const { token, oauth } = settings
     this.#tokens = oauth && new OAuthTokens(oauth)
-    const data = async () => token ?? (await (this.#tokens as OAuthTokens).current())
+    const data = async (anew = false) => {
+      if (anew) this.#tokens?.drop()
+      return token ?? (await (this.#tokens as OAuthTokens).current())
+    }
     this.cluster = new Cluster({
       seeds: settings.seeds,
       web: settings.web,
@@ -110,6 +115,8 @@ export class PulsarClient {
         `${told} (the backlog quota of ${this.settings.tenant}/${this.settings.namespace} is used up: consume what waits, or raise it with pulsar-admin namespaces set-backlog-quota)`,
         { cause: error },
       )
+    if (error instanceof PulsarError && error.code === AUTHENTICATION)
+      return new Error(`${told} (correct the metadata field token, or the oauth2… fields)`, { cause: error })
     const next = error instanceof UnreachableError ? `; ${error.next ?? 'start the broker or correct the metadata field host'}` : ''
     return new Error(told + next, { cause: error })
   }

@@ -4,7 +4,7 @@ import type { InputOf } from '../../transport/grpc/message.ts'
 import { ProtoReader } from '../../transport/grpc/wire.ts'
 import { gatherWrites } from '../gather-writes.ts'
 import { BaseCommand, Type } from './commands.ts'
-import { type ConnectionOptions, dial, unreachable } from './dial.ts'
+import { type ConnectionOptions, open, unreachable } from './dial.ts'
 import { PulsarError, UnreachableError } from './errors.ts'
 import { readMessage, readReceipt } from './hot.ts'
 import { type Command, Requests } from './requests.ts'
@@ -79,7 +79,7 @@ export class Connection {
   ): Promise<Connection> {
     const address = `${host}:${port}`
     const until = Date.now() + options.timeout
-    const socket = await dial(host, port, address, options, signal)
+    const socket = await open(host, port, address, options, signal)
     const connection = new Connection(socket, address, options, onEnd)
     const abort = () => connection.end(new UnreachableError('the component is closing'))
     signal.addEventListener('abort', abort)
@@ -256,7 +256,7 @@ export class Connection {
   async #prove(): Promise<void> {
     const { auth } = this.#options
     try {
-      const response = { method: auth?.method ?? 'none', data: Buffer.from((await auth?.data()) ?? '') }
+      const response = { method: auth?.method ?? 'none', data: Buffer.from((await auth?.data(true)) ?? '') }
       this.#tell({ type: Type.authResponse, authResponse: { clientVersion: VERSION, protocolVersion: PROTOCOL, response } })
     } catch (error) {
       this.end(new UnreachableError(`no token for the broker at ${this.address}: ${messageOf(error)}`))

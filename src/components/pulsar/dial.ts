@@ -1,13 +1,14 @@
-import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { messageOf } from '../../errors.ts'
+import { dial } from '../dial.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import { UnreachableError } from './errors.ts'
 
 export interface ConnectionOptions {
   tls: TlsOptions | undefined
-  /** Name of the method, and what to say now. */
-  auth: { method: string; data(): Promise<string> } | undefined
+  /** Name of the method, and what to say; `anew`: what was said before has expired. */
+  auth: { method: string; data(anew?: boolean): Promise<string> } | undefined
   /** Limit for connecting and signing in, and for each answer, milliseconds. */
   timeout: number
 }
@@ -23,35 +24,17 @@ export function unreachable(what: string, error: Error): UnreachableError {
 }
 
 /** Opens a TCP or TLS connection. Rejects with an Error that names the address, and why. */
-export function dial(
+export async function open(
   host: string,
   port: number,
   address: string,
   { tls, timeout }: ConnectionOptions,
   signal: AbortSignal,
 ): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket: Socket = tls
-      ? connectTls({ ...tls, host, port, ...(/[a-z]/i.test(host) ? { servername: host } : {}) })
-      : connectTcp(port, host)
-    const timer = setTimeout(() => fail(new Error(`no answer within ${timeout} ms`)), timeout)
-    const aborted = () => fail(new Error('the component is closing'))
-    signal.addEventListener('abort', aborted)
-    const fail = (error: Error) => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.destroy()
-      reject(unreachable(`no connection to the broker at ${address}`, error))
-    }
-    const ended = () => fail(new Error('the connection was closed during the handshake'))
-    socket.once('error', fail)
-    socket.once('close', ended)
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', aborted)
-      socket.off('error', fail)
-      socket.off('close', ended)
-      resolve(socket)
-    })
-  })
+  try {
+    return await dial({ host, port, tls, limit: timeout, signal })
+  } catch (error) {
+    const reason = signal.aborted ? new Error('the component is closing') : (error as Error)
+    throw unreachable(`no connection to the broker at ${address}`, reason)
+  }
 }

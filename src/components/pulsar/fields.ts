@@ -1,4 +1,5 @@
 import type { MetadataField } from '../metadata.ts'
+import { drainTimeoutField } from '../pubsub/fields.ts'
 
 /** Dapr's settings of pubsub.pulsar and, at the end, ours. */
 export const fields: readonly MetadataField[] = [
@@ -125,12 +126,5 @@ export const fields: readonly MetadataField[] = [
     min: 1,
     description: 'Longest wait for a broker that is away or slow: of a publish, of a connection, of an answer (daprd: 30s).',
   },
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends.',
-  },
+  drainTimeoutField,
 ]

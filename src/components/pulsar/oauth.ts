@@ -86,6 +86,11 @@ export class OAuthTokens implements AsyncDisposable {
     return this.#token.current(signal)
   }
 
+  /** The one that is held has expired: the next use asks for another. */
+  drop(): void {
+    this.#token.drop()
+  }
+
   async #ask(): Promise<BearerToken> {
     const { tokenUrl, clientId, clientSecret } = this.#settings
     // Go's library tries the header first and then the form, as servers differ.

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { azurite } from '../../../test/servers/azurite.ts'
+import { azurite, azuriteTables } from '../../../test/servers/azurite.ts'
 import { cassandra } from '../../../test/servers/cassandra.ts'
 import { cosmosdb } from '../../../test/servers/cosmosdb.ts'
 import { datastore } from '../../../test/servers/datastore.ts'
@@ -23,7 +23,7 @@ import { stateConformance } from '../../blocks/state/conformance/suite.ts'
 import type { StateFeature, StateItem, StateSet, StateStore } from '../../blocks/state/driver.ts'
 import { createLogger } from '../../telemetry/log.ts'
 import { accountOf, makeTable } from '../aws/testing.ts'
-import { connectionTo } from '../azure/testing.ts'
+import { ACCOUNT, connectionTo, KEY } from '../azure/testing.ts'
 import { cosmosOf, makeContainer } from '../azure/testing-cosmos.ts'
 import { MongoDouble } from '../mongodb/testing/double.ts'
 import { stateDrivers } from './registry.ts'
@@ -241,6 +241,17 @@ const COLUMNS: readonly Column[] = [
     refusedInKeys: '/\\#',
     // Documents have up to 2 MiB, Base64 included.
     largestValue: 1.5 * 1024 * 1024,
+  },
+  {
+    ...usual,
+    name: 'state.azure.tablestorage (Azurite)',
+    type: 'state.azure.tablestorage',
+    server: () => serverOf(azuriteTables),
+    properties: (address) => ({ accountName: ACCOUNT, accountKey: KEY, serviceURL: `${address}/${ACCOUNT}`, tableName: own }),
+    only: ['ETAG'],
+    badEtag: `W/"datetime'2023-05-09T12%3A28%3A54.1442151Z'"`,
+    refusedInKeys: '/\\#?\t\n',
+    largestValue: 64 * 1024,
   },
   {
     ...usual,

@@ -27,6 +27,7 @@ export const stateDrivers: DriverRow[] = [
   { type: 'state.aws.dynamodb', versions: ['v1'], load: async () => (await import('./dynamodb/driver.ts')).driver },
   { type: 'state.azure.blobstorage', versions: ['v1', 'v2'], load: async () => (await import('./azure-blob/driver.ts')).driver },
   { type: 'state.azure.cosmosdb', versions: ['v1'], load: async () => (await import('./azure-cosmosdb/driver.ts')).driver },
+  { type: 'state.azure.tablestorage', versions: ['v1'], load: async () => (await import('./azure-tables/driver.ts')).driver },
   { type: 'state.gcp.firestore', versions: ['v1'], load: async () => (await import('./gcp-firestore/driver.ts')).driver },
   { type: 'state.postgresql', versions: ['v1', 'v2'], load: postgresql },
   { type: 'state.postgres', versions: ['v1', 'v2'], load: postgresql },

@@ -1,5 +1,6 @@
 import { createConnection, type OnReadOpts, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
+import { sharedBuffer } from '../shared-read.ts'
 
 /** Where a connection goes. */
 export interface Target {
@@ -27,15 +28,14 @@ export interface Dialled {
   readonly feed?: (read: (chunk: Buffer) => void) => void
 }
 
-/** What every cleartext connection is read into: each read is looked at before the next. Otherwise every read has memory of its own. */
-export const READ: Buffer = Buffer.allocUnsafeSlow(65_536)
-
+/** Read into the memory that all connections share: each read is looked at before the next. */
 function fed(open: (onread: OnReadOpts) => Socket): Dialled {
   let read: ((chunk: Buffer) => void) | undefined
+  const buffer = sharedBuffer()
   const socket = open({
-    buffer: READ,
+    buffer,
     callback(length) {
-      read?.(READ.subarray(0, length))
+      read?.(buffer.subarray(0, length))
       return true
     },
   })

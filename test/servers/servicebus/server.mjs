@@ -54,7 +54,7 @@ for (const event of ['connection_close', 'disconnected'])
 rhea.on('receiver_open', ({ receiver, connection }) => {
   const address = receiver.target?.address ?? ''
   receiver.set_target({ address })
-  receiver.set_source(receiver.source ?? {})
+  receiver.set_source({ address: receiver.source?.address })
   if (isService(address)) return
   try {
     receiver.entity = found(connection, address)
@@ -147,7 +147,7 @@ function answer(connection, node, message, reply) {
 rhea.on('sender_open', ({ sender, connection }) => {
   const address = sender.source?.address ?? ''
   const filter = sender.source?.filter ?? {}
-  sender.set_target(sender.target ?? {})
+  sender.set_target({ address: sender.target?.address })
   sender.local.attach.snd_settle_mode = sender.snd_settle_mode === 1 ? 1 : 0
   sender.local.attach.rcv_settle_mode = sender.rcv_settle_mode
   if (isService(address)) {
@@ -165,7 +165,7 @@ rhea.on('sender_open', ({ sender, connection }) => {
       )
     sender.queue = queue
     if (SESSION in filter) return openSession(sender, queue, filter[SESSION]?.value ?? filter[SESSION])
-    sender.set_source({ address, filter })
+    sender.set_source({ address })
     queue.links.add(sender)
   } catch ({ condition = 'amqp:internal-error', message: description }) {
     sender.set_source({ address })

@@ -50,9 +50,9 @@ export function valueCases({ check, id, options }: Cases): void {
     await store.delete({ kind: 'delete', key: id('never'), metadata: {} })
   })
 
+  const takes = (name: string) => ![...(options.refusedInKeys ?? '')].some((one) => name.includes(one))
   const keys = (title: string, names: readonly string[]) =>
     check(title, async (store) => {
-      const takes = (name: string) => ![...(options.refusedInKeys ?? '')].some((one) => name.includes(one))
       for (const name of names) if (!takes(name)) await assert.rejects(store.set(upsert(id('') + name, '')), /choose another key/)
       const stored = names.filter(takes).map((name) => id('') + name)
       await Promise.all(stored.map((key, index) => store.set(upsert(key, String(index)))))
@@ -78,6 +78,7 @@ export function valueCases({ check, id, options }: Cases): void {
     const names = ['s', 's ', ' s', 's\t', 's\n'].map((name) => id('') + name)
     const refusal = (key: string) => {
       if (options.plainKeys && /\s/.test(key)) return /invalid characters/
+      if (!takes(key)) return /choose another key/
       return options.noTrailingSpace && key.endsWith(' ') ? /ends with a space/ : undefined
     }
     for (const [index, key] of names.entries()) {

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { messageOf } from '../../../errors.ts'
 import { gatherWrites } from '../../gather-writes.ts'
-import { dial } from './dial.ts'
+import { open } from './dial.ts'
 import { AmqpError, UnreachableError } from './errors.ts'
 import {
   AMQP_HEADER,
@@ -81,7 +81,7 @@ export class Connection {
   /** Rejects with UnreachableError, with AmqpError where the peer refuses, or with the signal's reason. */
   static async open(options: ConnectionOptions, signal: AbortSignal): Promise<Connection> {
     const until = Date.now() + options.dialTimeout
-    const socket = await dial(options, signal)
+    const socket = await open(options, signal)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
     gatherWrites(socket)

@@ -1,6 +1,7 @@
-import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { messageOf } from '../../../errors.ts'
+import { dial } from '../../dial.ts'
 import { tlsAdvice } from '../../tls-advice.ts'
 import { UnreachableError } from './errors.ts'
 
@@ -15,42 +16,14 @@ export interface Place {
 const FIELDS = { address: 'connectionString or namespaceName', on: 'write UseDevelopmentEmulator=true into connectionString' }
 
 /** A socket that is connected, TLS included. Rejects with UnreachableError, or with the signal's reason. */
-export function dial({ host, port, tls, dialTimeout }: Place, signal: AbortSignal): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
-  if (signal.aborted) {
-    reject(signal.reason)
-    return promise
-  }
-  const named = /[a-z]/i.test(host) && !host.includes(':') ? { servername: host } : {}
-  const socket: Socket = tls ? connectTls({ ...named, ...(tls === true ? {} : tls), host, port }) : connectTcp(port, host)
-  const event = tls ? 'secureConnect' : 'connect'
-  const settle = () => {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', aborted)
-    socket.off('close', closed)
-    socket.off('error', fail)
-  }
-  const end = (error: Error) => {
-    settle()
-    socket.on('error', () => {})
-    socket.destroy()
-    reject(error)
-  }
-  const fail = (error: Error) => {
+export async function open({ host, port, tls, dialTimeout }: Place, signal: AbortSignal): Promise<Socket> {
+  try {
+    return await dial({ host, port, tls: tls === true ? {} : tls || undefined, limit: dialTimeout, signal })
+  } catch (error) {
+    if (signal.aborted) throw signal.reason
     const advice = tlsAdvice(error, FIELDS)
     const told = new UnreachableError(`no connection to ${host}:${port}: ${advice?.reason ?? messageOf(error)}`, { cause: error })
     told.next = advice?.next
-    end(told)
+    throw told
   }
-  const aborted = () => end(signal.reason as Error)
-  const closed = () => fail(new Error('it was closed during the handshake'))
-  const timer = setTimeout(() => fail(new Error(`no answer within ${dialTimeout} ms`)), dialTimeout)
-  signal.addEventListener('abort', aborted, { once: true })
-  socket.once('error', fail)
-  socket.once('close', closed)
-  socket.once(event, () => {
-    settle()
-    resolve(socket)
-  })
-  return promise
 }

@@ -20,6 +20,7 @@ export class Bookmark {
   #newest: Checkpoint | undefined
   #count = 0
   #writing: Promise<void> | undefined
+  #failing = false
 
   /** `every`: messages between two writes; 0: nothing is ever written. */
   constructor(store: CheckpointStore, every: number, label: string, log: Logger) {
@@ -67,11 +68,14 @@ export class Bookmark {
     this.#writing = undefined
   }
 
-  #once(checkpoint: Checkpoint): Promise<void> {
-    return this.#store.save(checkpoint, AbortSignal.timeout(LIMIT))
+  async #once(checkpoint: Checkpoint): Promise<void> {
+    await this.#store.save(checkpoint, AbortSignal.timeout(LIMIT))
+    this.#failing = false
   }
 
+  /** Once for all tries until one passes. */
   #warn(error: unknown): void {
-    this.#log.warn(`${this.#label}: its checkpoint is not saved: ${messageOf(error)}`)
+    if (!this.#failing) this.#log.warn(`${this.#label}: its checkpoint is not saved, tried again until it is: ${messageOf(error)}`)
+    this.#failing = true
   }
 }

@@ -15,8 +15,9 @@ const MOST = 1 << 20
 /** Bytes around a message in a batch, and around the batch, at most. */
 const AROUND = 8
 const ENVELOPE = 1024
-/** Limit for questions to a hub, milliseconds. */
+/** Limits for questions to a hub, and for the acknowledgement of what is sent, milliseconds. */
 const LIMIT = 30_000
+const PATIENCE = 15_000
 
 /** Milliseconds before what did not pass is sent again. */
 const AGAIN = [200, 1000, 3000]
@@ -108,15 +109,18 @@ export class Namespace implements AsyncDisposable {
   }
 
   /** What a busy hub refuses, or the end of a link cuts off, is sent again: it may be there twice. */
-  async #transfer(hub: string, message: EncodedMessage, signal?: AbortSignal): Promise<void> {
+  async #transfer(hub: string, message: EncodedMessage, given: AbortSignal = NEVER): Promise<void> {
     for (const wait of [...AGAIN, undefined]) {
+      const late = AbortSignal.timeout(PATIENCE)
+      const signal = AbortSignal.any([given, late])
       const sender = await this.#sender(hub, signal)
       try {
         return await sender.send(message, signal)
       } catch (error) {
-        if (signal?.aborted) throw error
-        if (wait === undefined || !passes(error)) throw new Error(`error publishing batch: ${messageOf(error)}`, { cause: error })
-        await pause(wait, signal ?? NEVER)
+        if (given.aborted) throw error
+        const why = late.aborted ? `${this.settings.host} has not acknowledged it within ${PATIENCE / 1000} s` : messageOf(error)
+        if (late.aborted || wait === undefined || !passes(error)) throw new Error(`error publishing batch: ${why}`, { cause: error })
+        await pause(wait, given)
       }
     }
   }

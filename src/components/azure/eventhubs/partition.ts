@@ -45,6 +45,8 @@ const FILTER_CODE = 0x468c00000004n
  * A link goes on behind the last event that came by the one before it.
  */
 export class PartitionReader {
+  /** All up to it is handled; absent: nothing yet. */
+  handled: Checkpoint | undefined
   readonly #namespace: Namespace
   readonly #options: PartitionOptions
   readonly #claim: Claim<HubEvent>
@@ -172,8 +174,9 @@ export class PartitionReader {
     let count = 0
     while (count < this.#under.length && (this.#under[count] as Checkpoint).sequence < position) count++
     if (count === 0) return
-    const passed = this.#under.splice(0, count)
-    this.#options.bookmark.reached(passed.at(-1) as Checkpoint, count)
+    const last = this.#under.splice(0, count).at(-1) as Checkpoint
+    this.handled = last
+    this.#options.bookmark.reached(last, count)
   }
 
   /** Credit for what there is room for, in larger steps. */

@@ -45,7 +45,7 @@ export class Processor implements AsyncDisposable {
   readonly #me = randomUUID()
   readonly #held = new Map<string, PartitionReader>()
   readonly #over = new AbortController()
-  /** Of partitions without a checkpoint, where none is written. */
+  /** Where partitions without a checkpoint are begun, where none is written. */
   readonly #starts = new Map<string, Checkpoint>()
   #partitions: readonly string[] = []
   #looping: Promise<void> | undefined
@@ -111,11 +111,13 @@ export class Processor implements AsyncDisposable {
     const fresh = [...claimed].filter((partition) => !this.#held.has(partition))
     if (fresh.length === 0) return
     const checkpoints = await this.#store.checkpoints(signal)
-    const before = this.#held.size
-    await eachOf(fresh, (partition) => this.#read(partition, checkpoints, signal))
-    this.#options.log.debug(
-      `${this.#options.label}: ${this.#held.size} of ${this.#partitions.length} partitions are read here, ${before} before`,
-    )
+    const problems: unknown[] = []
+    await eachOf(fresh, (partition) => this.#read(partition, checkpoints, signal).catch((error: unknown) => problems.push(error)))
+    const { label, log } = this.#options
+    log.debug(`${label}: ${this.#held.size} of ${this.#partitions.length} partitions are read here`)
+    if (problems.length === 0) return
+    if (this.#held.size === 0) throw problems[0]
+    log.warn(`${label}: ${problems.length} partitions cannot be read for now: ${messageOf(problems[0])}`)
   }
 
   async #read(partition: string, checkpoints: ReadonlyMap<string, Checkpoint>, signal: AbortSignal): Promise<void> {
@@ -139,6 +141,7 @@ export class Processor implements AsyncDisposable {
   #drop(partition: string, reader: PartitionReader): void {
     if (this.#held.get(partition) !== reader) return
     this.#held.delete(partition)
+    if (reader.handled) this.#starts.set(partition, reader.handled)
     void reader.end(false)
   }
 

@@ -1,5 +1,6 @@
 import { MetadataError, type MetadataField, type MetadataValues, parseMetadata } from '../../metadata.ts'
 import { backoffFields, type Retry, retryOf } from '../../partitions/backoff.ts'
+import { drainTimeoutField } from '../../pubsub/fields.ts'
 import { type ConnectionString, parseConnectionString } from '../amqp/connection-string.ts'
 import { sasTokens } from '../amqp/sas.ts'
 import type { TokenSource } from '../amqp/types.ts'
@@ -74,14 +75,7 @@ export const hubFields: readonly MetadataField[] = [
   { name: 'partitionCount', kind: 'int', description: 'Read and not acted on: for enableEntityManagement.' },
   { name: 'messageRetentionInDays', kind: 'int', description: 'Read and not acted on: for enableEntityManagement.' },
   ...backoffFields.map((field) => ({ ...field, ...BACKOFF[field.name] })),
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends. Ours, not in Dapr.',
-  },
+  drainTimeoutField,
   environmentField,
   ...entraFields,
 ]

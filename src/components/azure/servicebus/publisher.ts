@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { BulkEntry } from '../../../blocks/pubsub/driver.ts'
 import { messageOf } from '../../../errors.ts'
@@ -88,7 +89,9 @@ export class Publisher {
     const groups = new Map<string, { entryId: string; message: AmqpMessage; encoded: EncodedMessage }[]>()
     for (const { entryId, data, contentType, metadata: own } of entries) {
       try {
-        const message = messageFrom(data, { ...metadata, ...own }, contentType)
+        const made = messageFrom(data, { ...metadata, ...own }, contentType)
+        // As daprd: those of a batch have an id each.
+        const message = { ...made, properties: { messageId: randomUUID(), ...made.properties } }
         const key = String(message.properties?.groupId ?? message.annotations?.['x-opt-partition-key'] ?? '')
         const group = groups.get(key) ?? []
         groups.set(key, group)

@@ -5,6 +5,7 @@ import { headersOf } from '../../azure/blob-headers.ts'
 import { blobFields, readBlobSettings } from '../../azure/blob-settings.ts'
 import type { DriverModule } from '../../component.ts'
 import { isTruthy, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { operationsOf } from '../acts.ts'
 import { unquoted } from '../unquoted.ts'
 import { bulkCreate, bulkDelete, bulkGet, checkedSnapshots } from './bulk.ts'
 import { Container } from './container.ts'
@@ -15,7 +16,6 @@ const fields: readonly MetadataField[] = [
   { name: 'decodeBase64', kind: 'bool', default: 'false', description: 'Content to be saved is Base64.' },
 ]
 
-const OPERATIONS = ['create', 'get', 'delete', 'list', 'bulkGet', 'bulkCreate', 'bulkDelete', 'presign']
 /** Blobs of one list. */
 const MOST = 5000
 
@@ -86,26 +86,21 @@ export const driver: DriverModule<Binding> = {
       return json({ presignURL: container.presigned(name, metadata.signTTL) })
     }
 
-    const acts: Record<string, (request: BindingRequest, signal?: AbortSignal) => Promise<BindingResponse | undefined>> = {
+    const operations = operationsOf({
       create,
       get,
       delete: remove,
       list,
-      presign,
       bulkGet: async ({ data }, signal) => many(await bulkGet(container, data, signal)),
       bulkCreate: async ({ data }, signal) => many(await bulkCreate(container, data, base64, signal)),
       bulkDelete: async ({ data }, signal) => many(await bulkDelete(container, data, signal)),
-    }
+      presign,
+    })
 
     return {
-      operations: OPERATIONS,
+      ...operations,
       init: (signal) => container.open(signal),
       ping: (signal) => container.ping(signal),
-      async invoke(request, signal) {
-        const act = Object.hasOwn(acts, request.operation) ? acts[request.operation] : undefined
-        if (!act) throw new Error(`unsupported operation ${request.operation}`)
-        return act(request, signal)
-      },
       [Symbol.asyncDispose]: () => container[Symbol.asyncDispose](),
     }
   },

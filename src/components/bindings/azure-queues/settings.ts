@@ -1,29 +1,17 @@
-import { STORAGE, SUFFIXES } from '../../azure/blob-settings.ts'
-import { Entra } from '../../azure/entra.ts'
-import { cloudOf, entraFields, environmentField, readEntra } from '../../azure/entra-settings.ts'
+import { cloudOf, entraFields, environmentField } from '../../azure/entra-settings.ts'
+import { accountKeyField, accountNameField, given, SUFFIXES, signingOf } from '../../azure/storage-account.ts'
 import type { StoragePlace } from '../../azure/storage-client.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 
 export const fields: readonly MetadataField[] = [
-  {
-    name: 'accountName',
-    kind: 'string',
-    aliases: ['storageAccount', 'storageAccountName'],
-    description: 'Storage account. Required.',
-  },
+  accountNameField,
   {
     name: 'queueName',
     kind: 'string',
     aliases: ['queue', 'storageAccountQueue'],
     description: 'Queue to send to and to read from, made where it is not there. Required.',
   },
-  {
-    name: 'accountKey',
-    kind: 'string',
-    aliases: ['accessKey', 'storageAccessKey', 'storageAccountKey'],
-    sensitive: true,
-    description: "The account's key; without it Microsoft Entra ID is signed in to.",
-  },
+  accountKeyField,
   {
     name: 'queueEndpoint',
     kind: 'string',
@@ -79,22 +67,17 @@ const RETRIES = 3
 export function readQueueSettings(properties: Readonly<Record<string, string>>): QueueSettings {
   const values = parseMetadata(fields, properties)
   const text = (name: string) => (values[name] === undefined ? '' : String(values[name]))
-  const account = text('accountName')
-  const name = text('queueName')
-  if (account === '') throw new MetadataError('missing or empty accountName field from metadata')
-  if (name === '') throw new MetadataError('missing or empty queueName field from metadata')
+  const account = given(values, 'accountName')
+  const name = given(values, 'queueName')
   const pause = Number(values.pollingInterval)
   if (pause < LEAST_PAUSE) throw new MetadataError("invalid value for 'pollingInterval': must be greater than 100ms")
   const own = text('queueEndpoint').replace(/\/+$/, '')
   const base = own === '' ? `https://${account}.queue.${SUFFIXES[cloudOf(values)]}` : `${own}/${account}`
   if (!URL.canParse(base) || !/^https?:/.test(base)) throw new MetadataError('metadata field queueEndpoint is not an http or https URL')
-  const key = text('accountKey')
   return {
     place: new URL(`${base}/${encodeURIComponent(name)}`),
     name,
-    key: key === '' ? undefined : { account, key },
-    signature: '',
-    entra: key === '' ? new Entra(readEntra(values), STORAGE) : undefined,
+    ...signingOf(values),
     retries: RETRIES,
     pause,
     visibility: Number(values.visibilityTimeout),

@@ -3,13 +3,13 @@ import type { Binding, BindingRequest, BindingResponse } from '../../../blocks/b
 import { messageOf } from '../../../errors.ts'
 import type { DriverModule } from '../../component.ts'
 import { parseDuration } from '../../metadata.ts'
+import { operationsOf } from '../acts.ts'
 import { partsOf } from '../parts.ts'
 import { unquoted } from '../unquoted.ts'
 import { attributesOf } from './attributes.ts'
 import { BucketError, GoogleBucket } from './bucket.ts'
 import { fields, merged, readBucketSettings } from './settings.ts'
 
-const OPERATIONS = ['create', 'get', 'delete', 'list', 'sign', 'bulkGet', 'copy', 'rename', 'move']
 /** Objects of a list, of all of them, objects read at once and bytes of them all. */
 const MOST = 1000
 const ALL = 100_000
@@ -121,30 +121,25 @@ export const driver: DriverModule<Binding> = {
       return { data: Buffer.from(`object ${key} renamed to ${newName}`) }
     }
 
-    const acts: Record<string, (request: BindingRequest, signal?: AbortSignal) => Promise<BindingResponse | undefined>> = {
+    const operations = operationsOf({
       create,
       get,
-      list,
-      sign,
-      bulkGet,
-      rename,
-      copy: (request, signal) => transfer('copy', request, signal),
-      move: (request, signal) => transfer('move', request, signal),
       async delete({ metadata }, signal) {
         await bucket.delete(keyOf(metadata), signal).catch(unless404(' while deleting object'))
         return undefined
       },
-    }
+      list,
+      sign,
+      bulkGet,
+      copy: (request, signal) => transfer('copy', request, signal),
+      rename,
+      move: (request, signal) => transfer('move', request, signal),
+    })
 
     return {
-      operations: OPERATIONS,
+      ...operations,
       init: (signal) => bucket.open(signal),
       ping: (signal) => bucket.ping(signal),
-      async invoke(request, signal) {
-        const act = Object.hasOwn(acts, request.operation) ? acts[request.operation] : undefined
-        if (!act) throw new Error(`unsupported operation ${request.operation}`)
-        return act(request, signal)
-      },
       [Symbol.asyncDispose]: () => bucket[Symbol.asyncDispose](),
     }
   },

@@ -4,12 +4,11 @@ import { messageOf } from '../../../errors.ts'
 import { type Account, openAccount } from '../../aws/open.ts'
 import type { DriverModule } from '../../component.ts'
 import { parseDuration } from '../../metadata.ts'
+import { operationsOf } from '../acts.ts'
 import { Bucket } from './bucket.ts'
 import { bulkCreate, bulkDelete, bulkGet } from './bulk.ts'
 import { listingJson } from './listing.ts'
 import { fields, merged, readSettings } from './settings.ts'
-
-const OPERATIONS = ['create', 'get', 'delete', 'list', 'presign', 'bulkGet', 'bulkCreate', 'bulkDelete']
 
 /** bindings.aws.s3: objects of one bucket. */
 export const driver: DriverModule<Binding> = {
@@ -76,7 +75,7 @@ export const driver: DriverModule<Binding> = {
       return json({ presignURL: await presigned(key, ttl, signal) })
     }
 
-    const acts: Record<string, (request: BindingRequest, signal?: AbortSignal) => Promise<BindingResponse | undefined>> = {
+    const operations = operationsOf({
       create,
       get,
       delete: remove,
@@ -85,18 +84,13 @@ export const driver: DriverModule<Binding> = {
       bulkGet: async ({ data, metadata }, signal) => json(await bulkGet(bucket, data, merged(settings, metadata), signal)),
       bulkCreate: async ({ data, metadata }, signal) => json(await bulkCreate(bucket, data, merged(settings, metadata), signal)),
       bulkDelete: async ({ data }, signal) => json(await bulkDelete(bucket, data, signal)),
-    }
+    })
 
     return {
-      operations: OPERATIONS,
+      ...operations,
       async init() {
         account = openAccount(settings.account)
         bucket = new Bucket(account, settings)
-      },
-      async invoke(request, signal) {
-        const act = Object.hasOwn(acts, request.operation) ? acts[request.operation] : undefined
-        if (!act) throw new Error(`s3 binding error: unsupported operation ${request.operation}`)
-        return act(request, signal)
       },
       async [Symbol.asyncDispose]() {
         await account?.[Symbol.asyncDispose]()

@@ -216,7 +216,7 @@ function order(a: Value, b: Value): number {
 }
 
 /** Numbers, texts and dates among each other; NaN: they do not compare. */
-export function compare(a: Value, b: Value): number {
+function compare(a: Value, b: Value): number {
   const [x, y] = [plain(a), plain(b)]
   if (typeof x === 'object' || typeof y === 'object' || typeof x !== typeof y)
     return JSON.stringify(x) === JSON.stringify(y) ? 0 : Number.NaN
@@ -226,4 +226,21 @@ export function compare(a: Value, b: Value): number {
 function plain(value: Value): Value {
   if (value instanceof Date) return value.getTime()
   return typeof value === 'object' && value !== null && '_bsontype' in value ? Number(value) : value
+}
+
+/** What `find` makes of the documents found. */
+export function page(found: Stored[], { sort = {}, skip = 0, limit = 0, projection }: Stored): Stored[] {
+  const by = Object.entries(sort as Record<string, unknown>)
+  const value = (document: Stored, path: string) =>
+    path.split('.').reduce<unknown>((inner, name) => (inner as Stored | undefined)?.[name], document)
+  found.sort((a, b) => {
+    for (const [path, direction] of by) {
+      const sign = compare(value(a, path), value(b, path)) * Number(direction)
+      if (sign) return sign
+    }
+    return 0
+  })
+  const from = Number(skip)
+  const some = found.slice(from, Number(limit) ? from + Number(limit) : undefined)
+  return projection ? some.map(({ _id }) => ({ _id })) : some
 }

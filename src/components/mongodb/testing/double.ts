@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls'
 import { BSON } from 'mongodb'
-import { compare, Documents, Refusal, type Stored, type View } from './documents.ts'
+import { Documents, page, Refusal, type Stored, type View } from './documents.ts'
 import { answerTo, commandOf } from './double-wire.ts'
 import { ScramServer } from './scram.ts'
 
@@ -45,6 +45,7 @@ export class MongoDouble implements AsyncDisposable {
   readonly #transactions = new Map<string, { view: View; documents: Documents; number: number }>()
   readonly #done = new Map<string, Stored>()
   readonly #mishaps: Mishap[] = []
+  readonly #held = new Map<string, Promise<void>>()
   #election = 1
 
   private constructor(options: DoubleOptions) {
@@ -77,6 +78,13 @@ export class MongoDouble implements AsyncDisposable {
 
   mishap(mishap: Mishap): void {
     this.#mishaps.push(mishap)
+  }
+
+  /** The next command of the name is not answered before the promise is resolved. */
+  hold(command: string): PromiseWithResolvers<void> {
+    const held = Promise.withResolvers<void>()
+    this.#held.set(command, held.promise)
+    return held
   }
 
   /** Another member becomes primary, or none (-1) until the next call; what was under way in transactions is gone. */
@@ -137,7 +145,10 @@ export class MongoDouble implements AsyncDisposable {
     this.commands.push(name)
     const isHello = /^(hello|ismaster)$/i.test(name)
     const mishap = this.#mishaps.find((one) => one.command === name && one.times > 0)
+    const held = this.#held.get(name)
+    this.#held.delete(name)
     try {
+      await held
       if (mishap) {
         mishap.times--
         if (mishap.what === 'cut') return void socket.destroy()
@@ -278,20 +289,4 @@ export class MongoDouble implements AsyncDisposable {
 
 function idOf({ lsid }: Stored): string {
   return ((lsid as Stored).id as { toString(encoding: string): string }).toString('hex')
-}
-
-function page(found: Stored[], { sort = {}, skip = 0, limit = 0, projection }: Stored): Stored[] {
-  const by = Object.entries(sort as Record<string, unknown>)
-  const value = (document: Stored, path: string) =>
-    path.split('.').reduce<unknown>((inner, name) => (inner as Stored | undefined)?.[name], document)
-  found.sort((a, b) => {
-    for (const [path, direction] of by) {
-      const sign = compare(value(a, path), value(b, path)) * Number(direction)
-      if (sign) return sign
-    }
-    return 0
-  })
-  const from = Number(skip)
-  const some = found.slice(from, Number(limit) ? from + Number(limit) : undefined)
-  return projection ? some.map(({ _id }) => ({ _id })) : some
 }

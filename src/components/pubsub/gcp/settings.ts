@@ -1,6 +1,7 @@
 import { addressOf } from '../../gcp/service.ts'
 import { googleFields, type Identity, readIdentity } from '../../gcp/settings.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
+import { drainTimeoutField, secondsToRedeliverField } from '../fields.ts'
 
 export const fields: readonly MetadataField[] = [
   ...googleFields,
@@ -70,23 +71,8 @@ export const fields: readonly MetadataField[] = [
     min: 0,
     description: 'Longest wait before a lost stream is opened again, seconds.',
   },
-  {
-    name: 'redeliverInterval',
-    kind: 'duration',
-    unit: 1,
-    default: '10s',
-    min: 0,
-    description:
-      'Longest wait before a message that was not handled comes again, in whole seconds; waits grow from 1 s. A bare number is milliseconds. Ours, not in Dapr.',
-  },
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends. Ours, not in Dapr.',
-  },
+  secondsToRedeliverField,
+  drainTimeoutField,
 ]
 
 export interface PubSubSettings {

@@ -1,6 +1,7 @@
 import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream'
 import { MetadataError, type MetadataField, parseDuration, parseMetadata } from '../../metadata.ts'
 import { handlersOf } from '../concurrency-mode.ts'
+import { drainTimeoutField } from '../fields.ts'
 
 /** Dapr's settings of pubsub.jetstream and, at the end, ours. */
 export const fields: readonly MetadataField[] = [
@@ -66,14 +67,7 @@ export const fields: readonly MetadataField[] = [
     description:
       'Longest wait before a message that was not handled comes again, without ackWait and backOff; waits grow from 100 ms. A bare number is milliseconds.',
   },
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends.',
-  },
+  drainTimeoutField,
 ]
 
 export interface JetStreamSettings {

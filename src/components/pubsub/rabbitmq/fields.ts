@@ -1,5 +1,6 @@
 import type { MetadataField } from '../../metadata.ts'
 import { tlsFields } from '../../rabbitmq/broker.ts'
+import { drainTimeoutField } from '../fields.ts'
 
 /** Dapr's settings of pubsub.rabbitmq and, at the end, ours. */
 export const fields: readonly MetadataField[] = [
@@ -118,12 +119,5 @@ export const fields: readonly MetadataField[] = [
     description:
       'Longest wait before a message that was not handled goes back to its queue; waits grow from 100 ms. A bare number is milliseconds.',
   },
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends.',
-  },
+  drainTimeoutField,
 ]

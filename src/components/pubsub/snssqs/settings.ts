@@ -1,6 +1,7 @@
 import { type AwsSettings, accountFields, endpointField, readAccount } from '../../aws/settings.ts'
 import { MetadataError, type MetadataField, parseMetadata } from '../../metadata.ts'
 import { handlersOf } from '../concurrency-mode.ts'
+import { drainTimeoutField, secondsToRedeliverField } from '../fields.ts'
 
 /** Names that keys had before they were called accessKey and secretKey. */
 const OLD: Readonly<Record<string, string>> = { accessKey: 'awsAccountID', secretKey: 'awsSecret' }
@@ -77,23 +78,8 @@ export const fields: readonly MetadataField[] = [
     default: '0',
     description: 'Handlers at once of a topic when parallel; 0: 100.',
   },
-  {
-    name: 'redeliverInterval',
-    kind: 'duration',
-    unit: 1,
-    default: '10s',
-    min: 0,
-    description:
-      'Longest wait before a message that was not handled comes again, in whole seconds; waits grow from 1 s. A bare number is milliseconds. Ours, not in Dapr.',
-  },
-  {
-    name: 'drainTimeout',
-    kind: 'duration',
-    unit: 1,
-    default: '5s',
-    min: 0,
-    description: 'How long running handlers may take to finish when a subscription ends. Ours, not in Dapr.',
-  },
+  secondsToRedeliverField,
+  drainTimeoutField,
 ]
 
 export interface SnsSqsSettings {

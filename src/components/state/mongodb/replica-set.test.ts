@@ -109,6 +109,11 @@ describe('state.mongodb on a replica set', () => {
     double.mishap({ command: 'update', times: 1, what: 'lost' })
     await assert.rejects(store.set(upsert('key', '1')), /cannot reach MongoDB/)
     assert.equal(double.commands.filter((name) => name === 'update').length, 1)
+    // What was never asked is no second time.
+    await double.kill(0)
+    setTimeout(() => void double.restart(0), 300)
+    await store.set(upsert('key', '2'))
+    assert.equal(await textOf(store, 'key'), '2')
   })
 
   withSet('a transaction is done all or not at all, through conflicts, lost commits and elections', async (double) => {

@@ -19,17 +19,23 @@ export const fields: readonly MetadataField[] = [
   {
     name: 'params',
     kind: 'string',
-    description: 'More of the connection string, `?name=value&…`, e.g. `?replicaSet=rs0&authSource=admin&tls=true`.',
+    description:
+      'More of the connection string, `?name=value&…`, e.g. `?replicaSet=rs0&authSource=admin&tls=true`. An option that is not honoured is refused by its name.',
   },
   { name: 'databaseName', kind: 'string', default: 'daprStore', description: 'Database.' },
   { name: 'collectionName', kind: 'string', default: 'daprCollection', description: 'Collection.' },
-  { name: 'writeconcern', kind: 'string', default: '1', description: 'How many servers confirm a write: a number, or `majority`.' },
+  {
+    name: 'writeconcern',
+    kind: 'string',
+    default: '1',
+    description: 'How many servers confirm a write: a number, or `majority`. Unset, what `w` in the connection string says, if anything.',
+  },
   {
     name: 'readconcern',
     kind: 'enum',
     values: ['local', 'majority', 'available', 'linearizable', 'snapshot'],
     default: 'local',
-    description: 'How settled what is read has to be.',
+    description: 'How settled what is read has to be. Unset, what `readConcernLevel` in the connection string says, if anything.',
   },
   {
     name: 'operationTimeout',
