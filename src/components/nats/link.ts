@@ -1,7 +1,6 @@
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node'
 import { messageOf } from '../../errors.ts'
 import type { Logger } from '../../telemetry/log.ts'
-import { Passengers } from '../passengers.ts'
 import { tlsAdvice } from '../tls-advice.ts'
 import { tlsRefusal } from './refused-certificate.ts'
 
@@ -35,7 +34,6 @@ export class NatsLink implements AsyncDisposable {
   readonly #onDown = new Set<() => void>()
   readonly #onError = new Set<(error: Error) => void>()
   readonly #sends: (() => void)[] = []
-  readonly #passengers = new Passengers()
   #connection: NatsConnection | undefined
   #up = false
   #ended = false
@@ -167,17 +165,10 @@ export class NatsLink implements AsyncDisposable {
 
   /** Runs what sends at the end of this turn of the event loop, so that all of a turn goes out with one system call. */
   soon(send: () => void): void {
-    if (this.#sends.push(send) === 1) setImmediate(() => this.sendNow())
+    if (this.#sends.push(send) === 1) setImmediate(() => this.#sendAll())
   }
 
-  /** The same with the next that is sent, or 5 ms later: for what nobody waits for. */
-  along(send: () => void): void {
-    this.#passengers.add(() => this.soon(send))
-  }
-
-  /** What was to leave soon leaves now. */
-  sendNow(): void {
-    this.#passengers.board()
+  #sendAll(): void {
     for (const send of this.#sends.splice(0)) {
       try {
         send()
@@ -218,7 +209,7 @@ export class NatsLink implements AsyncDisposable {
     this.#changed()
     const connection = this.#connection
     if (connection === undefined) return
-    this.sendNow()
+    this.#sendAll()
     // What was written goes out first; a server that hangs is not waited for.
     if (this.#up) await this.ping(1000).catch(() => {})
     await connection.close()

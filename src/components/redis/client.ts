@@ -21,8 +21,6 @@ export interface RedisClient {
   script(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Those that hold the keys: this server, or each of a cluster's masters. */
   masters(): Pick<RedisClient, 'call'>[]
-  /** Calls `work`, which gives commands, when others leave anyway, or 5 ms later. Not at all once it is closed. */
-  along(work: () => void): void
   /** The server may be back: where a try to connect is due, it comes soon. Every command says so too. */
   hurry(): void
   /** Says good-bye if connected, and closes for good. */

@@ -2,7 +2,6 @@ import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { dial } from '../dial.ts'
 import { NextTry } from '../next-try.ts'
-import { Passengers } from '../passengers.ts'
 import { redisAdvice, withoutRoom } from './advice.ts'
 import type { Argument, RedisClient, RedisClientOptions, Script } from './client.ts'
 import { RENEW_AGAIN, type RedisUser } from './login.ts'
@@ -35,7 +34,6 @@ export class RedisConnection implements RedisClient {
   #over = false
   #attempts = 0
   readonly #next = new NextTry()
-  readonly #passengers = new Passengers()
   readonly #ending = new AbortController()
   #watch: NodeJS.Timeout | undefined
   #impatience: NodeJS.Timeout | undefined
@@ -106,7 +104,6 @@ export class RedisConnection implements RedisClient {
     if (this.#over) return
     this.#over = true
     this.#next[Symbol.dispose]()
-    this.#passengers[Symbol.dispose]()
     this.#ending.abort(new Error('the connection to Redis is closed'))
     clearTimeout(this.#watch)
     clearTimeout(this.#impatience)
@@ -117,8 +114,9 @@ export class RedisConnection implements RedisClient {
     for (const command of [...this.#pending.take(), ...this.#waiting.splice(0)]) command.reject(error)
   }
 
-  readonly along = (work: () => void) => this.#passengers.add(work)
-  readonly hurry = () => this.#next.hurry()
+  hurry(): void {
+    this.#next.hurry()
+  }
 
   #give(command: Command): void {
     if (this.#over) return command.reject(new Error('the connection to Redis is closed'))
@@ -212,7 +210,7 @@ export class RedisConnection implements RedisClient {
       })
       const greet = async () => {
         this.#socket = socket
-        this.#writer = new CommandWriter(socket, () => this.#passengers.board())
+        this.#writer = new CommandWriter(socket)
         await this.#greet(socket).catch((error: Error) => socket.destroy(error))
         clearTimeout(late)
         if (this.#socket !== socket || socket.destroyed || this.#over) return

@@ -183,11 +183,6 @@ class IoRedisClient implements RedisClient {
     }
   }
 
-  /** ioredis gathers nothing. */
-  along(work: () => void): void {
-    setImmediate(work)
-  }
-
   /** ioredis keeps its own time. */
   hurry(): void {}
 

@@ -9,14 +9,11 @@ const FULL = 65_536
 /** Writes commands in RESP2 to one socket. What many callers ask for in one turn of the event loop goes out together. */
 export class CommandWriter {
   readonly #socket: Socket
-  readonly #beforeLeaving: () => void
   #out = ''
   #flushing = false
 
-  /** `beforeLeaving` may add commands to those that leave now. */
-  constructor(socket: Socket, beforeLeaving: () => void) {
+  constructor(socket: Socket) {
     this.#socket = socket
-    this.#beforeLeaving = beforeLeaving
   }
 
   /** @param prompt As soon as the caller has finished, and not at the end of the turn. */
@@ -43,7 +40,6 @@ export class CommandWriter {
     if (this.#flushing) return
     this.#flushing = true
     const flush = () => {
-      this.#beforeLeaving()
       this.#flushing = false
       this.#flush()
     }

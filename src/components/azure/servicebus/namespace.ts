@@ -3,12 +3,10 @@ import { AmqpClient } from '../amqp/client.ts'
 import { sasToken, sasTokens } from '../amqp/sas.ts'
 import type { TokenSource } from '../amqp/types.ts'
 import type { Entra } from '../entra.ts'
+import { entraTokens } from '../entra-tokens.ts'
 import { Admin } from './admin.ts'
 import { Publisher } from './publisher.ts'
 import type { ServiceBusSettings } from './settings.ts'
-
-/** A token of Entra ID whose end cannot be read is good for so long: those that are given have as much left. */
-const LEAST_LEFT = 5 * 60_000
 
 /** One namespace of Service Bus: its connection, what is sent over it, and the entities that are made in it. */
 export class Namespace implements AsyncDisposable {
@@ -33,22 +31,5 @@ export class Namespace implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.client[Symbol.asyncDispose]()
     await Promise.all([this.admin[Symbol.asyncDispose](), this.settings.entra?.[Symbol.asyncDispose]()])
-  }
-}
-
-function entraTokens(entra: Entra): TokenSource {
-  return async (_audience, signal) => {
-    const token = await entra.token(signal)
-    return { type: 'jwt', token, expires: endOf(token) ?? Date.now() + LEAST_LEFT }
-  }
-}
-
-/** Milliseconds since 1970 of a JSON web token's `exp`. */
-function endOf(token: string): number | undefined {
-  try {
-    const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as { exp?: unknown }
-    return typeof exp === 'number' ? exp * 1000 : undefined
-  } catch {
-    return undefined
   }
 }

@@ -24,8 +24,6 @@ const FLOW = 256
 /** How often a consumer is looked for that sends nothing: somebody may have deleted it. */
 const LOOK = 10_000
 const DEFAULT_ACK_WAIT = 30_000
-/** With fewer messages that may wait for their acknowledgement each one is answered at once. */
-const MANY = 64
 
 /**
  * A push consumer of a stream, as daprd makes it. Members of a queue group share a durable one. Acknowledges after the
@@ -47,8 +45,6 @@ export class StreamConsumer implements AsyncDisposable {
   #flow: string[] = []
   #subscription: Subscription | undefined
   #name = ''
-  /** Messages that the server sends before it waits for acknowledgements. */
-  #mostOpen = 0
   /** The last place in the stream that came; a consumer made again starts behind what is settled. */
   #last = 0
   #looking = false
@@ -87,7 +83,6 @@ export class StreamConsumer implements AsyncDisposable {
       (config.durable_name && (await this.#find(config.durable_name))) || (await this.#manager.consumers.add(stream, this.#config()))
     this.#check(info)
     this.#name = info.name
-    this.#mostOpen = info.config.max_ack_pending || Number.POSITIVE_INFINITY
     const subject = info.config.deliver_subject as string
     const queue = config.deliver_group
     if (this.#subscription?.getSubject() === subject) return
@@ -195,7 +190,7 @@ export class StreamConsumer implements AsyncDisposable {
     for (;;) {
       try {
         await this.#handle(held.message, this.#running.signal)
-        if (config.ack_policy !== AckPolicy.None) this.#acknowledge(held)
+        if (config.ack_policy !== AckPolicy.None) this.#link.soon(() => held.message.respond(HANDLED))
         return
       } catch (error) {
         if (this.#ending.signal.aborted) {
@@ -220,13 +215,6 @@ export class StreamConsumer implements AsyncDisposable {
         await pause(delay, undefined, { signal: this.#ending.signal }).catch(() => undefined)
       }
     }
-  }
-
-  /** The server sends on meanwhile, unless it may send only a few that are not acknowledged. */
-  #acknowledge({ message }: Held): void {
-    const answer = () => void message.respond(HANDLED)
-    if (this.#mostOpen < MANY) this.#link.soon(answer)
-    else this.#link.along(answer)
   }
 
   #nak(held: Held, delay = 0): void {
@@ -279,7 +267,6 @@ export class StreamConsumer implements AsyncDisposable {
     await this.#running.drain(this.#settings.drainTimeout)
     for (const held of this.#working) this.#nak(held)
     if (this.#link.obstacle === undefined) {
-      this.#link.sendNow()
       await this.#link.ping(1000).catch(() => {})
       // One without a name is nobody else's.
       if (!this.#settings.config.durable_name && this.#name !== '')

@@ -5,7 +5,7 @@ import type { RedisClient } from '../../redis/client.ts'
 /** Ids kept while the server is away; what falls out is delivered once more, as at-least-once allows. */
 const MAX_KEPT = 100_000
 
-/** Acknowledges together what ends about the same time, in company of other commands, and again after a lost connection. */
+/** Acknowledges what ends in one turn of the event loop with one command, and again after a lost connection. */
 export class Acknowledger {
   readonly #connection: RedisClient
   readonly #topic: string
@@ -30,7 +30,7 @@ export class Acknowledger {
   retry(): void {
     if (this.#scheduled || this.#ids.length === 0) return
     this.#scheduled = true
-    this.#connection.along(() => {
+    setImmediate(() => {
       this.#scheduled = false
       void this.#send()
     })
