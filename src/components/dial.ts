@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
 
 export interface DialOptions {
@@ -13,7 +13,7 @@ export interface DialOptions {
 
 /** A connection that is not up after so many milliseconds gets another one beside it. */
 const STAGGER = 250
-/** Attempts under way at most. The system repeats each one's first packet every second or later. */
+/** Attempts under way at most. The system repeats each one's first packet every second or later, so all but the first make way for new ones. */
 const MOST = 4
 
 /** A connection, with TLS where that is asked for. Rejects with the system's error, `no connection within … ms`, or the signal's reason. */
@@ -56,6 +56,8 @@ export async function dial(options: DialOptions): Promise<Socket> {
 function connected({ host, port, limit, signal }: DialOptions): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>()
   const attempts = new Set<Socket>()
+  /** While its name is looked up, further attempts would only look it up again. */
+  let found = isIP(host) !== 0
   const settle = () => {
     clearTimeout(late)
     clearInterval(more)
@@ -70,6 +72,9 @@ function connected({ host, port, limit, signal }: DialOptions): Promise<Socket> 
   const attempt = () => {
     const socket = connect({ host, port, noDelay: true })
     attempts.add(socket)
+    socket.once('lookup', () => {
+      found = true
+    })
     socket.once('error', fail)
     socket.once('connect', () => {
       socket.off('error', fail)
@@ -77,10 +82,18 @@ function connected({ host, port, limit, signal }: DialOptions): Promise<Socket> 
       settle()
       resolve(socket)
     })
-    if (attempts.size === MOST) clearInterval(more)
   }
   const late = setTimeout(() => fail(new Error(`no connection within ${limit} ms`)), limit)
-  const more = setInterval(attempt, STAGGER)
+  const more = setInterval(() => {
+    if (!found) return
+    // The first stays: a far server may take longer to answer than the others live.
+    const [, oldest] = attempts
+    if (attempts.size === MOST && oldest) {
+      attempts.delete(oldest)
+      oldest.destroy()
+    }
+    attempt()
+  }, STAGGER)
   if (signal?.aborted) aborted()
   else {
     signal?.addEventListener('abort', aborted, { once: true })
