@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { decodeAvro, encodeAvro, exactJson, parseAvro, parseExact } from './avro.ts'
+import { decodeAvro, encodeAvro } from './avro.ts'
+import { parseAvro } from './avro-schema.ts'
+import { exactJson, parseExact } from './exact-json.ts'
 
 const named = {
   type: 'record',

@@ -1,94 +1,13 @@
+import { type Avro, MOST_DEPTH } from './avro-schema.ts'
+
 /**
- * Avro (https://avro.apache.org/docs/1.12.0/specification/): schemas, and values between their binary form and JSON, in which bytes
+ * Avro (https://avro.apache.org/docs/1.12.0/specification/): values between their binary form and JSON, in which bytes
  * and fixed are strings of code points. In plain JSON a member of a union stands as it is, in Avro's own (`tagged`) as an object
- * with the member's name. Integers keep all of their 64 bits: JSON comes in by `parseExact` and goes out by `exactJson`.
+ * with the member's name. Integers keep all of their 64 bits: JSON comes in by `parseExact` and goes out by `exactJson` (exact-json.ts).
  */
 
-export type Avro =
-  | { kind: 'null' | 'boolean' | 'int' | 'long' | 'float' | 'double' | 'bytes' | 'string' }
-  | { kind: 'array' | 'map'; items: Avro }
-  | { kind: 'union'; members: readonly Avro[] }
-  | { kind: 'enum'; name: string; symbols: readonly string[] }
-  | { kind: 'fixed'; name: string; size: number }
-  | { kind: 'record'; name: string; fields: readonly { name: string; type: Avro; fallback: unknown }[] }
-
-const PRIMITIVES = ['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string'] as const
-type Primitive = (typeof PRIMITIVES)[number]
-/** Types inside each other, far less than the stack holds. */
-const MOST_DEPTH = 100
 /** Items of an array or a map, as many as a message of a broker may hold bytes. */
 const MOST_ITEMS = 10_000_000
-
-// In V8 since Node 22; TypeScript's library does not know them yet.
-const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown }
-type Reviver = (key: string, value: unknown, context: { source: string }) => unknown
-
-/** JSON whose integers beyond 2^53 are bigint. */
-export function parseExact(text: string): unknown {
-  const revive: Reviver = (_, value, { source }) =>
-    typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? BigInt(source) : value
-  return JSON.parse(text, revive as Parameters<typeof JSON.parse>[1])
-}
-
-/** The same as text again. */
-export function exactJson(value: unknown): string {
-  return JSON.stringify(value, (_, one) => (typeof one === 'bigint' ? rawJSON(String(one)) : one))
-}
-
-/** A schema from its JSON. Throws saying what is wrong with it. */
-export function parseAvro(schema: unknown): Avro {
-  return parse(schema, '', new Map(), 0)
-}
-
-function parse(schema: unknown, space: string, named: Map<string, Avro>, depth: number): Avro {
-  if (depth > MOST_DEPTH) throw new Error(`its types stand more than ${MOST_DEPTH} deep in each other`)
-  if (typeof schema === 'string') {
-    if (PRIMITIVES.includes(schema as Primitive)) return { kind: schema as Primitive }
-    const found = named.get(schema) ?? named.get(`${space}.${schema}`)
-    if (found === undefined) throw new Error(`unknown type name: ${JSON.stringify(schema)}`)
-    return found
-  }
-  if (Array.isArray(schema)) return { kind: 'union', members: schema.map((member) => parse(member, space, named, depth + 1)) }
-  if (typeof schema !== 'object' || schema === null) throw new Error('a type is a name, a list or an object')
-  const { type, name, namespace, items, values, symbols, size, fields } = schema as Record<string, unknown>
-  switch (type) {
-    case 'array':
-      return { kind: 'array', items: parse(items, space, named, depth + 1) }
-    case 'map':
-      return { kind: 'map', items: parse(values, space, named, depth + 1) }
-    case 'record':
-    case 'error':
-    case 'enum':
-    case 'fixed':
-      break
-    default:
-      return parse(type, space, named, depth + 1)
-  }
-  if (typeof name !== 'string' || name === '') throw new Error(`a type ${type} has no name`)
-  const inside = name.includes('.') ? name.slice(0, name.lastIndexOf('.')) : typeof namespace === 'string' ? namespace : space
-  const full = inside && !name.includes('.') ? `${inside}.${name}` : name
-  const know = <T extends Avro>(made: T): T => {
-    named.set(full, made)
-    return made
-  }
-  if (type === 'enum') {
-    if (!Array.isArray(symbols) || !symbols.every((one) => typeof one === 'string')) throw new Error(`enum ${name} has no symbols`)
-    return know({ kind: 'enum', name: full, symbols })
-  }
-  if (type === 'fixed') {
-    if (typeof size !== 'number') throw new Error(`fixed ${name} has no size`)
-    return know({ kind: 'fixed', name: full, size })
-  }
-  if (!Array.isArray(fields)) throw new Error(`record ${name} has no fields`)
-  const parsed: { name: string; type: Avro; fallback: unknown }[] = []
-  // Known before its fields are read: they may hold it again.
-  const record = know({ kind: 'record', name: full, fields: parsed })
-  for (const field of fields as { name?: unknown; type?: unknown; default?: unknown }[]) {
-    if (typeof field?.name !== 'string') throw new Error(`a field of record ${name} has no name`)
-    parsed.push({ name: field.name, type: parse(field.type, inside, named, depth + 1), fallback: field.default })
-  }
-  return record
-}
 
 const BEYOND_BYTES = /[\u0100-\uffff]/
 

@@ -1,6 +1,8 @@
 import { messageOf } from '../../errors.ts'
 import { HttpClient } from '../../transport/http1/client.ts'
-import { type Avro, decodeAvro, encodeAvro, exactJson, parseAvro, parseExact } from '../avro.ts'
+import { decodeAvro, encodeAvro } from '../avro.ts'
+import { type Avro, parseAvro } from '../avro-schema.ts'
+import { exactJson, parseExact } from '../exact-json.ts'
 
 export interface RegistryOptions {
   url: URL

@@ -1,6 +1,8 @@
 import { messageOf } from '../../errors.ts'
 import type { InputOf } from '../../transport/grpc/message.ts'
-import { type Avro, decodeAvro, encodeAvro, exactJson, parseAvro, parseExact } from '../avro.ts'
+import { decodeAvro, encodeAvro } from '../avro.ts'
+import { type Avro, parseAvro } from '../avro-schema.ts'
+import { exactJson, parseExact } from '../exact-json.ts'
 import { isTruthy, MetadataError } from '../metadata.ts'
 import { type Schema, SchemaType } from './commands.ts'
 
