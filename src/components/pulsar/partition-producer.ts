@@ -149,6 +149,7 @@ export class PartitionProducer {
       const connection = await this.#cluster.serving(this.#topic)
       // Before the broker answers: a connection that is lost right after must be heard of.
       connection.producers.set(this.#id, this)
+      this.#renameIfFree()
       const { schema } = this.#options
       try {
         const { producerSuccess } = await connection.ask((requestId) => ({
@@ -187,6 +188,18 @@ export class PartitionProducer {
       if (!isPassing(error)) this.#refuse(error)
       this.#again()
     }
+  }
+
+  /**
+   * By name and number brokers know what they got before. When nobody waits for anything sent under them, new ones are better: for
+   * a name that it knows a broker first asks, for 5 s, whether the connection of before still lives.
+   */
+  #renameIfFree(): void {
+    if (this.#sent.some(({ items }) => items.some((item) => !item.settled))) return
+    this.#sent = []
+    this.#name = ''
+    this.#sequence = -1
+    this.#epoch = 0
   }
 
   #again(): void {
