@@ -105,6 +105,14 @@ test('a document with any bit changed never yields other text', async () => {
   }
 })
 
+test('what stands behind the signature does not count as part of it', async () => {
+  let document = await seal(Buffer.from('some text'))
+  // Its last byte is the only one that could end the line.
+  while (document.indexOf('\n', document.length - 25) !== document.length - 1) document = await seal(Buffer.from('some text'))
+  document[document.length - 26] = 0x2a
+  await assert.rejects(open(document), /failed to validate the document's signature/)
+})
+
 test('rubbish of any length is an error and nothing else', async () => {
   for (let round = 0; round < 200; round++) {
     const rubbish = randomBytes(round * 7)
