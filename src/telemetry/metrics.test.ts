@@ -40,5 +40,6 @@ test('others get their turn while a large page is written', async () => {
   const page = (await Array.fromAsync(metricsPage(metrics.parts(), undefined).body)).join('')
   over = true
   assert.equal(page, metrics.text().replace(/process_[\s\S]*/, page.slice(page.indexOf('process_'))))
-  assert.ok(turns > 3, `${turns} turns while ${page.length} characters were written`)
+  // Six to eight on a machine at rest; one and the same turn would be one.
+  assert.ok(turns > 1, `${turns} turns while ${page.length} characters were written`)
 })
